@@ -1,0 +1,31 @@
+// Every limit of the system, in one place. Each has a test at it and past it; lib/manifest/limits.ts
+// holds the same numbers and a test holds the two against each other.
+#pragma once
+
+#include <cstdint>
+
+namespace vanity::limits {
+
+inline constexpr uint32_t kShards = 128;
+inline constexpr uint32_t kChannels = 4096;
+inline constexpr uint32_t kChannelsIntoShard = 512;  // what one doorbell line can name
+inline constexpr uint32_t kChannelsOutOfShard = 512;
+inline constexpr uint32_t kPorts = 64;
+inline constexpr uint32_t kQueuesPerPort = 32;
+inline constexpr uint32_t kDevices = 32;
+inline constexpr uint32_t kVectorsPerDevice = 256;
+inline constexpr uint32_t kNameBytes = 31;
+inline constexpr uint32_t kElementBytesMin = 8;
+inline constexpr uint32_t kElementBytesMax = 65536;
+inline constexpr uint32_t kCapacityMin = 2;
+inline constexpr uint32_t kCapacityMax = 1u << 20;
+inline constexpr uint32_t kBurstMax = 256;
+inline constexpr uint32_t kPoolBuffersMax = 1u << 20;
+inline constexpr uint32_t kBufferBytesMin = 256;
+inline constexpr uint32_t kBufferBytesMax = 65536;
+inline constexpr uint32_t kUserCounters = 8;  // a program may name this many of its own
+inline constexpr uint32_t kCoreMax = 1023;
+inline constexpr uint64_t kManifestBytes = 1u << 20;
+inline constexpr uint32_t kCaptureRecordBytes = 262144;  // as libpcap's MAXIMUM_SNAPLEN
+
+}  // namespace vanity::limits

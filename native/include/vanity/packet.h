@@ -1,0 +1,45 @@
+/* What a packet is between shards: a descriptor. The bytes stay in a buffer of the pool that
+ * received them; the descriptor moves by channel, 16 bytes, and whoever holds it owns the buffer.
+ *
+ *   0        4        8    10     12    14    16
+ *   | buffer | hash   | off| len  | port| flg |
+ */
+#ifndef VANITY_PACKET_H
+#define VANITY_PACKET_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The buffer behind the descriptor has other owners (mirror); free it by counting. */
+#define VANITY_PACKET_SHARED 0x0001u
+/* The packet was longer on the wire than the bytes held (snap length). */
+#define VANITY_PACKET_TRUNCATED 0x0002u
+
+typedef struct vanity_packet {
+  uint32_t buffer; /* pool index in the top 8 bits, buffer index in the low 24 */
+  uint32_t hash;   /* symmetric flow hash, 0 when nobody computed it */
+  uint16_t offset; /* bytes from the start of the buffer to the first byte of the frame */
+  uint16_t length; /* bytes of the frame held in the buffer */
+  uint16_t port;   /* index of the port it came in by, in manifest order */
+  uint16_t flags;  /* VANITY_PACKET_* */
+} vanity_packet;
+
+/* In front of the frame in the same cache line, so that reading both costs one line. Written by the
+ * receiving port. Lives at VANITY_HEADROOM_BYTES in every buffer. */
+typedef struct vanity_packet_meta {
+  uint64_t timestamp_ns; /* CLOCK_REALTIME, or the capture's own time; 0 when unknown */
+  uint32_t wire_length;  /* bytes on the wire, may exceed `length` of the descriptor */
+  uint32_t references;   /* owners, only meaningful with VANITY_PACKET_SHARED; atomic */
+} vanity_packet_meta;
+
+#define VANITY_HEADROOM_BYTES 64u
+#define VANITY_FRAME_OFFSET (VANITY_HEADROOM_BYTES + 16u)
+
+#ifdef __cplusplus
+}
+static_assert(sizeof(vanity_packet) == 16 && sizeof(vanity_packet_meta) == 16);
+#endif
+#endif
