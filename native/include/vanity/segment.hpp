@@ -1,0 +1,219 @@
+// The segment: every counter and state word of a running system, in one shared-memory file that any
+// process may map read-only. It describes itself: a reader needs this header's first page and the
+// field descriptors, not the structs below, so a reader of version 1 reads every build of version 1.
+//
+//   0      SegmentHeader   4096 bytes: magic, version, who, state, heartbeat, tables
+//   4096   Field[]         the descriptors of every table, one after another
+//   ...    records         per table: count records of `stride` bytes, aligned to 128
+//
+// Every word has one writer; readers use relaxed loads and may see two words of different age.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "vanity/limits.hpp"
+
+namespace vanity {
+
+inline constexpr char kSegmentMagic[8] = {'V', 'A', 'N', 'I', 'T', 'Y', 'S', 'G'};
+inline constexpr uint32_t kSegmentVersion = 1;
+inline constexpr uint32_t kSegmentHeaderBytes = 4096;
+
+// A counter with one writer: no locked instruction, readers in other processes load it relaxed.
+struct Counter {
+  std::atomic<uint64_t> value;
+  void add(uint64_t n) noexcept {
+    value.store(value.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  void set(uint64_t n) noexcept { value.store(n, std::memory_order_relaxed); }
+  void raise(uint64_t n) noexcept {
+    if (n > value.load(std::memory_order_relaxed)) set(n);
+  }
+  uint64_t get() const noexcept { return value.load(std::memory_order_relaxed); }
+};
+
+// Log-linear histogram of u64: values below 8 exactly, above that 8 buckets an octave (12.5 % wide).
+struct Histogram {
+  static constexpr uint32_t kSubBits = 3;
+  static constexpr uint32_t kBuckets = (64 - kSubBits + 1) << kSubBits;  // 496
+  Counter buckets[kBuckets];
+
+  static uint32_t bucket_of(uint64_t value) noexcept {
+    if (value < (1u << kSubBits)) return static_cast<uint32_t>(value);
+    const uint32_t octave = 63 - static_cast<uint32_t>(__builtin_clzll(value));
+    const uint32_t sub = static_cast<uint32_t>(value >> (octave - kSubBits)) & ((1u << kSubBits) - 1);
+    return ((octave - kSubBits + 1) << kSubBits) + sub;
+  }
+  void record(uint64_t value) noexcept { buckets[bucket_of(value)].add(1); }
+};
+
+enum class FieldType : uint16_t {
+  counter = 0,    // u64, only grows
+  gauge = 1,      // u64, goes both ways
+  number = 2,     // u32, fixed at boot
+  state = 3,      // u32, index into the labels in `text`, separated by '|'
+  label = 4,      // char[count], zero-terminated
+  histogram = 5,  // u64[count], buckets as Histogram::bucket_of
+  dynamic = 6,    // count pairs of { char name[32]; u64 value }, empty name = unused
+};
+
+struct Field {
+  char name[32];
+  char unit[12];    // "", "packets", "bytes", "ticks", "ns"
+  uint32_t offset;  // bytes from the start of the record
+  FieldType type;
+  uint16_t count;  // elements of label, histogram, dynamic; 1 otherwise
+  char text[76];   // one sentence, or the labels of a state
+};
+static_assert(sizeof(Field) == 128);
+
+enum class TableKind : uint32_t { system = 1, shard, channel, port, queue, pool };
+
+struct Table {
+  uint32_t kind;
+  uint32_t count;          // records
+  uint32_t stride;         // bytes a record
+  uint32_t field_count;    // descriptors
+  uint64_t records_offset;  // bytes from the start of the segment
+  uint64_t fields_offset;
+};
+static_assert(sizeof(Table) == 32);
+
+enum class SystemState : uint32_t { booting, running, stopping, stopped, failed };
+
+struct SegmentHeader {
+  char magic[8];
+  uint32_t version;
+  uint32_t header_bytes;
+  uint64_t segment_bytes;
+  uint64_t ticks_per_second;    // of every *_ticks counter
+  uint64_t started_realtime_ns;
+  uint32_t pid;
+  uint32_t table_count;
+  char name[32];
+  std::atomic<uint32_t> state;  // SystemState
+  std::atomic<uint32_t> ready;  // 1 once everything above and all descriptors are written (release)
+  Counter heartbeat_ns;         // CLOCK_MONOTONIC of the kernel's last turn
+  Counter uptime_ns;
+  Table tables[16];
+};
+static_assert(sizeof(SegmentHeader) <= kSegmentHeaderBytes);
+
+// ---- records ---------------------------------------------------------------------------------
+
+enum class ShardState : uint32_t { starting, ready, running, draining, stopped, failed, stalled };
+
+struct DynamicCounter {
+  char name[32];
+  Counter value;
+};
+
+struct alignas(128) ShardRecord {
+  // fixed at boot
+  char name[32];
+  char program[64];
+  uint32_t core;  // 0xffffffff = not pinned
+  uint32_t tid;
+  uint32_t wait_backend;  // Backend
+  uint32_t strategy;      // Strategy
+  uint32_t numa_node;
+  uint32_t arena_pages;  // PageKind
+  uint32_t fifo;
+  uint32_t arena_locked;
+  Counter arena_bytes;
+  std::atomic<uint32_t> state;  // ShardState
+  uint32_t reserved;
+
+  // written by the shard only, once a turn
+  alignas(128) Counter polls;
+  Counter polls_busy;
+  Counter busy_ticks;
+  Counter idle_ticks;  // polled and found nothing
+  Counter wait_ticks;  // slept
+  Counter received;    // elements taken from channels and ports
+  Counter sent;        // elements put into channels and ports
+  Counter consumed;    // packets whose journey ended here by design
+  Counter filtered;    // packets discarded by a program's decision
+  Counter dropped;     // packets lost here: no room downstream, no buffer
+  Counter bytes;       // bytes of the packets received
+  Counter waits;
+  Counter wakes_signalled;
+  Counter wakes_spurious;
+  Counter wakes_deadline;
+  Counter wakes_os;    // the processor's or kernel's own limit ended the wait
+  Counter wakes_late;  // deadline passed and work was there: a lost wake, must stay 0
+  Counter spin_budget_ticks;
+  Counter switches_involuntary;
+  Counter switches_voluntary;
+  Counter progress;  // turns of the poll loop; the kernel watches it
+  Counter stalls;    // written by the kernel
+
+  DynamicCounter user[limits::kUserCounters];
+  Histogram burst;          // elements per busy poll
+  Histogram service_ticks;  // ticks per busy poll
+};
+
+struct alignas(128) ChannelRecord {
+  char name[32];
+  uint32_t from;  // shard index
+  uint32_t to;
+  uint32_t capacity;  // elements
+  uint32_t element_bytes;
+  uint32_t layout;    // Layout
+  uint32_t overflow;  // Overflow
+  uint32_t carries_packets;
+  uint32_t reserved;
+  Counter memory_bytes;
+
+  alignas(128) Counter sent;  // producer's line
+  Counter bursts;
+  Counter dropped;  // overflow = "drop", or the program gave up
+  Counter blocked;  // times the producer found it full
+  Counter high_watermark;  // times the depth rose to high_watermark
+  Counter depth_max;
+
+  alignas(128) Counter received;  // consumer's line
+  Counter low_watermark;          // times the depth fell to low_watermark after a high one
+};
+
+enum class PortState : uint32_t { starting, up, down, finished, failed };
+
+struct alignas(128) PortRecord {
+  char name[32];
+  char driver[16];
+  char target[128];             // file or interface
+  std::atomic<uint32_t> state;  // PortState
+  uint32_t queues;
+  Counter downs;   // times the link or device went away
+  Counter errors;  // reads or writes that failed
+};
+
+struct alignas(128) QueueRecord {
+  uint32_t port;
+  uint32_t queue;
+  uint32_t direction;  // 0 rx, 1 tx
+  uint32_t shard;
+  alignas(128) Counter packets;
+  Counter bytes;
+  Counter bursts;
+  Counter no_buffer;  // rx: the pool was empty; counted where the source would have lost it
+  Counter oversize;   // longer than a buffer holds
+  Counter dropped;    // rx: the kernel's own drop counter; tx: the device did not take it
+  Counter invalid;    // malformed at the link layer
+};
+
+struct alignas(128) PoolRecord {
+  char name[32];
+  uint32_t shard;  // owner
+  uint32_t buffers;
+  uint32_t buffer_bytes;
+  uint32_t reserved;
+  alignas(128) Counter taken;  // written by the owner
+  Counter returned;
+  Counter empty;
+  Counter leaked;  // set at shutdown: taken and never given back
+};
+
+}  // namespace vanity
