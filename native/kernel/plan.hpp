@@ -1,11 +1,14 @@
 // A validated system, ready to boot: what the manifest says with every default filled in and every
-// name turned into an index. lib/manifest/plan.ts declares the same shape; the addon copies it over.
+// name turned into an index. lib/manifest/plan.ts declares the same shape; the addon copies it
+// over.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "memory/arena.hpp"
 
 namespace vanity {
 
@@ -15,7 +18,6 @@ enum class ProgramKind : uint8_t { builtin, native, typescript };
 enum class Strategy : uint8_t { doorbell, rotate, primary };
 enum class Layout : uint8_t { bulk, latency };
 enum class Overflow : uint8_t { drop, block, program };
-enum class PageChoice : uint8_t { automatic, huge_1g, huge_2m, transparent, small };
 enum class Replay : uint8_t { as_fast, loop, timed };
 
 struct ShardPlan {
@@ -49,16 +51,16 @@ struct ChannelPlan {
 
 struct PortPlan {
   std::string name;
-  std::string driver;            // "capture", "af_packet"
-  std::vector<uint32_t> rx;      // shard of each receive queue
-  std::vector<uint32_t> tx;      // shard of each transmit queue
-  std::string file;              // capture: read from
-  std::string write;             // capture: write to
+  std::string driver;        // "capture", "af_packet"
+  std::vector<uint32_t> rx;  // shard of each receive queue
+  std::vector<uint32_t> tx;  // shard of each transmit queue
+  std::string file;          // capture: read from
+  std::string write;         // capture: write to
   Replay replay = Replay::as_fast;
-  std::string interface;         // af_packet
-  std::string fanout = "hash";   // af_packet: hash, lb, cpu
+  std::string interface;        // af_packet
+  std::string fanout = "hash";  // af_packet: hash, lb, cpu
   bool promiscuous = true;
-  uint32_t buffers = 8192;       // pool of each receive queue
+  uint32_t buffers = 8192;  // pool of each receive queue
   uint32_t buffer_bytes = 2048;
 };
 

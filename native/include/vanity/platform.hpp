@@ -1,0 +1,157 @@
+// What the hot path asks of the processor: a clock, a pause, prefetches, the pair of asymmetric
+// fences, and signal(). How a shard waits is native/platform/wait.hpp.
+//
+// Everything that orders memory or passes time goes through one policy, `Hardware`. A model checker
+// or simulator gives its own policy to the same templates and so runs the code that ships.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#if defined(__aarch64__) || defined(__riscv) || defined(__x86_64__)
+#else
+#error "Vanity runs on x86_64, aarch64 and riscv64"
+#endif
+
+namespace vanity {
+
+// The order is that of `wait_backend` in the segment.
+enum class Backend : uint8_t { spin, futex, waitpkg, monitorx, wfe, zawrs };
+inline constexpr uint32_t kBackends = 6;
+
+// Why a wait came back. os_limit: the processor's or kernel's own bound ended it before ours.
+enum class Wake : uint8_t { signalled, deadline, os_limit, spurious };
+
+namespace detail {
+
+// Both start at the safe value and are written once, by platform_init(), before any shard runs.
+// True: membarrier is missing, so the producer pays for a full fence itself.
+inline std::atomic<bool> light_fence_is_full{true};
+// True: the processor's counter is not invariant; ticks are nanoseconds of CLOCK_MONOTONIC.
+inline std::atomic<bool> ticks_are_ns{false};
+
+uint64_t fallback_ticks() noexcept;
+
+// A full fence. TSan knows no fences, but knows this.
+inline void full_fence() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  std::atomic<uint32_t> word{0};
+  word.fetch_add(1, std::memory_order_seq_cst);
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
+
+}  // namespace detail
+
+// TSC, CNTVCT_EL0 or rdtime. ticks_per_second() is in native/platform/clock.hpp.
+inline uint64_t now_ticks() noexcept {
+  if (__builtin_expect(detail::ticks_are_ns.load(std::memory_order_relaxed), 0)) {
+    return detail::fallback_ticks();
+  }
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+  uint64_t ticks;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+  return ticks;
+#else
+  uint64_t ticks;
+  asm volatile("rdtime %0" : "=r"(ticks));
+  return ticks;
+#endif
+}
+
+// Tells a sibling thread and the pipeline that this is a spin loop.
+inline void relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#else
+  asm volatile(".word 0x0100000f" ::: "memory");  // pause (Zihintpause), a hint everywhere
+#endif
+}
+
+inline void prefetch_read(const void* line) noexcept {
+  __builtin_prefetch(line, 0, 3);
+}
+
+// Asks for the line with ownership. gcc emits PREFETCHW only with -mprfchw, hence the bytes; x86
+// processors without it run it as a NOP.
+inline void prefetch_write(const void* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" ::"m"(*static_cast<const char*>(line)));
+#else
+  __builtin_prefetch(line, 1, 3);
+#endif
+}
+
+// Asymmetric fences (P1202): when one thread runs light, look and another writes, heavy, looks, at
+// least one of them sees the other. The light one costs the producer a compiler barrier.
+inline void light_fence() noexcept {
+  if (__builtin_expect(detail::light_fence_is_full.load(std::memory_order_relaxed), 0)) {
+    detail::full_fence();
+  } else {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+}
+
+// False: another sleeper is in its heavy fence. Linux serialises them under a mutex in which nobody
+// could wake us, so go on polling and try again.
+bool try_heavy_fence() noexcept;
+
+// Registers membarrier (microseconds in a young process, tens of milliseconds in a threaded one)
+// and calibrates the clock. Once, early, from any thread; later calls return at once.
+void platform_init();
+
+// The processor and the Linux kernel, as the wait and channel templates see them.
+struct Hardware {
+  template <class T>
+  using Atomic = std::atomic<T>;
+
+  static uint64_t now() noexcept { return now_ticks(); }
+  static void relax() noexcept { vanity::relax(); }
+  static void light_fence() noexcept { vanity::light_fence(); }
+  static bool try_heavy_fence() noexcept { return vanity::try_heavy_fence(); }
+
+  // Sleeps while `word` holds `expected`, until the absolute tick `deadline`.
+  static Wake futex_wait(const Atomic<uint32_t>& word, uint32_t expected,
+                         uint64_t deadline) noexcept;
+  static void futex_wake(Atomic<uint32_t>& word) noexcept;
+
+  // Monitor backends only. monitor() arms on the line of `address`; wait() sleeps until a store to
+  // it or until the absolute tick `deadline`. `deep` allows the slower, cheaper sleep state.
+  static void monitor(Backend backend, const volatile void* address) noexcept;
+  static Wake wait(Backend backend, uint64_t deadline, bool deep) noexcept;
+};
+
+// Where a consumer says that it sleeps in the kernel. A line of its own, written by the consumer,
+// read by its producers: while the consumer is awake the line stays shared and the read is a hit.
+template <class Policy>
+struct alignas(64) BasicSleeper {
+  typename Policy::template Atomic<uint32_t> sleeping{0};
+};
+using Sleeper = BasicSleeper<Hardware>;
+
+template <class Policy>
+[[gnu::noinline, gnu::cold]] void signal_slow(BasicSleeper<Policy>& sleeper) noexcept {
+  // One producer of many gets the 1 and pays for the system call.
+  // Pairs with the load after the sleep in BasicWaiter.
+  if (sleeper.sleeping.exchange(0, std::memory_order_seq_cst) != 0) {
+    Policy::futex_wake(sleeper.sleeping);
+  }
+}
+
+// The producer's half of the wake, after its release store of what it publishes. On monitor
+// backends the published store is itself the signal and nobody sets `sleeping`.
+template <class Policy>
+inline void signal(BasicSleeper<Policy>& sleeper) noexcept {
+  Policy::light_fence();  // pairs with try_heavy_fence() in BasicWaiter
+  // Pairs with the store of 1 in BasicWaiter.
+  if (__builtin_expect(sleeper.sleeping.load(std::memory_order_relaxed) != 0, 0)) {
+    signal_slow(sleeper);
+  }
+}
+
+}  // namespace vanity

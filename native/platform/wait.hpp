@@ -1,0 +1,176 @@
+// How a shard waits: spin for a while, then monitor, look again, sleep.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "vanity/platform.hpp"
+
+namespace vanity {
+
+// Both in ticks of now_ticks().
+struct WaitTuning {
+  uint64_t spin_ticks_max;
+  uint64_t sleep_ticks_max;
+  // Idle longer than this: the deeper sleep state. A work that arrives while the producer is
+  // between its store and its signal has `grace` to be signalled before it counts as late.
+  uint64_t deep_after_ticks = 200'000;
+  uint64_t grace_ticks = 100'000;
+};
+
+struct WaitCounters {
+  uint64_t waits = 0;      // sleeps begun
+  uint64_t signalled = 0;  // ended by a signal
+  uint64_t deadline = 0;
+  uint64_t os_limit = 0;
+  uint64_t spurious = 0;
+  uint64_t late = 0;  // the deadline passed, no signal came, and work was there: a lost wake
+};
+
+// One for each shard's thread. `sleeper` is the shard's own, which its producers signal().
+template <class Policy>
+class BasicWaiter {
+ public:
+  using SleeperType = BasicSleeper<Policy>;
+
+  BasicWaiter(Backend backend, WaitTuning tuning, SleeperType* sleeper) noexcept
+      : backend_(backend),
+        tuning_(tuning),
+        spin_budget_(tuning.spin_ticks_max),
+        sleeper_(sleeper) {}
+
+  // Returns signalled once `ready()` is true, deadline when the tick `deadline` (absolute) or
+  // sleep_ticks_max passes first. `ready` looks at everything that may hold work and returns true
+  // when there is some; `watch` is an address whose line a producer stores to when it makes work.
+  // Other returns of the hardware are counted and waited through.
+  template <class Ready>
+  Wake idle(const volatile void* watch, Ready&& ready, uint64_t deadline) noexcept {
+    const uint64_t start = Policy::now();
+    const uint64_t limit = start + tuning_.sleep_ticks_max;
+    if (limit > start) deadline = std::min(deadline, limit);
+
+    const uint64_t spin_for = backend_ == Backend::spin ? deadline - start : spin_budget_;
+    if (spin(ready, start, spin_for, deadline)) return Wake::signalled;
+
+    for (uint64_t now = Policy::now(); now < deadline; now = Policy::now()) {
+      if (sleep(watch, ready, deadline, now - start > tuning_.deep_after_ticks)) {
+        adapt(Policy::now() - start);
+        return Wake::signalled;
+      }
+    }
+    adapt(UINT64_MAX);
+    return Wake::deadline;
+  }
+
+  const WaitCounters& counters() const noexcept { return counters_; }
+  uint64_t spin_budget() const noexcept { return spin_budget_; }
+  Backend backend() const noexcept { return backend_; }
+
+ private:
+  // In time, not in iterations: a pause costs between 10 and 200 cycles, as the processor likes.
+  template <class Ready>
+  bool spin(Ready& ready, uint64_t start, uint64_t ticks, uint64_t deadline) noexcept {
+    do {
+      if (ready()) return true;
+      Policy::relax();
+      const uint64_t now = Policy::now();
+      if (now >= deadline || now - start >= ticks) return false;
+    } while (true);
+  }
+
+  // As Linux's haltpoll: had the longest spin found this work, spin longer next time; had even that
+  // found none, it costs a core for nothing.
+  void adapt(uint64_t idled) noexcept {
+    const uint64_t least = tuning_.spin_ticks_max / 32;
+    if (idled <= tuning_.spin_ticks_max) {
+      spin_budget_ = std::min(tuning_.spin_ticks_max, std::max(spin_budget_ * 2, least));
+    } else {
+      spin_budget_ = spin_budget_ / 2 < least ? 0 : spin_budget_ / 2;
+    }
+  }
+
+  // One monitor, look, wait. True: there is work.
+  template <class Ready>
+  bool sleep(const volatile void* watch, Ready& ready, uint64_t deadline, bool deep) noexcept {
+    if (!monitor(watch)) {
+      Policy::relax();
+      return ready();
+    }
+    // The look without which a wake is lost: what was published before monitor() does not end the
+    // wait, what is published after it does.
+    if (ready()) {
+      disarm();
+      return true;
+    }
+    ++counters_.waits;
+    const Wake wake = wait(deadline, deep);
+    const bool work = ready();
+    return account(wake, work);
+  }
+
+  bool monitor(const volatile void* watch) noexcept {
+    if (backend_ != Backend::futex) {
+      Policy::monitor(backend_, watch);
+      return true;
+    }
+    // Pairs with the load in signal(); the heavy fence stands between this store and the look.
+    sleeper_->sleeping.store(1, std::memory_order_relaxed);
+    if (Policy::try_heavy_fence()) return true;
+    disarm();
+    return false;
+  }
+
+  Wake wait(uint64_t deadline, bool deep) noexcept {
+    if (backend_ != Backend::futex) return Policy::wait(backend_, deadline, deep);
+    const Wake wake = Policy::futex_wait(sleeper_->sleeping, 1, deadline);
+    // A producer that cleared the word has signalled, whatever the system call says.
+    // Pairs with the exchange in signal_slow().
+    if (sleeper_->sleeping.load(std::memory_order_acquire) == 0) return Wake::signalled;
+    return wake;
+  }
+
+  void disarm() noexcept {
+    // Relaxed: a producer that still reads 1 makes one futex_wake too many, nothing else.
+    if (backend_ == Backend::futex) sleeper_->sleeping.store(0, std::memory_order_relaxed);
+  }
+
+  bool account(Wake wake, bool work) noexcept {
+    if (wake == Wake::deadline && work && backend_ == Backend::futex && signal_follows()) {
+      wake = Wake::signalled;
+    }
+    disarm();
+    if (wake == Wake::deadline) {
+      ++counters_.deadline;
+      if (work) ++counters_.late;
+    } else if (work || wake == Wake::signalled) {
+      ++counters_.signalled;
+    } else if (wake == Wake::os_limit) {
+      ++counters_.os_limit;
+    } else {
+      ++counters_.spurious;
+    }
+    return work;
+  }
+
+  // Work was published as the deadline passed: its producer, between store and signal(), still sees
+  // `sleeping` and will clear it. One that never does has lost the wake.
+  bool signal_follows() noexcept {
+    const uint64_t until = Policy::now() + tuning_.grace_ticks;
+    do {
+      // Pairs with the exchange in signal_slow().
+      if (sleeper_->sleeping.load(std::memory_order_acquire) == 0) return true;
+      Policy::relax();
+    } while (Policy::now() < until);
+    return false;
+  }
+
+  const Backend backend_;
+  const WaitTuning tuning_;
+  uint64_t spin_budget_;
+  SleeperType* const sleeper_;
+  WaitCounters counters_;
+};
+
+using Waiter = BasicWaiter<Hardware>;
+
+}  // namespace vanity
