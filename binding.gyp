@@ -1,13 +1,19 @@
+# What ships: `npm run build:native` and prebuildify. CMakeLists.txt builds the same from the same list.
 {
   'targets': [{
     'target_name': 'vanity',
-    'sources': ["<!@(grep -v '^#' native/sources.txt)"],
+    'sources': ["<!@(grep '^native/' native/sources.txt)"],
     'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")", 'native/include', 'native'],
-    'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED', 'NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS'],
+    'defines': [
+      'NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED', 'NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS',
+      'VANITY_VERSION="<!(node -p "require(\'./package.json\').version")"'
+    ],
     'cflags!': ['-fno-exceptions'],
     'cflags_cc!': ['-fno-exceptions', '-std=gnu++17', '-std=gnu++20'],
     'cflags_cc': ['-std=c++20', '-O3', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
     'libraries': ['-ldl', '-lpthread'],
-    'ldflags': ['-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL']
+    # nodelete: Node closes the addon when a worker ends, while native threads still run in it.
+    # static-*: a prebuild must not ask for the libstdc++ of the machine that built it.
+    'ldflags': ['-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL', '-static-libstdc++', '-static-libgcc']
   }]
 }

@@ -1,5 +1,5 @@
 // The only file that knows the addon's shape, and how it is found.
-import { createRequire } from 'node:module';
+import { loadAddon } from './loader.js';
 import type { Plan } from './manifest/plan.js';
 
 export interface BackendReport {
@@ -103,6 +103,12 @@ export interface Native {
   runtimeDirectory(): string;
 }
 
-const load = createRequire(import.meta.url);
+let addon: Native | undefined;
 
-export const native: Native = load('../build/Release/vanity.node') as Native;
+/** The addon, loaded when first used: checking a manifest or asking for help must work without it. */
+export const native: Native = new Proxy({} as Native, {
+  get(_, key) {
+    addon ??= loadAddon() as Native;
+    return Reflect.get(addon, key);
+  },
+});

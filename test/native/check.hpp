@@ -1,5 +1,6 @@
 // A test is a function registered by TEST; CHECK throws with file and line. One executable a file:
-// it runs every test (or those whose name holds argv[1]), prints a line for each, exits 1 on failure.
+// it runs every test (or those whose name holds argv[1]), prints a line for each, exits 1 on
+// failure.
 #pragma once
 
 #include <cstdio>
@@ -42,24 +43,24 @@ void equal(const A& actual, const B& expected, const char* text, const char* fil
 
 }  // namespace check
 
-#define TEST(name)                                         \
-  static void name();                                      \
+#define TEST(name)                                           \
+  static void name();                                        \
   static const check::Register register_##name{#name, name}; \
   static void name()
-#define CHECK(condition)                                             \
-  do {                                                               \
-    if (!(condition)) check::fail(__FILE__, __LINE__, #condition);   \
+#define CHECK(condition)                                           \
+  do {                                                             \
+    if (!(condition)) check::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 #define CHECK_EQ(actual, expected) \
   check::equal((actual), (expected), #actual " == " #expected, __FILE__, __LINE__)
-#define CHECK_THROWS(expression, Type)                                              \
-  do {                                                                              \
-    bool threw = false;                                                             \
-    try {                                                                           \
-      (void)(expression);                                                           \
-    } catch (const Type&) {                                                         \
-      threw = true;                                                                 \
-    }                                                                               \
+#define CHECK_THROWS(expression, Type)                                                \
+  do {                                                                                \
+    bool threw = false;                                                               \
+    try {                                                                             \
+      (void)(expression);                                                             \
+    } catch (const Type&) {                                                           \
+      threw = true;                                                                   \
+    }                                                                                 \
     if (!threw) check::fail(__FILE__, __LINE__, #expression " did not throw " #Type); \
   } while (0)
 

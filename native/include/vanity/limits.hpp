@@ -1,5 +1,5 @@
-// Every limit of the system, in one place. Each has a test at it and past it; lib/manifest/limits.ts
-// holds the same numbers and a test holds the two against each other.
+// Every limit of the system, in one place. Each has a test at it and past it;
+// lib/manifest/limits.ts holds the same numbers and a test holds the two against each other.
 #pragma once
 
 #include <cstdint>

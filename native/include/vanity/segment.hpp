@@ -1,6 +1,7 @@
 // The segment: every counter and state word of a running system, in one shared-memory file that any
 // process may map read-only. It describes itself: a reader needs this header's first page and the
-// field descriptors, not the structs below, so a reader of version 1 reads every build of version 1.
+// field descriptors, not the structs below, so a reader of version 1 reads every build of
+// version 1.
 //
 //   0      SegmentHeader   4096 bytes: magic, version, who, state, heartbeat, tables
 //   4096   Field[]         the descriptors of every table, one after another
@@ -34,7 +35,8 @@ struct Counter {
   uint64_t get() const noexcept { return value.load(std::memory_order_relaxed); }
 };
 
-// Log-linear histogram of u64: values below 8 exactly, above that 8 buckets an octave (12.5 % wide).
+// Log-linear histogram of u64: values below 8 exactly, above that 8 buckets an octave (12.5 %
+// wide).
 struct Histogram {
   static constexpr uint32_t kSubBits = 3;
   static constexpr uint32_t kBuckets = (64 - kSubBits + 1) << kSubBits;  // 496
@@ -43,7 +45,8 @@ struct Histogram {
   static uint32_t bucket_of(uint64_t value) noexcept {
     if (value < (1u << kSubBits)) return static_cast<uint32_t>(value);
     const uint32_t octave = 63 - static_cast<uint32_t>(__builtin_clzll(value));
-    const uint32_t sub = static_cast<uint32_t>(value >> (octave - kSubBits)) & ((1u << kSubBits) - 1);
+    const uint32_t sub =
+        static_cast<uint32_t>(value >> (octave - kSubBits)) & ((1u << kSubBits) - 1);
     return ((octave - kSubBits + 1) << kSubBits) + sub;
   }
   void record(uint64_t value) noexcept { buckets[bucket_of(value)].add(1); }
@@ -73,9 +76,9 @@ enum class TableKind : uint32_t { system = 1, shard, channel, port, queue, pool 
 
 struct Table {
   uint32_t kind;
-  uint32_t count;          // records
-  uint32_t stride;         // bytes a record
-  uint32_t field_count;    // descriptors
+  uint32_t count;           // records
+  uint32_t stride;          // bytes a record
+  uint32_t field_count;     // descriptors
   uint64_t records_offset;  // bytes from the start of the segment
   uint64_t fields_offset;
 };
@@ -88,7 +91,7 @@ struct SegmentHeader {
   uint32_t version;
   uint32_t header_bytes;
   uint64_t segment_bytes;
-  uint64_t ticks_per_second;    // of every *_ticks counter
+  uint64_t ticks_per_second;  // of every *_ticks counter
   uint64_t started_realtime_ns;
   uint32_t pid;
   uint32_t table_count;
@@ -169,8 +172,8 @@ struct alignas(128) ChannelRecord {
 
   alignas(128) Counter sent;  // producer's line
   Counter bursts;
-  Counter dropped;  // overflow = "drop", or the program gave up
-  Counter blocked;  // times the producer found it full
+  Counter dropped;         // overflow = "drop", or the program gave up
+  Counter blocked;         // times the producer found it full
   Counter high_watermark;  // times the depth rose to high_watermark
   Counter depth_max;
 
