@@ -1,0 +1,313 @@
+// Reads a segment (native/include/vanity/segment.hpp) by what the segment says about itself: the
+// header and the field descriptors. No record offset is known here, so a field that a later build
+// adds is read as well. Every byte is untrusted: all ranges are checked once, in the constructor.
+import { VanityError } from '../errors.js';
+import { Histogram } from './histogram.js';
+
+const MAGIC = 'VANITYSG';
+const VERSION = 1;
+const HEADER_BYTES = 4096;
+const TABLE_OFFSET = 104;
+const TABLE_BYTES = 32;
+const TABLES_MAX = 16;
+const FIELD_BYTES = 128;
+const FIELDS_MAX = 512;
+const NAME_BYTES = 32;
+
+export type TableName = 'system' | 'shards' | 'channels' | 'ports' | 'queues' | 'pools';
+export type FieldType = (typeof FIELD_TYPES)[number];
+/** 64-bit words are numbers while a number can hold them exactly. */
+export type Count = number | bigint;
+export type FieldValue = Count | string | Histogram | Record<string, Count>;
+/** One record of a table, by field name. */
+export type Row = Record<string, FieldValue>;
+
+export interface SegmentField {
+  name: string;
+  unit: string;
+  type: FieldType;
+  offset: number;
+  count: number;
+  /** One sentence, or the labels of a state separated by '|'. */
+  text: string;
+}
+
+export interface SystemRow extends Row {
+  name: string;
+  pid: number;
+  /** booting, running, stopping, stopped or failed. */
+  state: string;
+  uptimeNs: Count;
+  heartbeatNs: Count;
+  ticksPerSecond: number;
+  startedRealtimeNs: Count;
+}
+
+/** Everything a segment held at one moment; words of one snapshot may differ slightly in age. */
+export interface Snapshot {
+  system: SystemRow;
+  shards: Row[];
+  channels: Row[];
+  ports: Row[];
+  queues: Row[];
+  pools: Row[];
+}
+
+interface Table {
+  name: TableName;
+  count: number;
+  stride: number;
+  offset: number;
+  fields: SegmentField[];
+}
+
+const KINDS: Record<number, TableName> = {
+  1: 'system',
+  2: 'shards',
+  3: 'channels',
+  4: 'ports',
+  5: 'queues',
+  6: 'pools',
+};
+const FIELD_TYPES = [
+  'counter',
+  'gauge',
+  'number',
+  'state',
+  'label',
+  'histogram',
+  'dynamic',
+] as const;
+const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
+
+function invalid(problem: string): VanityError {
+  return new VanityError('VANITY_E_SEGMENT_INVALID', { problem });
+}
+
+/** A number while it is exact, the bigint otherwise. */
+export function exact(value: bigint): Count {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+}
+
+export class Segment {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #words: BigUint64Array;
+  readonly #tables: Table[];
+  readonly name: string;
+  readonly pid: number;
+  readonly ticksPerSecond: number;
+  readonly #startedRealtimeNs: Count;
+
+  /** Throws VANITY_E_SEGMENT_INVALID, or VANITY_E_SEGMENT_BOOTING while it is still being written. */
+  constructor(buffer: ArrayBuffer) {
+    if (buffer.byteLength < HEADER_BYTES) {
+      throw invalid(`${buffer.byteLength} bytes, a header alone has ${HEADER_BYTES}`);
+    }
+    this.#view = new DataView(buffer);
+    this.#bytes = new Uint8Array(buffer);
+    this.#words = new BigUint64Array(buffer, 0, buffer.byteLength >> 3);
+    const view = this.#view;
+
+    const magic = String.fromCharCode(...this.#bytes.subarray(0, 8));
+    if (magic === '\0'.repeat(8)) throw new VanityError('VANITY_E_SEGMENT_BOOTING');
+    if (magic !== MAGIC) throw invalid('the first 8 bytes are not VANITYSG');
+    const version = view.getUint32(8, true);
+    if (version !== VERSION) {
+      throw invalid(`it has version ${version}, this build reads version ${VERSION}`);
+    }
+    if (view.getUint32(84, true) !== 1) throw new VanityError('VANITY_E_SEGMENT_BOOTING');
+    const headerBytes = view.getUint32(12, true);
+    if (headerBytes !== HEADER_BYTES) {
+      throw invalid(`the header claims ${headerBytes} bytes, expected ${HEADER_BYTES}`);
+    }
+    const claimed = view.getBigUint64(16, true);
+    if (claimed > BigInt(buffer.byteLength)) {
+      throw invalid(`the header claims ${claimed} bytes, there are ${buffer.byteLength}`);
+    }
+    const ticks = view.getBigUint64(24, true);
+    if (ticks === 0n || ticks > 1_000_000_000_000n) throw invalid(`${ticks} ticks per second`);
+    this.ticksPerSecond = Number(ticks);
+    this.#startedRealtimeNs = exact(view.getBigUint64(32, true));
+    this.pid = view.getUint32(40, true);
+    const tableCount = view.getUint32(44, true);
+    if (tableCount > TABLES_MAX) throw invalid(`${tableCount} tables, at most ${TABLES_MAX}`);
+    this.name = this.#text(48, NAME_BYTES);
+    this.#tables = this.#readTables(tableCount, Number(claimed));
+  }
+
+  /** The descriptors of a table; empty when the segment has no such table. */
+  fields(table: TableName): readonly SegmentField[] {
+    return this.#tables.find((t) => t.name === table)?.fields ?? [];
+  }
+
+  /** booting, running, stopping, stopped or failed; cheaper than a whole snapshot. */
+  state(): string {
+    const state = this.#view.getUint32(80, true);
+    return SYSTEM_STATES[state] ?? `unknown(${state})`;
+  }
+
+  /** CLOCK_MONOTONIC of the kernel's last turn. */
+  heartbeatNs(): bigint {
+    return this.#word(88);
+  }
+
+  read(): Snapshot {
+    const snapshot: Snapshot = {
+      system: {
+        name: this.name,
+        pid: this.pid,
+        state: this.state(),
+        uptimeNs: exact(this.#word(96)),
+        heartbeatNs: exact(this.#word(88)),
+        ticksPerSecond: this.ticksPerSecond,
+        startedRealtimeNs: this.#startedRealtimeNs,
+      },
+      shards: [],
+      channels: [],
+      ports: [],
+      queues: [],
+      pools: [],
+    };
+    for (const table of this.#tables) {
+      for (let i = 0; i < table.count; i++) {
+        const base = table.offset + i * table.stride;
+        const row: Row = {};
+        for (const field of table.fields) row[field.name] = this.#value(base, field);
+        if (table.name === 'system') Object.assign(snapshot.system, row);
+        else snapshot[table.name].push(row);
+      }
+    }
+    return snapshot;
+  }
+
+  #readTables(count: number, end: number): Table[] {
+    const tables: Table[] = [];
+    for (let i = 0; i < count; i++) {
+      const at = TABLE_OFFSET + i * TABLE_BYTES;
+      const name = KINDS[this.#view.getUint32(at, true)];
+      // A kind that a later build added; this one has nothing to say about it.
+      if (name === undefined) continue;
+      if (tables.some((t) => t.name === name)) throw invalid(`two tables of ${name}`);
+      const records = this.#view.getUint32(at + 4, true);
+      const stride = this.#view.getUint32(at + 8, true);
+      const fieldCount = this.#view.getUint32(at + 12, true);
+      const offset = this.#view.getBigUint64(at + 16, true);
+      const fieldsAt = this.#view.getBigUint64(at + 24, true);
+      if (fieldCount > FIELDS_MAX) throw invalid(`${name} have ${fieldCount} fields`);
+      if (fieldsAt + BigInt(fieldCount * FIELD_BYTES) > BigInt(end)) {
+        throw invalid(`the descriptors of ${name} lie outside of it`);
+      }
+      if (records > 0 && (stride === 0 || stride % 8 !== 0)) {
+        throw invalid(`${name} have records of ${stride} bytes`);
+      }
+      if (offset % 8n !== 0n || offset + BigInt(records) * BigInt(stride) > BigInt(end)) {
+        throw invalid(`the records of ${name} lie outside of it`);
+      }
+      const fields: SegmentField[] = [];
+      for (let f = 0; f < fieldCount; f++) {
+        const field = this.#readField(Number(fieldsAt) + f * FIELD_BYTES, name, stride);
+        if (fields.some((other) => other.name === field.name)) {
+          throw invalid(`${name} have two fields called ${field.name}`);
+        }
+        fields.push(field);
+      }
+      tables.push({ name, count: records, stride, offset: Number(offset), fields });
+    }
+    return tables;
+  }
+
+  #readField(at: number, table: string, stride: number): SegmentField {
+    const name = this.#text(at, NAME_BYTES);
+    if (!/^[a-z][a-z0-9_]*$/.test(name)) throw invalid(`a field of ${table} has no proper name`);
+    const offset = this.#view.getUint32(at + 44, true);
+    const type = FIELD_TYPES[this.#view.getUint16(at + 48, true)];
+    if (type === undefined) throw invalid(`${table}.${name} has an unknown type`);
+    const count = this.#view.getUint16(at + 50, true);
+    const size = {
+      counter: 8,
+      gauge: 8,
+      number: 4,
+      state: 4,
+      label: count,
+      histogram: 8 * count,
+      dynamic: (NAME_BYTES + 8) * count,
+    }[type];
+    const align = type === 'label' ? 1 : type === 'number' || type === 'state' ? 4 : 8;
+    if (offset % align !== 0 || offset + size > stride) {
+      throw invalid(`${table}.${name} lies outside of its record`);
+    }
+    return {
+      name,
+      unit: this.#text(at + 32, 12),
+      type,
+      offset,
+      count,
+      text: this.#text(at + 52, 76),
+    };
+  }
+
+  #value(base: number, field: SegmentField): FieldValue {
+    const at = base + field.offset;
+    switch (field.type) {
+      case 'counter':
+      case 'gauge':
+        return exact(this.#word(at));
+      case 'number':
+        return this.#view.getUint32(at, true);
+      case 'state': {
+        const state = this.#view.getUint32(at, true);
+        return field.text.split('|')[state] ?? `unknown(${state})`;
+      }
+      case 'label':
+        return this.#text(at, field.count);
+      case 'histogram': {
+        const first = at >> 3;
+        return new Histogram(
+          Array.from(this.#words.subarray(first, first + field.count), (word) => Number(word)),
+        );
+      }
+      case 'dynamic': {
+        const entries: [string, Count][] = [];
+        for (let i = 0; i < field.count; i++) {
+          const entry = at + i * (NAME_BYTES + 8);
+          const name = this.#text(entry, NAME_BYTES);
+          if (name !== '') entries.push([name, exact(this.#word(entry + NAME_BYTES))]);
+        }
+        // Not by assignment: a name may be __proto__.
+        return Object.fromEntries(entries);
+      }
+    }
+  }
+
+  // One aligned 64-bit load: the writer never stops, and two halves could be of different age.
+  #word(at: number): bigint {
+    return this.#words[at / 8] as bigint;
+  }
+
+  // Names end up on terminals and in label values, so control characters don't get through.
+  #text(at: number, bytes: number): string {
+    const field = this.#bytes.subarray(at, at + bytes);
+    const end = field.indexOf(0);
+    // slice, because a decoder may refuse a view of shared memory.
+    const text = new TextDecoder().decode(field.slice(0, end < 0 ? bytes : end));
+    return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
+  }
+}
+
+/** A field as a number, 0 when the segment has none of that name. */
+export function count(row: Row | undefined, field: string): number {
+  const value = row?.[field];
+  return typeof value === 'number' || typeof value === 'bigint' ? Number(value) : 0;
+}
+
+/** A field as text, '' when the segment has none of that name. */
+export function text(row: Row | undefined, field: string): string {
+  const value = row?.[field];
+  return typeof value === 'string' ? value : '';
+}
+
+export function histogram(row: Row | undefined, field: string): Histogram | undefined {
+  const value = row?.[field];
+  return value instanceof Histogram ? value : undefined;
+}
