@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "vanity/atomic.hpp"
+
 #if defined(__aarch64__) || defined(__riscv) || defined(__x86_64__)
 #else
 #error "Vanity runs on x86_64, aarch64 and riscv64"
@@ -106,10 +108,7 @@ bool try_heavy_fence() noexcept;
 void platform_init();
 
 // The processor and the Linux kernel, as the wait and channel templates see them.
-struct Hardware {
-  template <class T>
-  using Atomic = std::atomic<T>;
-
+struct Hardware : HardwareMemory {
   static uint64_t now() noexcept { return now_ticks(); }
   static void relax() noexcept { vanity::relax(); }
   static void light_fence() noexcept { vanity::light_fence(); }

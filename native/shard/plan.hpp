@@ -9,16 +9,16 @@
 #include <vector>
 
 #include "memory/arena.hpp"
+#include "port/port.hpp"
+#include "vanity/channel.hpp"
+#include "vanity/doorbell.hpp"
 
 namespace vanity {
 
 inline constexpr uint32_t kNone = 0xffffffffu;
 
 enum class ProgramKind : uint8_t { builtin, native, typescript };
-enum class Strategy : uint8_t { doorbell, rotate, primary };
-enum class Layout : uint8_t { bulk, latency };
 enum class Overflow : uint8_t { drop, block, program };
-enum class Replay : uint8_t { as_fast, loop, timed };
 
 struct ShardPlan {
   std::string name;
@@ -56,7 +56,7 @@ struct PortPlan {
   std::vector<uint32_t> tx;  // shard of each transmit queue
   std::string file;          // capture: read from
   std::string write;         // capture: write to
-  Replay replay = Replay::as_fast;
+  ReplayMode replay = ReplayMode::as_fast;
   std::string interface;        // af_packet
   std::string fanout = "hash";  // af_packet: hash, lb, cpu
   bool promiscuous = true;

@@ -1,0 +1,115 @@
+// What the host offers: wait backends, counter descriptions, left-overs, other processes' segments.
+#include "addon/host.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "addon/convert.hpp"
+#include "kernel/segment.hpp"
+#include "platform/detect.hpp"
+
+namespace vanity::addon {
+namespace {
+
+const char* type_name(FieldType type) {
+  switch (type) {
+    case FieldType::counter:
+      return "counter";
+    case FieldType::gauge:
+      return "gauge";
+    case FieldType::number:
+      return "number";
+    case FieldType::state:
+      return "state";
+    case FieldType::label:
+      return "label";
+    case FieldType::histogram:
+      return "histogram";
+    case FieldType::dynamic:
+      return "dynamic";
+  }
+  return "unknown";
+}
+
+Napi::Value wait_backends(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    Napi::Array list = Napi::Array::New(env);
+    for (const BackendReport& report : probe_backends()) {
+      Napi::Object row = Napi::Object::New(env);
+      row.Set("name", backend_name(report.backend));
+      row.Set("usable", report.usable);
+      row.Set("reason", report.reason);
+      list.Set(list.Length(), row);
+    }
+    return list;
+  });
+}
+
+Napi::Value fields(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Array list = Napi::Array::New(env);
+  for (const FieldTable& table : field_tables()) {
+    for (const Field& field : *table.fields) {
+      Napi::Object row = Napi::Object::New(env);
+      row.Set("table", table.name);
+      row.Set("name", field.name);
+      row.Set("unit", field.unit);
+      row.Set("type", type_name(field.type));
+      row.Set("text", field.text);
+      list.Set(list.Length(), row);
+    }
+  }
+  return list;
+}
+
+Napi::Value sweep(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    Napi::Array list = Napi::Array::New(env);
+    for (const std::string& path : sweep_leftovers()) list.Set(list.Length(), path);
+    return list;
+  });
+}
+
+Napi::Value runtime_directory_js(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), runtime_directory());
+}
+
+// Read-only: a write through the ArrayBuffer would fault, so telemetry only ever reads it.
+Napi::Value open_segment(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const std::string path = info[0].As<Napi::String>().Utf8Value();
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) throw system_error("VANITY_E_SEGMENT", "cannot open " + path, errno);
+    struct stat status {};
+    if (fstat(fd, &status) != 0 || status.st_size < static_cast<off_t>(kSegmentHeaderBytes)) {
+      close(fd);
+      throw Error("VANITY_E_SEGMENT", path + " is too short to be a segment");
+    }
+    const auto bytes = static_cast<size_t>(status.st_size);
+    void* at = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    const int saved = errno;
+    close(fd);
+    if (at == MAP_FAILED) throw system_error("VANITY_E_SEGMENT", "cannot map " + path, saved);
+    return Napi::ArrayBuffer::New(
+        env, at, bytes,
+        [bytes](Napi::BasicEnv, void* mapped) { munmap(mapped, bytes); });
+  });
+}
+
+}  // namespace
+
+void export_host(Napi::Env env, Napi::Object exports) {
+  exports.Set("waitBackends", Napi::Function::New(env, wait_backends, "waitBackends"));
+  exports.Set("fields", Napi::Function::New(env, fields, "fields"));
+  exports.Set("sweep", Napi::Function::New(env, sweep, "sweep"));
+  exports.Set("runtimeDirectory",
+              Napi::Function::New(env, runtime_directory_js, "runtimeDirectory"));
+  exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
+}
+
+}  // namespace vanity::addon

@@ -1,0 +1,120 @@
+// The memory primitives of the data path; nothing else in a channel or a doorbell names an ordering.
+//
+// Every word that crosses between cores belongs to one Edge. A store to it is a `publish`, a load of
+// it by the other side an `observe`, and the pair is found by searching for the edge's name. Channels
+// and doorbells take these primitives as a policy, so that a model checker or a simulator runs the
+// shipping code with its own.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace vanity {
+
+inline constexpr size_t kLineBytes = 64;      // what moves between cores
+inline constexpr size_t kIsolationBytes = 128;  // adjacent-line prefetchers pull lines in pairs
+
+// The words that carry data from one core to another, each with its writer and reader.
+enum class Edge : uint8_t {
+  tail,  // producer -> consumer: elements up to here may be read (bulk)
+  head,  // consumer -> producer: slots up to here may be written again
+  slot,  // producer -> consumer: this slot holds the element of this lap (latency)
+  bell,  // producers -> consumer: a channel of this group has new elements
+};
+
+// The processor itself; platform.hpp completes it to `Hardware` with the clock, fences and waits.
+struct HardwareMemory {
+  template <class T>
+  using Atomic = std::atomic<T>;
+
+  // The only writer reads its own word back.
+  template <Edge, class T>
+  static T own(const Atomic<T>& word) noexcept {
+    return word.load(std::memory_order_relaxed);
+  }
+  // A value for observers outside the edge (depth in the segment); carries nothing with it.
+  template <Edge, class T>
+  static void mirror(Atomic<T>& word, T value) noexcept {
+    word.store(value, std::memory_order_relaxed);
+  }
+  // Everything written before is visible to whoever observes `value`. Pairs with observe and take.
+  template <Edge, class T>
+  static void publish(Atomic<T>& word, T value) noexcept {
+    word.store(value, std::memory_order_release);
+  }
+  // Pairs with publish of the same edge.
+  template <Edge, class T>
+  static T observe(const Atomic<T>& word) noexcept {
+    return word.load(std::memory_order_acquire);
+  }
+  // Publish on a word that other threads publish on too. An exchange continues the release sequence
+  // of the value it replaces; a plain store would break it, and the taker would then owe nothing to
+  // the writer whose mark was overwritten.
+  template <Edge, class T>
+  static void publish_shared(Atomic<T>& word, T value) noexcept {
+    word.exchange(value, std::memory_order_acq_rel);
+  }
+  // Observe and reset in one step. Pairs with publish and publish_shared of the same edge.
+  template <Edge, class T>
+  static T take(Atomic<T>& word, T value) noexcept {
+    return word.exchange(value, std::memory_order_acq_rel);
+  }
+
+  // One bit for each non-zero byte of a 64-byte line. A hint: the caller takes each byte it acts on.
+  static uint64_t marks(const Atomic<uint8_t>* line) noexcept {
+    static_assert(sizeof(Atomic<uint8_t>) == 1);
+#if defined(__SANITIZE_THREAD__)
+    uint64_t mask = 0;  // byte by byte, in terms the sanitizer understands
+    for (unsigned i = 0; i < kLineBytes; ++i)
+      mask |= uint64_t{line[i].load(std::memory_order_relaxed) != 0} << i;
+    return mask;
+#elif defined(__SSE2__)
+    const auto* vectors = reinterpret_cast<const volatile __m128i*>(line);
+    const __m128i zero = _mm_setzero_si128();
+    uint64_t mask = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+      const __m128i bytes = const_cast<const __m128i&>(vectors[i]);
+      asm volatile("" ::: "memory");  // read anew on every call
+      mask |= uint64_t{static_cast<uint16_t>(~_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, zero)))}
+              << (16 * i);
+    }
+    return mask;
+#elif defined(__aarch64__)
+    uint64_t mask = 0;
+    const uint8x16_t weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    for (unsigned i = 0; i < 4; ++i) {
+      asm volatile("" ::: "memory");  // read anew on every call
+      const uint8x16_t bytes = vld1q_u8(reinterpret_cast<const uint8_t*>(line) + 16 * i);
+      const uint8x16_t bits = vandq_u8(vtstq_u8(bytes, bytes), weights);
+      mask |= uint64_t{vaddv_u8(vget_low_u8(bits))} << (16 * i);
+      mask |= uint64_t{vaddv_u8(vget_high_u8(bits))} << (16 * i + 8);
+    }
+    return mask;
+#else
+    uint64_t mask = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+      uint64_t word;
+      asm volatile("" ::: "memory");  // read anew on every call
+      std::memcpy(&word, reinterpret_cast<const char*>(line) + 8 * i, 8);
+      if (word == 0) continue;
+      for (unsigned k = 0; k < 8; ++k)
+        if (line[8 * i + k].load(std::memory_order_relaxed) != 0) mask |= uint64_t{1} << (8 * i + k);
+    }
+    return mask;
+#endif
+  }
+
+  // Ask for a line's ownership before writing it.
+  static void prefetch_write(const void* address) noexcept { __builtin_prefetch(address, 1, 3); }
+  static void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
+};
+
+}  // namespace vanity

@@ -1,0 +1,410 @@
+#include "kernel/segment.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "platform/error.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr const char* kLockDirectory = "/dev/shm";
+constexpr const char* kLockPrefix = "vanity-core-";
+
+Field make_field(const char* name, FieldType type, size_t offset, uint16_t count, const char* unit,
+                 const char* text) {
+  Field field{};
+  std::strncpy(field.name, name, sizeof(field.name) - 1);
+  std::strncpy(field.unit, unit, sizeof(field.unit) - 1);
+  std::strncpy(field.text, text, sizeof(field.text) - 1);
+  field.offset = static_cast<uint32_t>(offset);
+  field.type = type;
+  field.count = count;
+  return field;
+}
+
+#define VANITY_FIELD(Record, member, type, unit, text) \
+  make_field(#member, FieldType::type, offsetof(Record, member), 1, unit, text)
+#define VANITY_LABEL(Record, member, text)                        \
+  make_field(#member, FieldType::label, offsetof(Record, member), \
+             static_cast<uint16_t>(sizeof(Record::member)), "", text)
+#define VANITY_HISTOGRAM(Record, member, unit, text)                  \
+  make_field(#member, FieldType::histogram, offsetof(Record, member), \
+             static_cast<uint16_t>(Histogram::kBuckets), unit, text)
+
+// offsetof of the standard-layout records below is defined; atomics keep them standard-layout.
+static_assert(std::is_standard_layout_v<ShardRecord>);
+
+const std::vector<Field> kSystemFields = {
+    make_field("state", FieldType::state, offsetof(SegmentHeader, state), 1, "",
+               "booting|running|stopping|stopped|failed"),
+    make_field("heartbeat_ns", FieldType::gauge, offsetof(SegmentHeader, heartbeat_ns), 1, "ns",
+               "Monotonic time of the kernel's last turn"),
+    make_field("uptime_ns", FieldType::gauge, offsetof(SegmentHeader, uptime_ns), 1, "ns",
+               "Time since the shards were let go"),
+};
+
+const std::vector<Field> kShardFields = {
+    VANITY_LABEL(ShardRecord, name, "Name in the manifest"),
+    VANITY_LABEL(ShardRecord, program, "Program it runs"),
+    VANITY_FIELD(ShardRecord, state, state, "",
+                 "starting|ready|running|draining|stopped|failed|stalled"),
+    VANITY_FIELD(ShardRecord, core, number, "", "Core it is pinned to; 4294967295 = not pinned"),
+    VANITY_FIELD(ShardRecord, tid, number, "", "Linux thread id"),
+    VANITY_FIELD(ShardRecord, wait_backend, state, "", "spin|futex|waitpkg|monitorx|wfe|zawrs"),
+    VANITY_FIELD(ShardRecord, strategy, state, "", "doorbell|rotate|primary"),
+    VANITY_FIELD(ShardRecord, numa_node, number, "", "NUMA node of the arena"),
+    VANITY_FIELD(ShardRecord, arena_pages, state, "", "1G|2M|transparent|4K"),
+    VANITY_FIELD(ShardRecord, arena_locked, number, "", "1 when the arena is locked in memory"),
+    VANITY_FIELD(ShardRecord, fifo, number, "", "SCHED_FIFO priority; 0 = normal scheduling"),
+    VANITY_FIELD(ShardRecord, arena_bytes, gauge, "bytes", "Size of the arena"),
+    VANITY_FIELD(ShardRecord, polls, counter, "", "Turns of the poll loop"),
+    VANITY_FIELD(ShardRecord, polls_busy, counter, "", "Turns that found work"),
+    VANITY_FIELD(ShardRecord, busy_ticks, counter, "ticks", "Time in turns that found work"),
+    VANITY_FIELD(ShardRecord, idle_ticks, counter, "ticks", "Time in turns that found nothing"),
+    VANITY_FIELD(ShardRecord, wait_ticks, counter, "ticks",
+                 "Time spinning for or sleeping until work"),
+    VANITY_FIELD(ShardRecord, received, counter, "elements", "Taken from channels and ports"),
+    VANITY_FIELD(ShardRecord, sent, counter, "elements", "Put into channels and ports"),
+    VANITY_FIELD(ShardRecord, consumed, counter, "packets",
+                 "Packets whose journey ended here by design"),
+    VANITY_FIELD(ShardRecord, filtered, counter, "packets",
+                 "Packets discarded by a program's decision"),
+    VANITY_FIELD(ShardRecord, dropped, counter, "packets", "Packets lost here: no room downstream"),
+    VANITY_FIELD(ShardRecord, bytes, counter, "bytes", "Bytes of the packets received"),
+    VANITY_FIELD(ShardRecord, waits, counter, "", "Times it went to sleep"),
+    VANITY_FIELD(ShardRecord, wakes_signalled, counter, "", "Sleeps ended by a producer"),
+    VANITY_FIELD(ShardRecord, wakes_spurious, counter, "", "Sleeps ended for no reason"),
+    VANITY_FIELD(ShardRecord, wakes_deadline, counter, "", "Sleeps ended by their own bound"),
+    VANITY_FIELD(ShardRecord, wakes_os, counter, "",
+                 "Sleeps ended by the processor's or system's limit"),
+    VANITY_FIELD(ShardRecord, wakes_late, counter, "",
+                 "Bound passed and work was there: lost wakes, must be 0"),
+    VANITY_FIELD(ShardRecord, spin_budget_ticks, gauge, "ticks",
+                 "Time it spins before sleeping, adapted"),
+    VANITY_FIELD(ShardRecord, switches_involuntary, counter, "",
+                 "Times the scheduler took the core away"),
+    VANITY_FIELD(ShardRecord, switches_voluntary, counter, "", "Times the thread gave the core up"),
+    VANITY_FIELD(ShardRecord, progress, counter, "", "Signs of life; the kernel watches it"),
+    VANITY_FIELD(ShardRecord, stalls, counter, "", "Times the kernel saw no progress for stall_ms"),
+    make_field("user", FieldType::dynamic, offsetof(ShardRecord, user),
+               static_cast<uint16_t>(limits::kUserCounters), "", "Counters the program named"),
+    VANITY_HISTOGRAM(ShardRecord, burst, "elements", "Elements per turn that found work"),
+    VANITY_HISTOGRAM(ShardRecord, service_ticks, "ticks", "Time per turn that found work"),
+};
+
+const std::vector<Field> kChannelFields = {
+    VANITY_LABEL(ChannelRecord, name, "Name in the manifest"),
+    VANITY_FIELD(ChannelRecord, from, number, "", "Index of the producing shard"),
+    VANITY_FIELD(ChannelRecord, to, number, "", "Index of the consuming shard"),
+    VANITY_FIELD(ChannelRecord, capacity, number, "elements", "Slots"),
+    VANITY_FIELD(ChannelRecord, element_bytes, number, "bytes", "Size of an element"),
+    VANITY_FIELD(ChannelRecord, layout, state, "", "bulk|latency"),
+    VANITY_FIELD(ChannelRecord, overflow, state, "", "drop|block|program"),
+    VANITY_FIELD(ChannelRecord, carries_packets, number, "",
+                 "1 = packet descriptors, 0 = messages"),
+    VANITY_FIELD(ChannelRecord, memory_bytes, gauge, "bytes", "Memory of the ring"),
+    VANITY_FIELD(ChannelRecord, sent, counter, "elements", "Committed by the producer"),
+    VANITY_FIELD(ChannelRecord, bursts, counter, "", "Commits"),
+    VANITY_FIELD(ChannelRecord, dropped, counter, "elements", "Refused because the ring was full"),
+    VANITY_FIELD(ChannelRecord, blocked, counter, "",
+                 "Times the producer found it full and waited"),
+    VANITY_FIELD(ChannelRecord, high_watermark, counter, "",
+                 "Times the depth rose to the high watermark"),
+    VANITY_FIELD(ChannelRecord, depth_max, gauge, "elements", "Deepest the producer has seen it"),
+    VANITY_FIELD(ChannelRecord, received, counter, "elements", "Taken by the consumer"),
+    VANITY_FIELD(ChannelRecord, low_watermark, counter, "",
+                 "Times the depth fell back to the low watermark"),
+};
+
+const std::vector<Field> kPortFields = {
+    VANITY_LABEL(PortRecord, name, "Name in the manifest"),
+    VANITY_LABEL(PortRecord, driver, "Driver"),
+    VANITY_LABEL(PortRecord, target, "File or interface"),
+    VANITY_FIELD(PortRecord, state, state, "", "starting|up|down|finished|failed"),
+    VANITY_FIELD(PortRecord, queues, number, "", "Queues, both directions"),
+    VANITY_FIELD(PortRecord, downs, counter, "", "Times the link or device went away"),
+    VANITY_FIELD(PortRecord, errors, counter, "", "Reads or writes that failed"),
+};
+
+const std::vector<Field> kQueueFields = {
+    VANITY_FIELD(QueueRecord, port, number, "", "Index of the port"),
+    VANITY_FIELD(QueueRecord, queue, number, "", "Number of the queue in its direction"),
+    VANITY_FIELD(QueueRecord, direction, state, "", "rx|tx"),
+    VANITY_FIELD(QueueRecord, shard, number, "", "Index of the shard that drives it"),
+    VANITY_FIELD(QueueRecord, packets, counter, "packets", "Received or transmitted"),
+    VANITY_FIELD(QueueRecord, bytes, counter, "bytes", "Their bytes"),
+    VANITY_FIELD(QueueRecord, bursts, counter, "", "Calls that moved packets"),
+    VANITY_FIELD(QueueRecord, no_buffer, counter, "", "Receives that found the pool empty"),
+    VANITY_FIELD(QueueRecord, oversize, counter, "packets", "Frames longer than a buffer holds"),
+    VANITY_FIELD(QueueRecord, dropped, counter, "packets", "Lost by the device or the system"),
+    VANITY_FIELD(QueueRecord, invalid, counter, "packets", "Malformed at the link layer"),
+};
+
+const std::vector<Field> kPoolFields = {
+    VANITY_LABEL(PoolRecord, name, "Port, or shard, the buffers serve"),
+    VANITY_FIELD(PoolRecord, shard, number, "", "Index of the owning shard"),
+    VANITY_FIELD(PoolRecord, buffers, number, "", "Buffers"),
+    VANITY_FIELD(PoolRecord, buffer_bytes, number, "bytes", "Size of a buffer"),
+    VANITY_FIELD(PoolRecord, taken, counter, "", "Buffers handed out"),
+    VANITY_FIELD(PoolRecord, returned, counter, "", "Buffers that came home"),
+    VANITY_FIELD(PoolRecord, empty, counter, "", "Times a buffer was wanted and none was free"),
+    VANITY_FIELD(PoolRecord, leaked, gauge, "", "At shutdown: handed out and never given back"),
+};
+
+#undef VANITY_FIELD
+#undef VANITY_LABEL
+#undef VANITY_HISTOGRAM
+
+uint64_t align_up(uint64_t value, uint64_t to) {
+  return (value + to - 1) / to * to;
+}
+
+struct Placed {
+  Table tables[6];
+  uint64_t bytes;
+};
+
+Placed place(const SegmentShape& shape) {
+  const uint32_t counts[6] = {1,           shape.shards, shape.channels,
+                              shape.ports, shape.queues, shape.pools};
+  const uint32_t strides[6] = {kSegmentHeaderBytes, sizeof(ShardRecord), sizeof(ChannelRecord),
+                               sizeof(PortRecord),  sizeof(QueueRecord), sizeof(PoolRecord)};
+  Placed placed{};
+  uint64_t at = kSegmentHeaderBytes;
+  const auto& tables = field_tables();
+  for (uint32_t i = 0; i < 6; ++i) {
+    Table& t = placed.tables[i];
+    t.kind = static_cast<uint32_t>(tables[i].kind);
+    t.count = counts[i];
+    t.stride = strides[i];
+    t.field_count = static_cast<uint32_t>(tables[i].fields->size());
+    t.fields_offset = at;
+    at += t.field_count * sizeof(Field);
+  }
+  placed.tables[0].records_offset = 0;  // the header is the system's record
+  for (uint32_t i = 1; i < 6; ++i) {
+    at = align_up(at, 128);
+    placed.tables[i].records_offset = at;
+    at += uint64_t{placed.tables[i].count} * placed.tables[i].stride;
+  }
+  placed.bytes = align_up(at, 4096);
+  return placed;
+}
+
+// True when no living process holds the lock; the lock is then ours through `fd`.
+bool try_lock(int fd) {
+  return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+// Opens and locks `path`, safe against another process unlinking it between open and lock.
+// Returns -1 with errno EWOULDBLOCK when it is held.
+int open_locked(const std::string& path, mode_t mode) {
+  for (;;) {
+    int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0 && errno == EACCES) {
+      // fs.protected_regular refuses O_CREAT on another user's file in a sticky folder.
+      fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    }
+    if (fd < 0) return -1;
+    if (!try_lock(fd)) {
+      const int saved = errno;
+      close(fd);
+      errno = saved;
+      return -1;
+    }
+    struct stat opened {
+    }, named{};
+    if (fstat(fd, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
+        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
+      return fd;
+    }
+    close(fd);  // it was removed under us: try the new one
+  }
+}
+
+bool remove_if_unheld(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return false;
+  const bool free = try_lock(fd);
+  if (free) unlink(path.c_str());
+  close(fd);
+  return free;
+}
+
+template <class Visit>
+void each_file(const std::string& directory, Visit&& visit) {
+  DIR* dir = opendir(directory.c_str());
+  if (dir == nullptr) return;
+  while (const dirent* entry = readdir(dir)) visit(std::string(entry->d_name));
+  closedir(dir);
+}
+
+bool ends_with(const std::string& text, const char* end) {
+  const size_t n = std::strlen(end);
+  return text.size() > n && text.compare(text.size() - n, n, end) == 0;
+}
+
+uint64_t realtime_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+const std::vector<FieldTable>& field_tables() {
+  static const std::vector<FieldTable> tables = {
+      {TableKind::system, "system", &kSystemFields},    {TableKind::shard, "shard", &kShardFields},
+      {TableKind::channel, "channel", &kChannelFields}, {TableKind::port, "port", &kPortFields},
+      {TableKind::queue, "queue", &kQueueFields},       {TableKind::pool, "pool", &kPoolFields},
+  };
+  return tables;
+}
+
+std::string runtime_directory() {
+  const char* set = std::getenv("VANITY_RUNTIME_DIR");
+  if (set != nullptr && *set != '\0') return set;
+  return "/dev/shm/vanity-" + std::to_string(getuid());
+}
+
+std::vector<std::string> sweep_leftovers() {
+  std::vector<std::string> removed;
+  const std::string directory = runtime_directory();
+  each_file(directory, [&](const std::string& name) {
+    if (!ends_with(name, ".segment")) return;
+    const std::string path = directory + "/" + name;
+    if (remove_if_unheld(path)) removed.push_back(path);
+  });
+  each_file(kLockDirectory, [&](const std::string& name) {
+    if (name.rfind(kLockPrefix, 0) != 0 || !ends_with(name, ".lock")) return;
+    const std::string path = std::string(kLockDirectory) + "/" + name;
+    if (remove_if_unheld(path)) removed.push_back(path);
+  });
+  return removed;
+}
+
+uint64_t segment_bytes(const SegmentShape& shape) {
+  return place(shape).bytes;
+}
+
+Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
+  const std::string directory = runtime_directory();
+  if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
+    throw system_error("VANITY_E_RUNTIME_DIR", "cannot create the runtime directory " + directory,
+                       errno, "set VANITY_RUNTIME_DIR to a folder on a tmpfs that you may write");
+  }
+  path_ = directory + "/" + system_name + ".segment";
+  fd_ = open_locked(path_, 0644);
+  if (fd_ < 0 && errno == EWOULDBLOCK) {
+    SegmentHeader header{};
+    const int peek = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    const bool known = peek >= 0 && pread(peek, static_cast<void*>(&header), sizeof(header), 0) ==
+                                        static_cast<ssize_t>(sizeof(header));
+    if (peek >= 0) close(peek);
+    throw Error("VANITY_E_NAME_IN_USE",
+                "a system named \"" + system_name + "\" is running" +
+                    (known ? " in process " + std::to_string(header.pid) : std::string()),
+                "stop it, or start this one with --set system.name=" + system_name + "-2");
+  }
+  if (fd_ < 0) throw system_error("VANITY_E_RUNTIME_DIR", "cannot open " + path_, errno);
+
+  const Placed placed = place(shape);
+  bytes_ = placed.bytes;
+  // Allocated now: a full tmpfs is an error here instead of a SIGBUS in a shard.
+  if (ftruncate(fd_, 0) != 0 || posix_fallocate(fd_, 0, static_cast<off_t>(bytes_)) != 0) {
+    const int saved = errno;
+    ::unlink(path_.c_str());
+    close(fd_);
+    throw system_error("VANITY_E_RUNTIME_DIR",
+                       "no room for a segment of " + std::to_string(bytes_) + " bytes at " + path_,
+                       saved, "free space in the tmpfs, or set VANITY_RUNTIME_DIR");
+  }
+  void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, 0);
+  if (at == MAP_FAILED) {
+    const int saved = errno;
+    ::unlink(path_.c_str());
+    close(fd_);
+    throw system_error("VANITY_E_RUNTIME_DIR", "cannot map " + path_, saved);
+  }
+  base_ = static_cast<uint8_t*>(at);
+
+  SegmentHeader& h = *new (base_) SegmentHeader();
+  std::memcpy(h.magic, kSegmentMagic, sizeof(h.magic));
+  h.version = kSegmentVersion;
+  h.header_bytes = kSegmentHeaderBytes;
+  h.segment_bytes = bytes_;
+  h.started_realtime_ns = realtime_ns();
+  h.pid = static_cast<uint32_t>(getpid());
+  std::strncpy(h.name, system_name.c_str(), sizeof(h.name) - 1);
+  h.table_count = 6;
+  const auto& tables = field_tables();
+  for (uint32_t i = 0; i < 6; ++i) {
+    h.tables[i] = placed.tables[i];
+    std::memcpy(base_ + placed.tables[i].fields_offset, tables[i].fields->data(),
+                tables[i].fields->size() * sizeof(Field));
+  }
+}
+
+void Segment::publish() {
+  header().ready.store(1, std::memory_order_release);  // pairs with the readers' acquire load
+}
+
+void Segment::unlink() {
+  if (fd_ < 0) return;
+  ::unlink(path_.c_str());
+  close(fd_);
+  fd_ = -1;
+}
+
+Segment::~Segment() {
+  unlink();
+  if (base_ != nullptr) munmap(base_, bytes_);
+}
+
+CoreLock::CoreLock(uint32_t core)
+    : path_(std::string(kLockDirectory) + "/" + kLockPrefix + std::to_string(core) + ".lock") {
+  fd_ = open_locked(path_, 0666);
+  if (fd_ < 0 && errno == EWOULDBLOCK) {
+    char holder[32] = {};
+    const int peek = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (peek >= 0) {
+      if (read(peek, holder, sizeof(holder) - 1) < 0) holder[0] = '\0';
+      close(peek);
+    }
+    throw Error("VANITY_E_CORE_IN_USE",
+                "core " + std::to_string(core) + " is owned by another Vanity process" +
+                    (holder[0] != '\0' ? " (process " + std::string(holder) + ")" : std::string()),
+                "choose another core, or stop that system");
+  }
+  if (fd_ < 0) throw system_error("VANITY_E_CORE_IN_USE", "cannot open " + path_, errno);
+  // World-writable on purpose: the next owner may be another user (the umask cut it at creation).
+  (void)fchmod(fd_, 0666);
+  const std::string pid = std::to_string(getpid());
+  if (ftruncate(fd_, 0) != 0 || pwrite(fd_, pid.data(), pid.size(), 0) < 0) {
+    // The lock holds all the same; only the name of its holder is missing.
+  }
+}
+
+CoreLock::CoreLock(CoreLock&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+CoreLock::~CoreLock() {
+  if (fd_ < 0) return;
+  ::unlink(path_.c_str());
+  close(fd_);
+}
+
+}  // namespace vanity

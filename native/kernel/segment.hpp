@@ -1,0 +1,91 @@
+// Creates the segment file and describes its records. One file a system, in the runtime directory,
+// locked with flock while its process lives: a file that nobody locks is left over and may go.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "vanity/segment.hpp"
+
+namespace vanity {
+
+struct FieldTable {
+  TableKind kind;
+  const char* name;
+  const std::vector<Field>* fields;
+};
+
+// The descriptors of every table, in the order of TableKind.
+const std::vector<FieldTable>& field_tables();
+
+// $VANITY_RUNTIME_DIR, or /dev/shm/vanity-<uid>. Created on first use, mode 0755.
+std::string runtime_directory();
+
+// Removes what processes that no longer live have left: segments and core locks nobody holds.
+// Returns the paths removed.
+std::vector<std::string> sweep_leftovers();
+
+struct SegmentShape {
+  uint32_t shards = 0;
+  uint32_t channels = 0;
+  uint32_t ports = 0;
+  uint32_t queues = 0;
+  uint32_t pools = 0;
+};
+
+// What the manifest implies, in bytes.
+uint64_t segment_bytes(const SegmentShape& shape);
+
+class Segment {
+ public:
+  // Throws VANITY_E_NAME_IN_USE when a living process holds that name.
+  Segment(const std::string& system_name, const SegmentShape& shape);
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  SegmentHeader& header() { return *reinterpret_cast<SegmentHeader*>(base_); }
+  ShardRecord& shard(uint32_t i) { return record<ShardRecord>(1, i); }
+  ChannelRecord& channel(uint32_t i) { return record<ChannelRecord>(2, i); }
+  PortRecord& port(uint32_t i) { return record<PortRecord>(3, i); }
+  QueueRecord& queue(uint32_t i) { return record<QueueRecord>(4, i); }
+  PoolRecord& pool(uint32_t i) { return record<PoolRecord>(5, i); }
+
+  // Readers may trust what they see from here on.
+  void publish();
+  void unlink();
+
+  uint8_t* base() { return base_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  template <class Record>
+  Record& record(uint32_t table, uint32_t index) {
+    const Table& t = header().tables[table];
+    return *reinterpret_cast<Record*>(base_ + t.records_offset + uint64_t{index} * t.stride);
+  }
+
+  std::string path_;
+  int fd_ = -1;
+  uint8_t* base_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+// One core of the machine, claimed for this process: /dev/shm/vanity-core-<n>.lock under flock.
+class CoreLock {
+ public:
+  // Throws VANITY_E_CORE_IN_USE, with the holder's process id, when another process has it.
+  explicit CoreLock(uint32_t core);
+  CoreLock(CoreLock&& other) noexcept;
+  CoreLock(const CoreLock&) = delete;
+  CoreLock& operator=(const CoreLock&) = delete;
+  ~CoreLock();
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+}  // namespace vanity

@@ -1,0 +1,43 @@
+// What a shard runs. Built-in stages and native modules look the same from the poll loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "vanity/program.h"
+
+namespace vanity {
+
+class Shard;
+struct ShardPlan;
+
+class Program {
+ public:
+  virtual ~Program() = default;
+  // On the shard's own thread, before traffic. Throws Error.
+  virtual void init(Shard&) {}
+  // Elements handled; 0 lets the shard sleep. Never blocks, allocates or throws.
+  virtual uint32_t poll(Shard&) noexcept = 0;
+  virtual void fini(Shard&) {}
+  virtual void watermark(Shard&, vanity_channel*, bool /*high*/) noexcept {}
+  // Makes packets instead of receiving them: told to stop first, before anything drains.
+  virtual bool is_source() const { return false; }
+  // Buffers of its own that it needs, and their size; 0 when it makes no packets.
+  virtual uint32_t pool_buffers() const { return 0; }
+  virtual uint32_t pool_buffer_bytes() const { return 2048; }
+};
+
+// A built-in stage by its name. Throws VANITY_E_PROGRAM for an unknown name, VANITY_E_OPTION for a
+// bad option.
+std::unique_ptr<Program> make_stage(const ShardPlan& plan);
+
+// A native module: dlopen, ABI check. Throws VANITY_E_PROGRAM_LOAD or VANITY_E_PROGRAM_ABI.
+std::unique_ptr<Program> load_module(const std::string& path);
+
+// The option as an unsigned number within [min, max], or `otherwise` when absent.
+uint64_t option_number(const std::map<std::string, std::string>& options, const std::string& key,
+                       uint64_t otherwise, uint64_t min, uint64_t max);
+
+}  // namespace vanity

@@ -1,0 +1,28 @@
+// mirror: every output gets every packet. The buffer is shared, not copied: its owners are counted,
+// and whoever receives a packet flagged VANITY_PACKET_SHARED must not write to it.
+#include "shard/shard.hpp"
+#include "shard/stage/stages.hpp"
+
+namespace vanity::stage {
+namespace {
+
+class Mirror : public Program {
+ public:
+  uint32_t poll(Shard& shard) noexcept override {
+    vanity_packet packets[limits::kBurstMax];
+    const uint32_t got = shard.receive(packets, shard.burst());
+    if (got == 0) return 0;
+    const uint32_t outputs = shard.output_count();
+    if (outputs > 1) {
+      for (uint32_t i = 0; i < got; ++i) shard.share(packets[i], outputs);
+    }
+    for (uint32_t output = 0; output < outputs; ++output) shard.send(output, packets, got);
+    return got;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Program> make_mirror(const ShardPlan&) { return std::make_unique<Mirror>(); }
+
+}  // namespace vanity::stage
