@@ -1,9 +1,10 @@
-// The memory primitives of the data path; nothing else in a channel or a doorbell names an ordering.
+// The memory primitives of the data path; nothing else in a channel or a doorbell names an
+// ordering.
 //
-// Every word that crosses between cores belongs to one Edge. A store to it is a `publish`, a load of
-// it by the other side an `observe`, and the pair is found by searching for the edge's name. Channels
-// and doorbells take these primitives as a policy, so that a model checker or a simulator runs the
-// shipping code with its own.
+// Every word that crosses between cores belongs to one Edge. A store to it is a `publish`, a load
+// of it by the other side an `observe`, and the pair is found by searching for the edge's name.
+// Channels and doorbells take these primitives as a policy, so that a model checker or a simulator
+// runs the shipping code with its own.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,7 @@
 
 namespace vanity {
 
-inline constexpr size_t kLineBytes = 64;      // what moves between cores
+inline constexpr size_t kLineBytes = 64;        // what moves between cores
 inline constexpr size_t kIsolationBytes = 128;  // adjacent-line prefetchers pull lines in pairs
 
 // The words that carry data from one core to another, each with its writer and reader.
@@ -68,7 +69,8 @@ struct HardwareMemory {
     return word.exchange(value, std::memory_order_acq_rel);
   }
 
-  // One bit for each non-zero byte of a 64-byte line. A hint: the caller takes each byte it acts on.
+  // One bit for each non-zero byte of a 64-byte line. A hint: the caller takes each byte it acts
+  // on.
   static uint64_t marks(const Atomic<uint8_t>* line) noexcept {
     static_assert(sizeof(Atomic<uint8_t>) == 1);
 #if defined(__SANITIZE_THREAD__)
@@ -106,15 +108,20 @@ struct HardwareMemory {
       std::memcpy(&word, reinterpret_cast<const char*>(line) + 8 * i, 8);
       if (word == 0) continue;
       for (unsigned k = 0; k < 8; ++k)
-        if (line[8 * i + k].load(std::memory_order_relaxed) != 0) mask |= uint64_t{1} << (8 * i + k);
+        if (line[8 * i + k].load(std::memory_order_relaxed) != 0)
+          mask |= uint64_t{1} << (8 * i + k);
     }
     return mask;
 #endif
   }
 
   // Ask for a line's ownership before writing it.
-  static void prefetch_write(const void* address) noexcept { __builtin_prefetch(address, 1, 3); }
-  static void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
+  static void prefetch_write(const void* address) noexcept {
+    __builtin_prefetch(address, 1, 3);
+  }
+  static void prefetch_read(const void* address) noexcept {
+    __builtin_prefetch(address, 0, 3);
+  }
 };
 
 }  // namespace vanity

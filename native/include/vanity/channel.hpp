@@ -15,13 +15,17 @@
 //   384   slot 0 | slot 1 | ...                          capacity * slot_bytes, padded to 128
 //
 //   bulk slot       | element_bytes |                    slot_bytes = element_bytes
-//   latency slot    | element_bytes | padding | seq u32 | slot_bytes = element_bytes + 4, rounded up to
-//                                                        a power of two, above 64 to a multiple of 64
+//   latency slot    | element_bytes | padding | seq u32 | slot_bytes = element_bytes + 4, rounded
+//   up to
+//                                                        a power of two, above 64 to a multiple of
+//                                                        64
 //
 // What crosses between cores:
-//   bulk      the element's lines, and per burst (not per element) the line of tail; the line of head
+//   bulk      the element's lines, and per burst (not per element) the line of tail; the line of
+//   head
 //             comes back once per drain, or per quarter of the ring.
-//   latency   the slot's own line(s) and nothing else: seq == index + 1 says that the slot holds the
+//   latency   the slot's own line(s) and nothing else: seq == index + 1 says that the slot holds
+//   the
 //             element of this lap. An element of up to 60 bytes travels in one line.
 #pragma once
 
@@ -84,7 +88,8 @@ struct ChannelLayout {
   static constexpr size_t bytes_needed(uint32_t capacity, uint32_t element_bytes,
                                        Layout layout) noexcept {
     const size_t slots = size_t{capacity} * slot_bytes_of(element_bytes, layout);
-    return sizeof(ChannelLayout) + (slots + kIsolationBytes - 1) / kIsolationBytes * kIsolationBytes;
+    return sizeof(ChannelLayout) +
+           (slots + kIsolationBytes - 1) / kIsolationBytes * kIsolationBytes;
   }
 
   std::byte* slots() noexcept { return reinterpret_cast<std::byte*>(this) + sizeof(ChannelLayout); }
@@ -100,8 +105,8 @@ static_assert(offsetof(ChannelLayout<>, tail) == 128);
 static_assert(offsetof(ChannelLayout<>, head) == 256);
 static_assert(sizeof(ChannelLayout<>) == 384);
 
-// Neighbouring slots, to be written or read in place. Elements are `stride` bytes apart: the element
-// size in the bulk layout, the slot size in the latency layout.
+// Neighbouring slots, to be written or read in place. Elements are `stride` bytes apart: the
+// element size in the bulk layout, the slot size in the latency layout.
 template <class Byte>
 struct Slots {
   Byte* data = nullptr;
@@ -134,10 +139,14 @@ inline void copy_rows(std::byte* to, size_t to_stride, const std::byte* from, si
 inline void copy_elements(std::byte* to, size_t to_stride, const std::byte* from,
                           size_t from_stride, uint32_t bytes, uint32_t count) noexcept {
   switch (bytes) {
-    case 8: return copy_rows<8>(to, to_stride, from, from_stride, count);
-    case 16: return copy_rows<16>(to, to_stride, from, from_stride, count);
-    case 32: return copy_rows<32>(to, to_stride, from, from_stride, count);
-    case 64: return copy_rows<64>(to, to_stride, from, from_stride, count);
+    case 8:
+      return copy_rows<8>(to, to_stride, from, from_stride, count);
+    case 16:
+      return copy_rows<16>(to, to_stride, from, from_stride, count);
+    case 32:
+      return copy_rows<32>(to, to_stride, from, from_stride, count);
+    case 64:
+      return copy_rows<64>(to, to_stride, from, from_stride, count);
     default:
       if (to_stride == bytes && from_stride == bytes) {
         std::memcpy(to, from, size_t{bytes} * count);
@@ -165,17 +174,20 @@ class BasicProducer {
         element_bytes_(memory->element_bytes),
         layout_(static_cast<Layout>(memory->layout)),
         tail_(Policy::template own<Edge::tail>(memory->tail)),
-        head_seen_(Policy::template observe<Edge::head>(memory->head)),  // pairs with release's publish
+        head_seen_(
+            Policy::template observe<Edge::head>(memory->head)),  // pairs with release's publish
         owned_(tail_) {
     if (slot_bytes_ >= kPrefetchSlotMin && slot_bytes_ <= kPrefetchSlotMax)
       ahead_ = std::max(1u, kPrefetchBytes / slot_bytes_);
   }
 
-  // Up to `n` neighbouring free slots; fewer at the end of the ring or when it fills, none when full.
+  // Up to `n` neighbouring free slots; fewer at the end of the ring or when it fills, none when
+  // full.
   [[nodiscard]] WritableSlots claim(uint32_t n) noexcept {
     uint32_t room = capacity_ - (tail_ - head_seen_);
     if (room < n) [[unlikely]] {
-      head_seen_ = Policy::template observe<Edge::head>(memory_->head);  // pairs with consumer's publish
+      head_seen_ =
+          Policy::template observe<Edge::head>(memory_->head);  // pairs with consumer's publish
       room = capacity_ - (tail_ - head_seen_);
     }
     const uint32_t at = tail_ & (capacity_ - 1);
@@ -228,7 +240,8 @@ class BasicProducer {
   uint32_t depth() const noexcept { return tail_ - head_seen_; }
   // Asks the consumer's line; costs a crossing when the consumer has moved.
   uint32_t depth_now() noexcept {
-    head_seen_ = Policy::template observe<Edge::head>(memory_->head);  // pairs with consumer's publish
+    head_seen_ =
+        Policy::template observe<Edge::head>(memory_->head);  // pairs with consumer's publish
     return depth();
   }
   uint32_t capacity() const noexcept { return capacity_; }
@@ -241,17 +254,20 @@ class BasicProducer {
   static constexpr uint32_t kPrefetchSlotMin = 16;
   static constexpr uint32_t kPrefetchSlotMax = 1024;  // larger elements: the hardware's own streams
 
-  // Stores retire in order, so the ownership miss of each slot would wait for the one before. Asking
-  // ahead lets them overlap. Never past head_seen + capacity: those lines the consumer still reads.
+  // Stores retire in order, so the ownership miss of each slot would wait for the one before.
+  // Asking ahead lets them overlap. Never past head_seen + capacity: those lines the consumer still
+  // reads.
   void own_ahead(uint32_t count) noexcept {
     const uint32_t wanted = count + ahead_;
     const uint32_t end = tail_ + std::min(wanted, capacity_ - (tail_ - head_seen_));
     if (static_cast<int32_t>(owned_ - tail_) < 0) owned_ = tail_;
-    while (static_cast<int32_t>(end - owned_) > 0) {
+    const uint32_t step = slot_bytes_ >= kLineBytes ? 1 : kLineBytes / slot_bytes_;
+    while (static_cast<int32_t>(end - owned_) >= static_cast<int32_t>(step)) {
       const std::byte* slot = slots_ + size_t{owned_ & (capacity_ - 1)} * slot_bytes_;
       Policy::prefetch_write(slot);
-      for (uint32_t b = kLineBytes; b < slot_bytes_; b += kLineBytes) Policy::prefetch_write(slot + b);
-      owned_ += slot_bytes_ >= kLineBytes ? 1 : kLineBytes / slot_bytes_;
+      for (uint32_t b = kLineBytes; b < slot_bytes_; b += kLineBytes)
+        Policy::prefetch_write(slot + b);
+      owned_ += step;
     }
   }
 
@@ -285,13 +301,10 @@ class BasicConsumer {
         head_given_(head_),
         tail_seen_(head_) {}
 
-  // Up to `n` neighbouring elements; fewer at the end of the ring, none when empty. Looking at an
-  // empty ring gives back every slot still held.
+  // Up to `n` neighbouring elements; fewer at the end of the ring, none when empty.
   [[nodiscard]] ReadableSlots peek(uint32_t n) noexcept {
     const uint32_t at = head_ & (capacity_ - 1);
     const uint32_t used = available(std::min(n, capacity_ - at));
-    if (used == 0) [[unlikely]]
-      flush();
     return {slots_ + size_t{at} * slot_bytes_, std::min({n, used, capacity_ - at}), slot_bytes_};
   }
 
@@ -303,7 +316,8 @@ class BasicConsumer {
     if (head_ == tail_seen_ || head_ - head_given_ >= std::max(1u, capacity_ / 4)) flush();
   }
 
-  // Gives back now what release has held. Call before sleeping.
+  // Gives back now what release still holds. Never needed for progress: an empty ring holds
+  // nothing.
   void flush() noexcept {
     if (head_given_ == head_) return;
     head_given_ = head_;
@@ -339,8 +353,8 @@ class BasicConsumer {
   // Is there an element? Looks at the shared word unless one is already known.
   [[nodiscard]] bool ready() noexcept { return available(1) != 0; }
 
-  // The word whose change means new elements, for a consumer of a single channel to monitor, and the
-  // value it has while there are none.
+  // The word whose change means new elements, for a consumer of a single channel to monitor, and
+  // the value it has while there are none.
   const typename Memory::Word* watch() const noexcept {
     return layout_ == Layout::bulk ? &memory_->tail : &memory_->sequence(head_);
   }
@@ -348,7 +362,8 @@ class BasicConsumer {
   [[nodiscard]] bool watch_fired() const noexcept {
     if (layout_ == Layout::bulk)
       return Policy::template observe<Edge::tail>(memory_->tail) != head_;  // pairs with commit
-    return Policy::template observe<Edge::slot>(memory_->sequence(head_)) == head_ + 1;  // with commit
+    return Policy::template observe<Edge::slot>(memory_->sequence(head_)) ==
+           head_ + 1;  // with commit
   }
 
   // Elements known to be there, without looking.
@@ -363,8 +378,8 @@ class BasicConsumer {
   explicit operator bool() const noexcept { return memory_ != nullptr; }
 
  private:
-  // Elements that may be read, at least min(n, present) of them; looks only when none is known (bulk)
-  // or as far as `n` needs (latency).
+  // Elements that may be read, at least min(n, present) of them; looks only when none is known
+  // (bulk) or as far as `n` needs (latency).
   uint32_t available(uint32_t n) noexcept {
     if (layout_ == Layout::bulk) {
       if (tail_seen_ == head_)
@@ -372,7 +387,8 @@ class BasicConsumer {
       return tail_seen_ - head_;
     }
     while (tail_seen_ - head_ < n) {  // pairs with commit
-      if (Policy::template observe<Edge::slot>(memory_->sequence(tail_seen_)) != tail_seen_ + 1) break;
+      if (Policy::template observe<Edge::slot>(memory_->sequence(tail_seen_)) != tail_seen_ + 1)
+        break;
       ++tail_seen_;
     }
     return tail_seen_ - head_;
@@ -401,8 +417,8 @@ class BasicChannel {
     return Memory::bytes_needed(spec.capacity, spec.element_bytes, spec.layout);
   }
 
-  // `memory` is aligned to 128 bytes and holds bytes_needed(spec); `first` is the index of the first
-  // element (tests start near 2^32). An empty handle when the spec is not valid.
+  // `memory` is aligned to 128 bytes and holds bytes_needed(spec); `first` is the index of the
+  // first element (tests start near 2^32). An empty handle when the spec is not valid.
   static BasicChannel create(void* memory, const ChannelSpec& spec, uint32_t first = 0) noexcept {
     if (!spec.valid() || reinterpret_cast<uintptr_t>(memory) % kIsolationBytes != 0) return {};
     auto* at = new (memory) Memory;

@@ -123,7 +123,8 @@ class BasicInputs {
     return next_in_turn();
   }
 
-  // The look between monitor and wait: is there anything at all? Takes nothing. Control bytes count.
+  // The look between monitor and wait: is there anything at all? Takes nothing. Control bytes
+  // count.
   [[nodiscard]] bool anything() noexcept {
     if (line_ != nullptr && line_->any()) return true;
     if (by_bell()) {
@@ -147,7 +148,7 @@ class BasicInputs {
     return strategy_ == Strategy::primary ? primary_ : count_ - 1;
   }
 
-  // Gives every held slot back. Call before sleeping.
+  // Gives every held slot back now, where a shard stops in the middle of a drain.
   void flush() noexcept {
     for (uint32_t i = 0; i < count_; ++i) consumers_[i].flush();
   }
