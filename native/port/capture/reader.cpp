@@ -266,7 +266,7 @@ uint64_t CaptureReader::to_ns(const Interface& interface, uint64_t units) noexce
     for (uint32_t i = power; i < 9; ++i) ns *= 10;
     for (uint32_t i = 9; i < power && ns != 0; ++i) ns /= 10;
   }
-  // Wraps on nonsense; a wrong time is harmless, the replay bounds what it waits for.
+  // Wraps on nonsense, which is harmless: a time decides only when a timed replay goes on.
   return static_cast<uint64_t>(ns) + static_cast<uint64_t>(interface.offset_s) * 1'000'000'000ull;
 }
 

@@ -37,6 +37,7 @@ class CaptureReader {
 
   // After `error`: where, and what was found there.
   uint64_t error_offset() const noexcept { return error_offset_; }
+  // Null while there is none.
   const char* error_reason() const noexcept { return error_reason_; }
   // "in.pcap: offset 1234: reason".
   std::string error_text() const;

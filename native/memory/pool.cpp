@@ -1,0 +1,29 @@
+#include "memory/pool.hpp"
+
+#include "platform/error.hpp"
+
+namespace vanity {
+
+Pool::Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
+           PoolRecord* record)
+    : base_(static_cast<uint8_t*>(memory)),
+      free_(buffers),
+      stride_(stride_of(buffer_bytes)),
+      tag_(pool_index << kPoolShift),
+      buffers_(buffers),
+      buffer_bytes_(buffer_bytes),
+      record_(record) {
+  if (pool_index >= kPoolsMax || buffers == 0 || buffers > limits::kPoolBuffersMax ||
+      buffer_bytes < limits::kBufferBytesMin || buffer_bytes > limits::kBufferBytesMax ||
+      buffer_bytes % 64 != 0 || reinterpret_cast<uintptr_t>(memory) % 64 != 0) {
+    throw Error("VANITY_E_POOL",
+                "a pool of " + std::to_string(buffers) + " buffers of " +
+                    std::to_string(buffer_bytes) + " bytes is beyond the limits",
+                "buffers: 1..1048576; buffer_bytes: 256..65536, a multiple of 64");
+  }
+  stack_ = reinterpret_cast<uint32_t*>(base_ + static_cast<uint64_t>(buffers) * stride_);
+  // Low indices on top, so that a pool that is never drained touches few pages.
+  for (uint32_t i = 0; i < buffers; ++i) stack_[i] = buffers - 1 - i;
+}
+
+}  // namespace vanity
