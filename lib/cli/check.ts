@@ -1,0 +1,74 @@
+import { VanityError } from '../errors.js';
+import { toDot, toSvg } from '../manifest/graph.js';
+import { loadManifest, ManifestErrors, memoryOf, type Plan } from '../manifest/plan.js';
+import { errorJson, renderError, renderWarning, warningJson } from '../manifest/render.js';
+
+export interface CheckOptions {
+  readonly json?: boolean;
+  readonly graph?: 'dot' | 'svg';
+  readonly set?: readonly string[];
+  readonly color?: boolean;
+  /** Where to print; the standard streams when absent. */
+  readonly out?: (text: string) => void;
+  readonly err?: (text: string) => void;
+}
+
+/** `vanity check`: everything that is wrong with a manifest at once, or what it declares. */
+export function checkCommand(file: string, options: CheckOptions = {}): number {
+  const { json = false, graph, set = [], color = false } = options;
+  const out = options.out ?? ((text: string) => process.stdout.write(`${text}\n`));
+  const err = options.err ?? ((text: string) => process.stderr.write(`${text}\n`));
+  if (graph !== undefined && graph !== 'dot' && graph !== 'svg') {
+    const problem = `--graph draws "dot" or "svg", not ${JSON.stringify(graph)}`;
+    const error = new VanityError('VANITY_E_USAGE', { problem });
+    if (json) out(JSON.stringify({ ok: false, errors: [errorJson(error)], warnings: [] }, null, 2));
+    else err(renderError(error, color));
+    return error.exitCode;
+  }
+  try {
+    const { plan, warnings } = loadManifest(file, { set });
+    if (graph) {
+      for (const warning of warnings) err(renderWarning(warning, color));
+      out((graph === 'dot' ? toDot(plan) : toSvg(plan)).trimEnd());
+    } else if (json) {
+      out(JSON.stringify({ ok: true, errors: [], warnings: warnings.map(warningJson) }, null, 2));
+    } else {
+      for (const warning of warnings) err(`${renderWarning(warning, color)}\n`);
+      out(summaryOf(file, plan));
+    }
+    return 0;
+  } catch (error) {
+    if (!(error instanceof ManifestErrors)) throw error;
+    const { errors, warnings, exitCode } = error;
+    if (json) {
+      const report = {
+        ok: false,
+        errors: errors.map(errorJson),
+        warnings: warnings.map(warningJson),
+      };
+      out(JSON.stringify(report, null, 2));
+    } else {
+      for (const warning of warnings) err(`${renderWarning(warning, color)}\n`);
+      for (const problem of errors) err(`${renderError(problem, color)}\n`);
+      err(`${file}: ${errors.length} ${errors.length === 1 ? 'error' : 'errors'}`);
+    }
+    return exitCode;
+  }
+}
+
+const plural = (count: number, one: string) => `${count} ${one}${count === 1 ? '' : 's'}`;
+
+function summaryOf(file: string, plan: Plan): string {
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const memory = memoryOf(plan);
+  const parts = [
+    plural(plan.shards.length, 'shard'),
+    plural(plan.channels.length, 'channel'),
+    plural(plan.ports.length, 'port'),
+    ...(plan.devices.length > 0 ? [plural(plan.devices.length, 'device')] : []),
+  ];
+  return (
+    `${file}: ok. System "${plan.name}": ${parts.join(', ')}; about ${mib(memory.total)} of memory ` +
+    `(rings ${mib(memory.channels)}, buffers ${mib(memory.pools)}, arenas ${mib(memory.arenas)}).`
+  );
+}

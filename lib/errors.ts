@@ -1,0 +1,337 @@
+/**
+ * Every error that Vanity reports on purpose, in one table.
+ *
+ * A row is a message template and a hint template; `{words}` are filled in by whoever raises it. The
+ * native core raises the same codes with its own wording (`vanity::Error`), and a test holds both this
+ * table and `docs/reference/errors.md` against it.
+ */
+
+export interface ErrorRow {
+  /** What was expected and what was found. */
+  readonly message: string;
+  /** What to type. */
+  readonly hint: string;
+  /** The exit code of the command that ends with it; 1 unless the row says otherwise. */
+  readonly exitCode?: number;
+}
+
+export const errors = {
+  // -- the command line
+  VANITY_E_USAGE: { message: '{problem}', hint: 'Type: vanity --help', exitCode: 2 },
+  VANITY_E_INTERNAL: {
+    message: 'this is a defect of Vanity itself: {problem}',
+    hint: 'Please report it with the manifest and the output of: vanity doctor --json',
+  },
+
+  // -- the package
+  VANITY_E_NATIVE_LOAD: {
+    message: 'the native addon cannot be loaded: {reason}\n{found}',
+    hint: '{hint}',
+  },
+
+  // -- reading a manifest
+  VANITY_E_MANIFEST_READ: {
+    message: 'cannot read the manifest {file}: {reason}',
+    hint: 'Give the path of an existing TOML file: vanity check path/to/vanity.toml',
+  },
+  VANITY_E_MANIFEST_SIZE: {
+    message: 'the manifest {file} has {bytes} bytes; at most {limit} are read',
+    hint: 'Split the system in two manifests, or remove what is generated into this one.',
+  },
+  VANITY_E_MANIFEST_KIND: {
+    message: 'the manifest {file} is not TOML; a TypeScript manifest is an object for the API',
+    hint: 'Give a .toml file here; pass what defineManifest() returns to the TypeScript API.',
+  },
+  VANITY_E_TOML: { message: 'not valid TOML: {problem}', hint: '{hint}' },
+  VANITY_E_DUPLICATE: {
+    message: '{key} is defined twice',
+    hint: 'Keep one of the two, or give one another name.',
+  },
+  VANITY_E_SET: {
+    message: '--set {text}: {problem}',
+    hint: 'Type: --set section.name.key=value, for example --set ports.in.file=other.pcap',
+    exitCode: 2,
+  },
+  VANITY_E_KEY_UNKNOWN: { message: 'unknown key "{key}" in {where}', hint: '{hint}' },
+  VANITY_E_KEY_MISSING: {
+    message: '{where} needs the key "{key}": {expects}',
+    hint: 'Add to {where}: {key} = {example}',
+  },
+  VANITY_E_VALUE: { message: '{path} must be {expects}; it is {found}', hint: '{hint}' },
+  VANITY_E_NAME: {
+    message: '"{name}" is no name for a {kind}: {problem}',
+    hint: 'Use 1 to 31 of a-z, 0-9 and "-", starting with a letter or digit, for example "{example}".',
+  },
+  VANITY_E_LIMIT: {
+    message: '{what}: {count} declared, at most {limit} are possible',
+    hint: '{hint}',
+  },
+
+  // -- cores
+  VANITY_E_CORE_CLASH: {
+    message: '{first} and {second} both want core {core}',
+    hint: 'Give one of them another core or core = "auto", or set oversubscribe = true in [system].',
+  },
+  VANITY_E_CORES: {
+    message: '{shards} shards need {needed} free cores; this machine offers {available} ({online})',
+    hint: 'Use fewer shards, or set oversubscribe = true in [system] (or: --set system.oversubscribe=true).',
+  },
+  VANITY_E_CORE_ABSENT: {
+    message: '{who} wants core {core}, which is not online here (online: {online})',
+    hint: 'Use core = "auto" or one of {online} (or: --set {path}={example}).',
+  },
+
+  // -- channels
+  VANITY_E_SHARD_UNKNOWN: {
+    message: '{who} names the shard "{shard}", which is not declared',
+    hint: '{hint}',
+  },
+  VANITY_E_CHANNEL_SELF: {
+    message: 'channel "{channel}" goes from shard "{shard}" to itself',
+    hint: 'A channel joins two shards: name another shard in "from" or "to".',
+  },
+  VANITY_E_CHANNEL_FAN: {
+    message: 'shard "{shard}" has {count} channels {direction}; at most {limit} are possible',
+    hint: 'Put a shard between that gathers some of them, or let several shards share the work.',
+  },
+  VANITY_E_BLOCK_CYCLE: {
+    message: 'channels with overflow = "block" form a cycle that can wait for itself: {cycle}',
+    hint: 'Give one of them, for example [channels.{channel}], overflow = "drop" or overflow = "program".',
+  },
+  VANITY_E_ELEMENT_BYTES: {
+    message:
+      'channel "{channel}" carries packets and sets element_bytes; a descriptor is always {bytes} bytes',
+    hint: 'Remove element_bytes, or set carries = "messages".',
+  },
+  VANITY_E_WATERMARK: { message: 'channel "{channel}": {problem}', hint: '{hint}' },
+  VANITY_E_PRIMARY: { message: 'shard "{shard}": {problem}', hint: '{hint}' },
+
+  // -- programs
+  VANITY_E_PROGRAM_UNKNOWN: {
+    message:
+      'shard "{shard}" runs "{program}", which is neither a built-in nor a .so, .js, .mjs or .ts file',
+    hint: '{hint}',
+  },
+  VANITY_E_PROGRAM_FILE: {
+    message: 'shard "{shard}": program file {file} {problem}',
+    hint: 'Build it, or correct the path; it is relative to the folder of the manifest.',
+  },
+  VANITY_E_PROGRAM_ENDS: { message: 'shard "{shard}" runs {program}, {problem}', hint: '{hint}' },
+  VANITY_E_PROGRAM_MESSAGES: {
+    message:
+      'channel "{channel}" carries messages and is joined to shard "{shard}", whose program {program} handles packets',
+    hint: 'Set carries = "packets" in [channels.{channel}], or run your own program in [shards.{shard}].',
+  },
+  VANITY_E_OPTION_UNKNOWN: {
+    message: 'shard "{shard}": {program} has no option "{option}"',
+    hint: '{hint}',
+  },
+  VANITY_E_OPTION_VALUE: {
+    message: 'shard "{shard}": option {option} of {program} must be {expects}; it is {found}',
+    hint: 'Type: options = {{ {option} = {example} }}',
+  },
+  VANITY_E_OPTION_MISSING: {
+    message: 'shard "{shard}": {program} needs the option "{option}", {expects}',
+    hint: 'Add to [shards.{shard}]: options = {{ {option} = {example} }}',
+  },
+
+  // -- ports
+  VANITY_E_PORT_ENDS: { message: 'port "{port}" {problem}', hint: '{hint}' },
+  VANITY_E_PORT_KEY: {
+    message:
+      'port "{port}": the key "{key}" belongs to driver = "{owner}"; this port has driver = "{driver}"',
+    hint: 'Remove {key}, or set driver = "{owner}".',
+  },
+  VANITY_E_PORT_FILE: { message: 'port "{port}": {file} {problem}', hint: '{hint}' },
+  VANITY_E_PORT_CLASH: { message: 'ports "{first}" and "{second}" both {what}', hint: '{hint}' },
+
+  // -- devices
+  VANITY_E_GRANT_OVERLAP: {
+    message: 'two grants of {pci} BAR {bar} overlap: {first} and {second}',
+    hint: 'Make the ranges disjoint, for example offset = {example} for the later one.',
+  },
+  VANITY_E_VECTOR_OWNER: {
+    message: 'vector {vector} of {pci} is granted twice, to {first} and to {second}',
+    hint: 'A vector has one owner: remove one of the two, or use another vector.',
+  },
+  VANITY_E_TRIGGER: { message: '{where}: {problem}', hint: '{hint}' },
+  VANITY_E_DMA: { message: '{where}: {problem}', hint: '{hint}' },
+
+  // -- reading a running system
+  VANITY_E_SEGMENT_INVALID: {
+    message: 'not a readable segment: {problem}',
+    hint: 'Name a running system, or the path of its *.segment file, of the version that this build reads.',
+  },
+  VANITY_E_SEGMENT_BOOTING: {
+    message: 'the system is still booting; its segment is not complete yet',
+    hint: 'Try again in a moment.',
+  },
+  VANITY_E_SYSTEM_NONE: {
+    message: 'no system is running ({directory} holds no live segment)',
+    hint: 'Start one in another terminal: vanity run path/to/vanity.toml',
+  },
+  VANITY_E_SYSTEM_UNKNOWN: {
+    message: 'no system called "{name}" is running; {found}',
+    hint: '{hint}',
+  },
+  VANITY_E_SYSTEM_MANY: {
+    message: 'several systems are running: {names}',
+    hint: 'Name one, for example: vanity {command} {example}',
+  },
+  VANITY_E_SYSTEM_STALE: {
+    message: 'the system "{name}" is gone: process {pid} ended without removing {path}',
+    hint: 'Nothing to do: the next vanity run removes what it left behind.',
+  },
+  VANITY_E_METRICS_ADDRESS: {
+    message: 'no address to serve metrics on: "{address}"',
+    hint: 'Type a port, or a host and a port: --metrics :9464, --metrics 0.0.0.0:9464, --metrics [::1]:9464',
+  },
+  VANITY_E_METRICS_BIND: {
+    message: 'cannot serve metrics on {address}: {reason}',
+    hint: 'Use a free port, for example: --metrics :{example}',
+  },
+
+  // -- benches
+  VANITY_E_BENCH_UNKNOWN: { message: 'no bench is called "{name}"', hint: '{hint}' },
+  VANITY_E_BENCH_SOURCES: {
+    message: 'the benches are built from the source tree, which is not here: {path} is missing',
+    hint: 'Clone the repository and run it there: npm ci && npx vanity bench',
+  },
+  VANITY_E_BENCH_FAILED: {
+    message: 'bench {name}: {problem}',
+    hint: 'Run it again with VANITY_DEBUG=1, and see what the build or the bench itself printed above.',
+  },
+} as const satisfies Record<`VANITY_E_${string}`, ErrorRow>;
+
+/** Things worth saying that stop nothing. */
+export const warnings = {
+  VANITY_W_OVERSUBSCRIBE: {
+    message: '{shards} shards share {cores} cores: {who}',
+    hint: 'Figures of an oversubscribed system measure the scheduler; give every shard its own core for real ones.',
+  },
+  VANITY_W_FIFO_SHARED: {
+    message:
+      'shard "{shard}" has fifo = {fifo} in a system with oversubscribe = true: while it polls, no other shard of its core runs',
+    hint: 'Remove fifo, or give the shard its own core and remove oversubscribe.',
+  },
+  VANITY_W_KERNEL_CORE: {
+    message: 'shard "{shard}" runs on core {core}, which is the kernel\'s',
+    hint: 'Use fewer shards, or set core = "any" in [kernel].',
+  },
+  VANITY_W_OUTPUT_UNUSED: {
+    message: 'shard "{shard}" runs {program}, which uses its first output only; it has {count}',
+    hint: 'Remove the others, or use program = "mirror" or program = "flow-split".',
+  },
+  VANITY_W_SHARD_ALONE: {
+    message: 'shard "{shard}" has no channel, port or grant',
+    hint: 'Join it by a channel: [channels.NAME] from = "{shard}", or remove it.',
+  },
+} as const satisfies Record<`VANITY_W_${string}`, ErrorRow>;
+
+export type ErrorCode = keyof typeof errors;
+export type WarningCode = keyof typeof warnings;
+export type Parameters = Readonly<Record<string, string | number>>;
+
+/** A place in a manifest, or the `--set` that took its place. Lines and columns count from 1. */
+export interface Location {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly endLine: number;
+  readonly endColumn: number;
+  /** The text of line `line`, for the excerpt. */
+  readonly source: string;
+  /** `key=value` when the value came from `--set`. */
+  readonly set?: string;
+}
+
+/** A second place that an error is about. */
+export interface Related {
+  readonly message: string;
+  readonly location: Location;
+}
+
+export interface Warning {
+  readonly code: WarningCode;
+  readonly message: string;
+  readonly hint: string;
+  readonly location?: Location;
+}
+
+/** Fills `{words}`; `{{` and `}}` stand for braces. */
+export function fill(template: string, parameters: Parameters): string {
+  return template.replace(/\{\{|\}\}|\{(\w+)\}/g, (match, word: string | undefined) => {
+    if (word === undefined) return match.charAt(0);
+    const value = parameters[word];
+    return value === undefined ? match : String(value);
+  });
+}
+
+export interface VanityErrorOptions {
+  readonly location?: Location | undefined;
+  readonly related?: readonly Related[];
+  readonly cause?: unknown;
+}
+
+function rowOf(code: string): ErrorRow | undefined {
+  return Object.hasOwn(errors, code) ? errors[code as ErrorCode] : undefined;
+}
+
+/** An error with a code of the table, a hint that says what to type, and the place when it has one. */
+export class VanityError extends Error {
+  override readonly name: string = 'VanityError';
+  readonly code: string;
+  readonly hint: string;
+  readonly location?: Location;
+  readonly related: readonly Related[];
+  readonly exitCode: number;
+
+  constructor(code: ErrorCode, parameters: Parameters = {}, options: VanityErrorOptions = {}) {
+    const row: ErrorRow = rowOf(code) ?? errors.VANITY_E_INTERNAL;
+    super(
+      fill(row.message, parameters),
+      options.cause === undefined ? {} : { cause: options.cause },
+    );
+    this.code = code;
+    this.hint = fill(row.hint, parameters);
+    this.exitCode = row.exitCode ?? 1;
+    this.related = options.related ?? [];
+    if (options.location) this.location = options.location;
+  }
+
+  /** The error that the native core raised, with its own words; anything else becomes INTERNAL. */
+  static from(error: unknown): VanityError {
+    if (error instanceof VanityError) return error;
+    const { code, message, hint } = (error ?? {}) as {
+      code?: unknown;
+      message?: unknown;
+      hint?: unknown;
+    };
+    if (typeof code === 'string' && rowOf(code)) {
+      const result = new VanityError(code as ErrorCode, {}, { cause: error });
+      Object.defineProperty(result, 'message', {
+        value: String(message),
+        configurable: true,
+        writable: true,
+      });
+      Object.defineProperty(result, 'hint', {
+        value: typeof hint === 'string' && hint !== '' ? hint : plain(result.hint),
+        enumerable: true,
+      });
+      return result;
+    }
+    const problem = error instanceof Error ? error.message : String(error);
+    return new VanityError('VANITY_E_INTERNAL', { problem }, { cause: error });
+  }
+}
+
+// A hint whose words nobody filled in is worse than none.
+function plain(hint: string): string {
+  return /\{\w+\}/.test(hint) ? '' : hint;
+}
+
+export function warn(code: WarningCode, parameters: Parameters = {}, location?: Location): Warning {
+  const row = warnings[code];
+  const base = { code, message: fill(row.message, parameters), hint: fill(row.hint, parameters) };
+  return location ? { ...base, location } : base;
+}

@@ -1,0 +1,21 @@
+export { builtins } from './builtins.js';
+export { defineManifest, planManifest } from './define.js';
+export { toDot, toSvg } from './graph.js';
+export { limits } from './limits.js';
+export {
+  type ChannelPlan,
+  type DevicePlan,
+  type Loaded,
+  type LoadOptions,
+  loadManifest,
+  loadManifestText,
+  ManifestErrors,
+  memoryOf,
+  type Plan,
+  type PortPlan,
+  type ResolvedPlan,
+  resolveCores,
+  type ShardPlan,
+} from './plan.js';
+export { errorJson, renderError, renderWarning, warningJson } from './render.js';
+export { jsonSchema, type Manifest } from './schema.js';

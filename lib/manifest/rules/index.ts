@@ -1,0 +1,13 @@
+import type { Model } from '../model.js';
+import { channelRules } from './channels.js';
+import { coreRules } from './cores.js';
+import { deviceRules } from './devices.js';
+import { nameRules } from './names.js';
+import { portRules } from './ports.js';
+import { programRules } from './programs.js';
+
+/** Every rule that a schema cannot say. */
+export function applyRules(model: Model): void {
+  for (const rules of [nameRules, coreRules, channelRules, programRules, portRules, deviceRules])
+    rules(model);
+}

@@ -1,0 +1,192 @@
+import { dirname } from 'node:path';
+import type { Entry, Model } from '../model.js';
+import type { Path } from '../parse.js';
+import type { PortEntry } from '../schema.js';
+import { shardExists } from './channels.js';
+import { fileProblem } from './programs.js';
+
+const keysOfDriver = {
+  capture: ['file', 'write', 'replay'],
+  af_packet: ['interface', 'fanout', 'promiscuous'],
+} as const;
+
+export function portRules(model: Model): void {
+  const targets = new Map<string, { port: string; path: Path }>();
+  for (const entry of model.ports.values()) {
+    const { name, path, value } = entry;
+    if (!value) continue;
+    const refuse = (problem: string, hint: string, at: Path) =>
+      model.report('VANITY_E_PORT_ENDS', { port: name, problem, hint }, at);
+    for (const direction of ['rx', 'tx'] as const) {
+      const shards = value[direction] ?? [];
+      for (const [index, shard] of shards.entries()) {
+        const element = [...path, direction, index];
+        const at = model.source.has(element) ? element : [...path, direction];
+        shardExists(model, `port "${name}"`, direction, shard, at);
+      }
+    }
+    if (!value.rx && !value.tx) {
+      refuse('has neither rx nor tx', `Add to [ports.${name}]: rx = "SHARD" or tx = "SHARD"`, path);
+    }
+    if (value.rx === undefined && value.driver === 'af_packet' && value.fanout !== undefined) {
+      refuse(
+        'spreads received packets (fanout) and has no rx',
+        'Add rx = ["SHARD", …], or remove fanout.',
+        [...path, 'fanout'],
+      );
+    }
+    foreignKeys(model, entry, value);
+    if (value.driver === 'capture') captureRules(model, entry, value, refuse);
+    else if (value.interface === undefined) {
+      model.report(
+        'VANITY_E_KEY_MISSING',
+        {
+          where: `[ports.${name}]`,
+          key: 'interface',
+          example: '"eth0"',
+          expects: 'with driver = "af_packet", the interface',
+        },
+        path,
+      );
+    }
+    clashes(model, entry, value, targets);
+  }
+}
+
+function foreignKeys(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
+  const { driver } = value;
+  const owner = driver === 'capture' ? 'af_packet' : 'capture';
+  for (const key of keysOfDriver[owner]) {
+    if (value[key] === undefined) continue;
+    model.report(
+      'VANITY_E_PORT_KEY',
+      { port: name, key, owner, driver },
+      model.at([...path, key], 'key'),
+    );
+  }
+}
+
+type Refuse = (problem: string, hint: string, at: Path) => void;
+
+function captureRules(
+  model: Model,
+  { name, path }: Entry<PortEntry>,
+  value: PortEntry,
+  refuse: Refuse,
+): void {
+  const pairs = [
+    ['rx', 'file', 'reads', 'in.pcap'],
+    ['tx', 'write', 'writes', 'out.pcap'],
+  ] as const;
+  for (const [direction, key, verb, example] of pairs) {
+    const shards = value[direction];
+    if (shards && value[key] === undefined) {
+      refuse(
+        `has ${direction} and does not say which file it ${verb}`,
+        `Add to [ports.${name}]: ${key} = "${example}"`,
+        [...path, direction],
+      );
+    }
+    if (!shards && value[key] !== undefined) {
+      refuse(
+        `${verb} a file and has no ${direction}`,
+        `Add to [ports.${name}]: ${direction} = "SHARD"`,
+        [...path, key],
+      );
+    }
+    if (shards && shards.length > 1) {
+      refuse(
+        `has ${shards.length} ${direction} queues; a capture file has exactly one`,
+        `Type: ${direction} = "${shards[0]}"; spread the packets with a shard that runs "flow-split".`,
+        [...path, direction],
+      );
+    }
+  }
+  if (value.replay !== undefined && value.file === undefined) {
+    refuse(
+      'sets replay and reads no file',
+      `Add to [ports.${name}]: file = "in.pcap", or remove replay.`,
+      [...path, 'replay'],
+    );
+  }
+  if (value.file !== undefined) {
+    const problem = fileProblem(model.file([...path, 'file'], value.file));
+    if (problem) {
+      model.report(
+        'VANITY_E_PORT_FILE',
+        {
+          port: name,
+          file: JSON.stringify(value.file),
+          problem,
+          hint: `Correct the path (it is relative to the folder of the manifest), or type: --set ports.${name}.file=other.pcap`,
+        },
+        [...path, 'file'],
+      );
+    }
+  }
+  if (value.write !== undefined) {
+    const folder = dirname(model.file([...path, 'write'], value.write));
+    if (fileProblem(folder) !== 'is a folder') {
+      model.report(
+        'VANITY_E_PORT_FILE',
+        {
+          port: name,
+          file: JSON.stringify(value.write),
+          problem: 'cannot be written: its folder does not exist',
+          hint: `Create the folder: mkdir -p ${dirname(value.write)}`,
+        },
+        [...path, 'write'],
+      );
+    }
+  }
+}
+
+function clashes(
+  model: Model,
+  { name, path }: Entry<PortEntry>,
+  value: PortEntry,
+  targets: Map<string, { port: string; path: Path }>,
+): void {
+  const claim = (target: string, key: string, what: string, hint: string, silent = false) => {
+    const at = [...path, key];
+    const other = targets.get(target);
+    if (!other) {
+      targets.set(target, { port: name, path: at });
+    } else if (!silent) {
+      model.report('VANITY_E_PORT_CLASH', { first: other.port, second: name, what, hint }, at, [
+        { message: `port "${other.port}" has it here`, location: model.at(other.path) },
+      ]);
+    }
+  };
+  if (value.driver === 'af_packet') {
+    if (value.interface === undefined) return;
+    claim(
+      `interface ${value.interface}`,
+      'interface',
+      `use the interface "${value.interface}"`,
+      'Use one port with several queues: rx = ["s0", "s1"].',
+    );
+    return;
+  }
+  const hint = 'Let every port write a file of its own.';
+  if (value.write !== undefined) {
+    claim(
+      model.file([...path, 'write'], value.write),
+      'write',
+      `use the file "${value.write}", and one writes it`,
+      hint,
+    );
+  }
+  if (value.file !== undefined) {
+    // Two readers of one file are fine; a reader of a file that another port writes is not.
+    const file = model.file([...path, 'file'], value.file);
+    const owner = targets.get(file);
+    claim(
+      file,
+      'file',
+      `use the file "${value.file}", and one writes it`,
+      hint,
+      owner?.path.at(-1) === 'file',
+    );
+  }
+}
