@@ -69,8 +69,10 @@ TEST(every_byte_is_its_own_bit) {
     CHECK(!line.take(byte));
     CHECK(!line.any());
   }
-  for (uint32_t byte = 0; byte < 64; ++byte) line.ring_shared(byte);
+  for (uint32_t byte = 0; byte < 64; ++byte) line.ring_bits(byte, 0x80);
   CHECK_EQ(line.marks(), ~uint64_t{0});
+  line.ring_bits(3, 0x01);
+  CHECK_EQ(uint32_t{line.take(3)}, 0x81u);
 }
 
 TEST(channels_map_to_bytes) {
@@ -79,6 +81,9 @@ TEST(channels_map_to_bytes) {
   CHECK_EQ(Doorbell::byte_of(31, 33), 1u);
   CHECK_EQ(Doorbell::byte_of(32, 33), 2u);
   CHECK_EQ(Doorbell::byte_of(511, 512), 31u);
+  CHECK_EQ(uint32_t{Doorbell::bit_of(16)}, 0x01u);
+  CHECK_EQ(uint32_t{Doorbell::bit_of(17)}, 0x01u);
+  CHECK_EQ(uint32_t{Doorbell::bit_of(511)}, 0x80u);
 }
 
 TEST(each_channel_is_found_alone_and_once) {

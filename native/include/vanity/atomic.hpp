@@ -56,14 +56,14 @@ struct HardwareMemory {
   static T observe(const Atomic<T>& word) noexcept {
     return word.load(std::memory_order_acquire);
   }
-  // Publish on a word that other threads publish on too. An exchange continues the release sequence
-  // of the value it replaces; a plain store would break it, and the taker would then owe nothing to
-  // the writer whose mark was overwritten.
+  // Publish bits of a word that other threads publish bits of too. A read-modify-write continues
+  // the release sequences of the marks it finds; a plain store would break them, and the taker
+  // would then owe nothing to the writer whose mark was overwritten.
   template <Edge, class T>
-  static void publish_shared(Atomic<T>& word, T value) noexcept {
-    word.exchange(value, std::memory_order_acq_rel);
+  static void publish_bits(Atomic<T>& word, T bits) noexcept {
+    word.fetch_or(bits, std::memory_order_release);
   }
-  // Observe and reset in one step. Pairs with publish and publish_shared of the same edge.
+  // Observe and reset in one step. Pairs with publish and publish_bits of the same edge.
   template <Edge, class T>
   static T take(Atomic<T>& word, T value) noexcept {
     return word.exchange(value, std::memory_order_acq_rel);
@@ -115,9 +115,14 @@ struct HardwareMemory {
 #endif
   }
 
-  // Ask for a line's ownership before writing it.
+  // Ask for a line's ownership before writing it. gcc emits PREFETCHW only with -mprfchw; x86
+  // processors without it run it as a NOP.
   static void prefetch_write(const void* address) noexcept {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" ::"m"(*static_cast<const char*>(address)));
+#else
     __builtin_prefetch(address, 1, 3);
+#endif
   }
   static void prefetch_read(const void* address) noexcept {
     __builtin_prefetch(address, 0, 3);

@@ -1,13 +1,15 @@
 // A doorbell: the one line that says which of a shard's inbound channels have new elements.
 //
-//    0 .. 31   a byte for each group of channels; up to 32 channels a group is one channel, above
-//              that 16 neighbours
+//    0 .. 31   a byte for each group of channels: up to 32 channels it is one channel's own, above
+//              that 16 neighbours share it, two to a bit
 //   32 .. 63   control bytes, one for each other writer (kControlKernel is the kernel's)
 //
 // A producer publishes its elements first and then its mark. The consumer takes the mark, and only
 // then looks at the channels of the group, so a mark may be found with nothing behind it, but
 // elements are never there without a mark or a look to come. What crosses between cores: this line,
-// once per burst; the producer's store buffer hides it when the byte is its own.
+// once per burst; the producer's store buffer hides it when the byte is its own. A shared byte
+// costs a read-modify-write: with plain stores the mark of one producer may hide another's, and the
+// taker would then be ordered after the last writer only.
 #pragma once
 
 #include <array>
@@ -45,22 +47,26 @@ struct alignas(kLineBytes) BasicDoorbell {
   static constexpr uint32_t byte_of(uint32_t channel, uint32_t channels) noexcept {
     return grouped(channels) ? channel / kGroupChannels : channel;
   }
+  static constexpr uint8_t bit_of(uint32_t channel) noexcept {
+    return static_cast<uint8_t>(1u << (channel % kGroupChannels / 2));
+  }
 
   // The caller is the only one who writes this byte non-zero.
   void ring(uint32_t byte) noexcept {
     Policy::template publish<Edge::bell>(bytes[byte], uint8_t{1});  // pairs with take
   }
-  // Other producers ring this byte too.
-  void ring_shared(uint32_t byte) noexcept {
-    Policy::template publish_shared<Edge::bell>(bytes[byte], uint8_t{1});  // pairs with take
+  // Other producers ring other bits of this byte.
+  void ring_bits(uint32_t byte, uint8_t bits) noexcept {
+    Policy::template publish_bits<Edge::bell>(bytes[byte], bits);  // pairs with take
   }
 
   // Bits of the bytes that are marked, channels and control; a hint that orders nothing.
   uint64_t marks() const noexcept { return Policy::marks(bytes); }
   bool any() const noexcept { return marks() != 0; }
-  // Clears the mark; whatever was published before it is visible from here on.
-  bool take(uint32_t byte) noexcept {
-    return Policy::template take<Edge::bell>(bytes[byte], uint8_t{0}) != 0;  // pairs with ring*
+  // Clears the byte and says what it held; what was published before is visible from here on.
+  uint8_t take(uint32_t byte) noexcept {
+    return Policy::template take<Edge::bell>(bytes[byte],
+                                             uint8_t{0});  // pairs with ring, ring_bits
   }
 };
 static_assert(sizeof(BasicDoorbell<>) == kLineBytes);
@@ -73,13 +79,14 @@ class BasicBell {
   BasicBell(BasicDoorbell<Policy>* line, uint32_t channel, uint32_t channels) noexcept
       : line_(line),
         byte_(BasicDoorbell<Policy>::byte_of(channel, channels)),
-        shared_(BasicDoorbell<Policy>::grouped(channels)) {}
+        bit_(BasicDoorbell<Policy>::grouped(channels) ? BasicDoorbell<Policy>::bit_of(channel)
+                                                      : 0) {}
 
   // After commit. Pairs with take in Inputs::next.
   void ring() const noexcept {
     if (line_ == nullptr) return;
-    if (shared_)
-      line_->ring_shared(byte_);
+    if (bit_ != 0)
+      line_->ring_bits(byte_, bit_);
     else
       line_->ring(byte_);
   }
@@ -88,7 +95,7 @@ class BasicBell {
  private:
   BasicDoorbell<Policy>* line_ = nullptr;
   uint32_t byte_ = 0;
-  bool shared_ = false;
+  uint8_t bit_ = 0;  // of a shared byte
 };
 
 // A shard's inbound channels: names the next one that may have work, whatever the strategy.
@@ -101,11 +108,16 @@ class BasicInputs {
   // `consumers` stays the caller's and outlives this; count <= limits::kChannelsIntoShard.
   BasicInputs(BasicConsumer<Policy>* consumers, uint32_t count, Strategy strategy,
               BasicDoorbell<Policy>* line, uint32_t primary = 0) noexcept
+      : BasicInputs(consumers, count, strategy, line, primary, needs_bell(count, strategy)) {}
+  // With a say in whether producers ring: a shard may want its only channel on the line.
+  BasicInputs(BasicConsumer<Policy>* consumers, uint32_t count, Strategy strategy,
+              BasicDoorbell<Policy>* line, uint32_t primary, bool by_bell) noexcept
       : consumers_(consumers),
         count_(count),
         strategy_(strategy),
         line_(line),
         primary_(primary),
+        by_bell_(by_bell),
         grouped_(BasicDoorbell<Policy>::grouped(count)) {
     for (uint32_t i = 0; i < count; ++i) pend(i);  // whatever came before the bell was hung
   }
@@ -114,11 +126,11 @@ class BasicInputs {
   static bool needs_bell(uint32_t count, Strategy strategy) noexcept {
     return strategy == Strategy::doorbell && count > 1;
   }
-  bool by_bell() const noexcept { return needs_bell(count_, strategy_); }
+  bool by_bell() const noexcept { return by_bell_; }
 
   // The next input with elements, fairly in turn; kNoInput when a whole look found none.
   [[nodiscard]] uint32_t next() noexcept {
-    if (by_bell()) return next_marked();
+    if (by_bell_) return next_marked();
     if (strategy_ == Strategy::primary && count_ > 1) return next_beside_primary();
     return next_in_turn();
   }
@@ -127,7 +139,7 @@ class BasicInputs {
   // count.
   [[nodiscard]] bool anything() noexcept {
     if (line_ != nullptr && line_->any()) return true;
-    if (by_bell()) {
+    if (by_bell_) {
       for (uint64_t word : pending_)
         if (word != 0) return true;
       return false;
@@ -139,12 +151,12 @@ class BasicInputs {
 
   // What to monitor: the doorbell's line, or the one input that the strategy waits on.
   const void* watch() const noexcept {
-    if (by_bell() || count_ == 0) return line_;
+    if (by_bell_ || count_ == 0) return line_;
     return consumers_[watched()].watch();
   }
   // The input behind watch(), kNoInput for the doorbell.
   uint32_t watched() const noexcept {
-    if (by_bell() || count_ == 0) return kNoInput;
+    if (by_bell_ || count_ == 0) return kNoInput;
     return strategy_ == Strategy::primary ? primary_ : count_ - 1;
   }
 
@@ -158,6 +170,14 @@ class BasicInputs {
   static constexpr uint32_t kWords = limits::kChannelsIntoShard / 64;
 
   void pend(uint32_t input) noexcept { pending_[input / 64] |= uint64_t{1} << (input % 64); }
+
+  // Every bit twice: 0b101 -> 0b110011.
+  static uint64_t pairs(uint64_t bits) noexcept {
+    bits = (bits | bits << 4) & 0x0f0f;
+    bits = (bits | bits << 2) & 0x3333;
+    bits = (bits | bits << 1) & 0x5555;
+    return bits | bits << 1;
+  }
 
   // An input stays pending from the taking of its mark until a look after that finds it empty, so
   // elements behind a burst limit or behind an old tail need no second mark.
@@ -184,13 +204,13 @@ class BasicInputs {
     constexpr uint64_t kChannelBytes = (uint64_t{1} << BasicDoorbell<Policy>::kGroups) - 1;
     for (uint64_t marks = line_->marks() & kChannelBytes; marks != 0; marks &= marks - 1) {
       const auto byte = static_cast<uint32_t>(std::countr_zero(marks));
-      if (!line_->take(byte)) continue;
+      const uint64_t bits = line_->take(byte);
       if (!grouped_) {
-        pend(byte);
+        if (bits != 0) pend(byte);
         continue;
       }
       const uint32_t first = byte * BasicDoorbell<Policy>::kGroupChannels;  // within one word
-      pending_[first / 64] |= uint64_t{0xffff} << (first % 64);
+      pending_[first / 64] |= pairs(bits) << (first % 64);
     }
     if (grouped_ && count_ % 64 != 0) pending_[count_ / 64] &= (uint64_t{1} << (count_ % 64)) - 1;
   }
@@ -220,6 +240,7 @@ class BasicInputs {
   Strategy strategy_ = Strategy::doorbell;
   BasicDoorbell<Policy>* line_ = nullptr;
   uint32_t primary_ = 0;
+  bool by_bell_ = false;
   bool grouped_ = false;
   bool primary_turn_ = false;
   uint32_t cursor_ = 0;
