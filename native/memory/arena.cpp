@@ -74,13 +74,15 @@ bool bind_to_node(void* base, size_t bytes, uint32_t node) {
 
 // Every page present before the first packet: later there would be a fault in the data path, or a
 // SIGBUS when the host has run out.
-bool populate(std::byte* base, size_t bytes, size_t page, bool huge_tlb) {
+bool populate(std::byte* base, size_t bytes, int fd) {
   if (madvise(base, bytes, MADV_POPULATE_WRITE) == 0) return true;
   if (errno != EINVAL) return false;
-  // Before Linux 5.14. Touching a hugetlb page that isn't there is fatal, so only what mmap
-  // reserved.
-  if (huge_tlb) return false;
-  for (size_t at = 0; at < bytes; at += page) *reinterpret_cast<volatile char*>(base + at) = 0;
+  // Before Linux 5.14: take the pages of the file first, for touching one that can't be had is
+  // fatal.
+  if (fd >= 0 && fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) return false;
+  for (size_t at = 0; at < bytes; at += small_page()) {
+    *reinterpret_cast<volatile char*>(base + at) = 0;
+  }
   return true;
 }
 
@@ -165,7 +167,7 @@ bool Arena::try_map(PageKind kind, uint32_t node) {
   if (node != kAnyNode && !bind_to_node(base_, bytes_, node)) {
     note("not bound to node " + std::to_string(node) + ": " + std::strerror(errno));
   }
-  if (!populate(base_, bytes_, small_page(), huge_tlb)) {
+  if (!populate(base_, bytes_, fd_)) {
     return failed(huge_tlb ? "not enough are free on the node" : "can't fill");
   }
   // A dump of gigabytes of packets helps nobody and may hold what nobody should read.

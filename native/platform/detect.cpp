@@ -38,10 +38,10 @@ void on_trap(int number, siginfo_t* info, void* context) {
   }
 }
 
-// 0, or the signal that `run` raised. Only one probe at a time: the handlers are the process's.
-template <class Run>
-int guard(Run run) {
-  static std::mutex one;
+}  // namespace
+
+std::string trap_of(const std::function<void()>& run) {
+  static std::mutex one;  // the handlers are the process's
   const std::lock_guard<std::mutex> lock(one);
   struct sigaction action {};
   action.sa_sigaction = on_trap;
@@ -56,8 +56,11 @@ int guard(Run run) {
   }
   guarded = nullptr;
   for (size_t i = 0; i < kTrapCount; ++i) sigaction(kTraps[i], &previous[i], nullptr);
-  return raised;
+  if (raised == 0) return "";
+  return raised == SIGILL ? "SIGILL" : "a fault";
 }
+
+namespace {
 
 // ---- the probe ----------------------------------------------------------------------------------
 
@@ -117,14 +120,13 @@ BackendReport probe(const Primitives& by) {
   const Declared declared = by.declared();
   if (!declared.present) return {by.backend, false, declared.reason};
   static Line line;
-  const int raised = guard([&] {
+  const std::string trap = trap_of([&] {
     by.monitor(&line);
     by.wait(now_ticks() + 1000, false);
   });
-  if (raised != 0) {
-    const char* const name = raised == SIGILL ? "SIGILL" : "a fault";
+  if (!trap.empty()) {
     return {by.backend, false,
-            declared.reason + ", but " + by.instructions + " raises " + name +
+            declared.reason + ", but " + by.instructions + " raises " + trap +
                 ": hidden by the hypervisor, the kernel or the processor"};
   }
   const Trial trial = self_test(by);

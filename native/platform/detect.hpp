@@ -1,6 +1,7 @@
 // Which ways to wait this processor, kernel and hypervisor really allow.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,5 +28,9 @@ std::vector<BackendReport> probe_backends();
 // best usable one, which is always at least futex.
 // Throws VANITY_E_WAIT_UNAVAILABLE with the reason when the one asked for can't be had.
 Backend choose_backend(std::string_view wanted);
+
+// Runs what may trap on this processor: "" or the name of what it raised. `run` must be plain
+// instructions, since a trap leaves it by siglongjmp.
+std::string trap_of(const std::function<void()>& run);
 
 }  // namespace vanity

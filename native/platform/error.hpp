@@ -6,8 +6,8 @@
 
 namespace vanity {
 
-// `code` is a row of the table in lib/errors.ts; `what()` names what was expected and what was found;
-// `hint` says what to type. The addon turns it into a VanityError with the same three parts.
+// `code` is a row of the table in lib/errors.ts; `what()` names what was expected and what was
+// found; `hint` says what to type. The addon turns it into a VanityError with the same three parts.
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message, std::string hint = {})

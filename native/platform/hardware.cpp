@@ -1,8 +1,13 @@
 // Sends a wait to the backend that the shard was given.
 #include "platform/backends.hpp"
+#include "platform/clock.hpp"
 #include "vanity/platform.hpp"
 
 namespace vanity {
+
+uint64_t Hardware::ticks_of_ns(uint64_t ns) noexcept {
+  return ns_to_ticks(ns);
+}
 
 void Hardware::monitor(Backend backend, const volatile void* address) noexcept {
   switch (backend) {

@@ -88,7 +88,8 @@ std::vector<uint32_t> parse_cpu_list(const std::string& text) {
       ++at;
       last = number();
     }
-    if (last < first || (at != end && *at++ != ',')) {
+    const bool more = at != end;
+    if (last < first || (more && (*at++ != ',' || at == end))) {
       throw std::invalid_argument("not a list of processors: \"" + text + "\"");
     }
     for (uint32_t cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);

@@ -12,10 +12,6 @@ namespace vanity {
 struct WaitTuning {
   uint64_t spin_ticks_max;
   uint64_t sleep_ticks_max;
-  // Idle longer than this: the deeper sleep state. A work that arrives while the producer is
-  // between its store and its signal has `grace` to be signalled before it counts as late.
-  uint64_t deep_after_ticks = 200'000;
-  uint64_t grace_ticks = 100'000;
 };
 
 struct WaitCounters {
@@ -36,6 +32,8 @@ class BasicWaiter {
   BasicWaiter(Backend backend, WaitTuning tuning, SleeperType* sleeper) noexcept
       : backend_(backend),
         tuning_(tuning),
+        deep_after_(Policy::ticks_of_ns(100'000)),
+        grace_(Policy::ticks_of_ns(1'000'000)),
         spin_budget_(tuning.spin_ticks_max),
         sleeper_(sleeper) {}
 
@@ -53,7 +51,7 @@ class BasicWaiter {
     if (spin(ready, start, spin_for, deadline)) return Wake::signalled;
 
     for (uint64_t now = Policy::now(); now < deadline; now = Policy::now()) {
-      if (sleep(watch, ready, deadline, now - start > tuning_.deep_after_ticks)) {
+      if (sleep(watch, ready, deadline, now - start > deep_after_)) {
         adapt(Policy::now() - start);
         return Wake::signalled;
       }
@@ -155,7 +153,7 @@ class BasicWaiter {
   // Work was published as the deadline passed: its producer, between store and signal(), still sees
   // `sleeping` and will clear it. One that never does has lost the wake.
   bool signal_follows() noexcept {
-    const uint64_t until = Policy::now() + tuning_.grace_ticks;
+    const uint64_t until = Policy::now() + grace_;
     do {
       // Pairs with the exchange in signal_slow().
       if (sleeper_->sleeping.load(std::memory_order_acquire) == 0) return true;
@@ -166,6 +164,8 @@ class BasicWaiter {
 
   const Backend backend_;
   const WaitTuning tuning_;
+  const uint64_t deep_after_;  // idle longer than this: the deeper, cheaper sleep state
+  const uint64_t grace_;       // what a producer may take between its store and its signal()
   uint64_t spin_budget_;
   SleeperType* const sleeper_;
   WaitCounters counters_;

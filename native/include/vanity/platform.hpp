@@ -110,6 +110,7 @@ void platform_init();
 // The processor and the Linux kernel, as the wait and channel templates see them.
 struct Hardware : HardwareMemory {
   static uint64_t now() noexcept { return now_ticks(); }
+  static uint64_t ticks_of_ns(uint64_t ns) noexcept;
   static void relax() noexcept { vanity::relax(); }
   static void light_fence() noexcept { vanity::light_fence(); }
   static bool try_heavy_fence() noexcept { return vanity::try_heavy_fence(); }
