@@ -13,7 +13,11 @@
     'cflags_cc': ['-std=c++20', '-O3', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
     'libraries': ['-ldl', '-lpthread'],
     # nodelete: Node closes the addon when a worker ends, while native threads still run in it.
-    # static-*: a prebuild must not ask for the libstdc++ of the machine that built it.
-    'ldflags': ['-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL', '-static-libstdc++', '-static-libgcc']
+    # static-libstdc++: a prebuild must not ask for the libstdc++ of the machine that built it.
+    # exports.map: Node asks for two symbols; nobody else is to see any, not even of the C++ library.
+    'ldflags': [
+      '-Wl,-z,nodelete', '-Wl,--version-script=<(module_root_dir)/native/addon/exports.map',
+      '-static-libstdc++'
+    ]
   }]
 }

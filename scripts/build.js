@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -21,6 +21,11 @@ function hash(paths) {
   for (const path of paths.sort()) sum.update(path).update(readFileSync(path));
   return sum.digest('hex');
 }
+
+// Node's own headers lie beside most Nodes; node-gyp downloads them where it isn't told so.
+const prefix = resolve(process.execPath, '..', '..');
+if (existsSync(join(prefix, 'include', 'node', 'node.h')))
+  process.env.npm_config_nodedir ??= prefix;
 
 function run(tool, args) {
   const { status, signal } = spawnSync(join('node_modules', '.bin', tool), args, {
