@@ -170,15 +170,23 @@ export class Segment {
       pools: [],
     };
     for (const table of this.#tables) {
-      for (let i = 0; i < table.count; i++) {
-        const base = table.offset + i * table.stride;
-        const row: Row = {};
-        for (const field of table.fields) row[field.name] = this.#value(base, field);
-        if (table.name === 'system') Object.assign(snapshot.system, row);
-        else snapshot[table.name].push(row);
-      }
+      if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));
+      else snapshot[table.name] = this.rows(table.name);
     }
     return snapshot;
+  }
+
+  /** One table alone, when a whole snapshot is not needed. */
+  rows(name: TableName): Row[] {
+    const table = this.#tables.find((t) => t.name === name);
+    if (!table) return [];
+    return Array.from({ length: table.count }, (_, i) => {
+      const row: Row = {};
+      for (const field of table.fields) {
+        row[field.name] = this.#value(table.offset + i * table.stride, field);
+      }
+      return row;
+    });
   }
 
   #readTables(count: number, end: number): Table[] {
@@ -291,7 +299,7 @@ export class Segment {
     const end = field.indexOf(0);
     // slice, because a decoder may refuse a view of shared memory.
     const text = new TextDecoder().decode(field.slice(0, end < 0 ? bytes : end));
-    return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
+    return text.replace(/\p{Cc}/gu, '\ufffd');
   }
 }
 

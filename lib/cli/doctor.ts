@@ -1,0 +1,3 @@
+export function doctorCommand(_options: { json?: boolean }): number {
+  return 0;
+}

@@ -1,0 +1,161 @@
+// The command line, declared: every command, flag and example. What a command does is loaded when it runs.
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import type { BenchOptions } from './bench.js';
+import type { CheckOptions } from './check.js';
+import type { RunOptions } from './run.js';
+import type { TopOptions } from './top.js';
+
+const packageFile = new URL('../../package.json', import.meta.url);
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function graphFormat(value: string): string {
+  if (value !== 'dot' && value !== 'svg') throw new InvalidArgumentError('It is dot or svg.');
+  return value;
+}
+
+function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
+}
+
+/** The whole command line; `done` gets the exit code of the command that ran. */
+export function createProgram(done: (exitCode: number) => void): Command {
+  const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
+  const program = new Command('vanity');
+  program
+    .description('Runs a declared system of pinned shards and channels, and shows what it does.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [command]', 'print help of a command')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText(
+      'after',
+      `${examples('vanity run examples/flow-split/vanity.toml --duration 5s', 'vanity top')}
+Exit codes: 0 ok, 1 something failed, 2 wrong usage.
+Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
+`,
+    );
+
+  program
+    .command('run')
+    .description('boot a system from its manifest and run it')
+    .argument('<manifest>', 'path of the TOML file')
+    .option('--duration <time>', 'stop after this time: 500ms, 5s, 2m, 1h')
+    .option('--set <key=value>', 'override a value of the manifest; may be repeated', collect)
+    .option('--metrics <address>', 'serve Prometheus metrics: :9464 is 127.0.0.1:9464')
+    .option('--interval <time>', 'time between live figures', '1s')
+    .option('--quiet', 'no live figures')
+    .option('--json', 'end with one JSON object on stdout')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity run vanity.toml',
+        'vanity run vanity.toml --duration 5s --json | jq .lost',
+        'vanity run vanity.toml --set ports.in.file=other.pcap --metrics :9464',
+      ),
+    )
+    .action(async (manifest: string, options: RunOptions) => {
+      done(await (await import('./run.js')).runCommand(manifest, options));
+    });
+
+  program
+    .command('check')
+    .description('find everything that is wrong with a manifest')
+    .argument('<manifest>', 'path of the TOML file')
+    .option('--set <key=value>', 'override a value of the manifest; may be repeated', collect)
+    .option('--graph <format>', 'draw the system instead: dot or svg', graphFormat)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples('vanity check vanity.toml', 'vanity check vanity.toml --graph svg > system.svg'),
+    )
+    .action(async (manifest: string, options: CheckOptions) => {
+      const [{ checkCommand }, { wantsColor }] = await Promise.all([
+        import('./check.js'),
+        import('./output.js'),
+      ]);
+      done(checkCommand(manifest, { ...options, color: wantsColor(process.stderr) }));
+    });
+
+  program
+    .command('top')
+    .description('watch a running system')
+    .argument('[name]', 'name of the system, or path of its segment; needed when several run')
+    .option('--once', 'print one view and end')
+    .option('--sort <key>', 'pps, busy or name', 'pps')
+    .option('--interval <time>', 'time between views', '1s')
+    .addHelpText('after', examples('vanity top', 'vanity top flow-split --once --sort name'))
+    .action(async (name: string | undefined, options: TopOptions) => {
+      done(await (await import('./top.js')).topCommand(name, options));
+    });
+
+  program
+    .command('stats')
+    .description('print the counters of a running system once')
+    .argument('[name]', 'name of the system, or path of its segment; needed when several run')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity stats', "vanity stats --json | jq '.shards'"))
+    .action(async (name: string | undefined, options: { json?: boolean }) => {
+      done((await import('./stats.js')).statsCommand(name, options));
+    });
+
+  program
+    .command('doctor')
+    .description('what this host can do, what it lacks, and the command that mends it')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples('vanity doctor', `vanity doctor --json | jq '.rows[] | select(.status != "ok")'`),
+    )
+    .action(async (options: { json?: boolean }) => {
+      done((await import('./doctor.js')).doctorCommand(options));
+    });
+
+  program
+    .command('bench')
+    .description('measure; without a name, list what can be measured')
+    .argument('[name]', 'name of the bench')
+    .option('--rounds <n>', 'interleaved rounds; medians are taken over them')
+    .option('--quick', 'few short rounds, to see that it works')
+    .option('--json', 'print one JSON object: figures and raw samples')
+    .addHelpText('after', examples('vanity bench', 'vanity bench channel --json > channel.json'))
+    .action(async (name: string | undefined, options: BenchOptions) => {
+      done(await (await import('./bench.js')).benchCommand(name, options));
+    });
+
+  return program;
+}
+
+/** Parses and runs; resolves to the exit code and throws what a command threw. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  const { VanityError } = await import('../errors.js');
+  let exitCode = 0;
+  let complaint = '';
+  const program = createProgram((code) => {
+    exitCode = code;
+  });
+  for (const command of [program, ...program.commands]) {
+    command.configureOutput({
+      outputError: (text) => {
+        complaint += text;
+      },
+    });
+  }
+  if (args.length === 0) {
+    program.outputHelp({ error: true });
+    return 2;
+  }
+  try {
+    await program.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 0;
+    const problem = (complaint || error.message).replace(/^error: /, '').trim();
+    throw new VanityError('VANITY_E_USAGE', { problem: problem.replace(/\n/g, ' ') });
+  }
+  return exitCode;
+}

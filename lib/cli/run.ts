@@ -1,0 +1,46 @@
+// vanity run: boots a manifest, shows what happens, ends with a table or one JSON object.
+import { loadManifest } from '../manifest/plan.js';
+import { parseDuration } from '../report/format.js';
+import { summarize, summaryLines } from '../report/summary.js';
+import { boot } from '../runtime/run.js';
+import { follow } from './live.js';
+import { note, notice, print, printJson, wantsColor } from './output.js';
+
+export interface RunOptions {
+  duration?: string;
+  json?: boolean;
+  set?: string[];
+  metrics?: string;
+  quiet?: boolean;
+  interval: string;
+}
+
+/** Exit code 0: it ended in order and nothing failed, Ctrl-C included. 1: something failed. */
+export async function runCommand(manifest: string, options: RunOptions): Promise<number> {
+  const duration =
+    options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
+  const interval = parseDuration(options.interval, '--interval');
+  const { plan, warnings } = loadManifest(manifest, { set: options.set ?? [] });
+  const system = await boot(plan, { metrics: options.metrics, warnings });
+  // No handler for SIGINT or SIGTERM here: the kernel thread takes them, and stops in order even when
+  // JavaScript is stuck.
+  for (const warning of system.warnings) notice('warning', warning);
+  if (!options.quiet) {
+    note(`${system.name} runs: ${plan.shards.length} shards, ${plan.channels.length} channels`);
+    if (system.metricsUrl) note(`metrics: ${system.metricsUrl}`);
+  }
+  const live = options.quiet
+    ? undefined
+    : follow(() => system.snapshot(), process.stderr, interval, wantsColor(process.stderr));
+  const timer = duration === undefined ? undefined : setTimeout(() => system.stop(), duration);
+  const { snapshot, failures } = await system.ended;
+  clearTimeout(timer);
+  live?.stop();
+  if (options.json) {
+    printJson(summarize(snapshot, { warnings: system.warnings, failures }));
+  } else {
+    print(...summaryLines(snapshot));
+  }
+  for (const failure of failures) notice('error', failure);
+  return failures.length > 0 || snapshot.system.state === 'failed' ? 1 : 0;
+}

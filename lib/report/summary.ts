@@ -1,0 +1,343 @@
+// The summary of a system: one object for scripts, tables for people, both from one snapshot.
+import { Histogram } from '../telemetry/histogram.js';
+import { isReceive } from '../telemetry/rates.js';
+import type { Count, Row, Snapshot } from '../telemetry/segment.js';
+import { count, exact, histogram, text } from '../telemetry/segment.js';
+import { si, time, whole } from './format.js';
+import { table } from './table.js';
+
+export interface Note {
+  code: string;
+  message: string;
+  hint: string;
+}
+
+export interface Quantiles {
+  p50: number;
+  p99: number;
+  max: number;
+}
+
+type Counters = Record<string, unknown>;
+
+export interface Summary {
+  system: string;
+  state: string;
+  pid: number;
+  duration_s: number;
+  /** Packets that came in or were made, and neither went out nor ended by design. */
+  lost: number;
+  shards: Record<string, Counters>;
+  channels: Record<string, Counters>;
+  ports: Record<string, Counters>;
+  pools: Record<string, Counters>;
+  warnings: Note[];
+  failures: Note[];
+}
+
+const UNPINNED = 0xffffffff;
+
+/**
+ * Packets received by ports or made by shards, minus those transmitted, consumed and filtered. While
+ * the system runs this includes what is on its way; after the ordered stop it is what got lost.
+ */
+export function lostPackets(snapshot: Snapshot): number {
+  let balance = 0;
+  for (const queue of snapshot.queues) {
+    balance += isReceive(queue) ? count(queue, 'packets') : -count(queue, 'packets');
+  }
+  snapshot.shards.forEach((shard, index) => {
+    // Messages are no packets; what a shard exchanged by such channels is left out.
+    const messages = (end: string, field: string): number =>
+      snapshot.channels.reduce(
+        (sum, channel) =>
+          count(channel, end) === index && count(channel, 'carries_packets') === 0
+            ? sum + count(channel, field)
+            : sum,
+        0,
+      );
+    const received = Math.max(0, count(shard, 'received') - messages('to', 'received'));
+    const sent = Math.max(0, count(shard, 'sent') - messages('from', 'sent'));
+    const onlyMessages = received === 0 && sent === 0;
+    const ended = onlyMessages ? 0 : count(shard, 'consumed') + count(shard, 'filtered');
+    const dropped = onlyMessages ? 0 : count(shard, 'dropped');
+    // More went out than came in: a source made them, or mirror multiplied them.
+    const made = Math.max(0, sent + ended + dropped - received);
+    balance += made - ended;
+  });
+  return balance;
+}
+
+/** Everything the snapshot holds under the documented names, with the derived figures. */
+export function summarize(
+  snapshot: Snapshot,
+  notes: { warnings?: readonly Note[]; failures?: readonly Note[] } = {},
+): Summary {
+  const { system } = snapshot;
+  const nsPerTick = 1e9 / system.ticksPerSecond;
+  const shardName = (index: number): string => text(snapshot.shards[index], 'name');
+  return {
+    system: system.name,
+    state: system.state,
+    pid: system.pid,
+    duration_s: Number(system.uptimeNs) / 1e9,
+    lost: lostPackets(snapshot),
+    shards: byName(snapshot.shards, (shard) => ({
+      ...plain(shard, nsPerTick),
+      core: count(shard, 'core') === UNPINNED ? null : count(shard, 'core'),
+      ns_per_packet: nsPerPacket(shard, nsPerTick) ?? null,
+    })),
+    channels: byName(snapshot.channels, (channel) => ({
+      ...plain(channel, nsPerTick),
+      from: shardName(count(channel, 'from')),
+      to: shardName(count(channel, 'to')),
+    })),
+    ports: byName(snapshot.ports, (port, index) => ({
+      ...plain(port, nsPerTick),
+      ...portTotals(snapshot, index),
+    })),
+    pools: byName(snapshot.pools, (pool) => ({
+      ...plain(pool, nsPerTick),
+      shard: shardName(count(pool, 'shard')),
+    })),
+    warnings: [...(notes.warnings ?? [])],
+    failures: [...(notes.failures ?? [])],
+  };
+}
+
+/** Busy time per element taken; per element put out where nothing is taken. */
+function nsPerPacket(shard: Row, nsPerTick: number): number | undefined {
+  const elements = count(shard, 'received') || count(shard, 'sent');
+  return elements > 0 ? round((count(shard, 'busy_ticks') * nsPerTick) / elements) : undefined;
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+/** rx_packets, rx_bytes, ..., tx_packets, ... summed over the queues of a port. */
+export function portTotals(snapshot: Snapshot, port: number): Record<string, Count> {
+  const totals: Record<string, bigint> = {};
+  for (const queue of snapshot.queues) {
+    if (count(queue, 'port') !== port) continue;
+    const prefix = isReceive(queue) ? 'rx' : 'tx';
+    for (const [field, value] of Object.entries(queue)) {
+      if (['port', 'queue', 'direction', 'shard'].includes(field)) continue;
+      if (typeof value !== 'number' && typeof value !== 'bigint') continue;
+      const key = `${prefix}_${field}`;
+      totals[key] = (totals[key] ?? 0n) + BigInt(value);
+    }
+  }
+  return Object.fromEntries(Object.entries(totals).map(([key, value]) => [key, exact(value)]));
+}
+
+function byName(
+  rows: Row[],
+  entry: (row: Row, index: number) => Counters,
+): Record<string, Counters> {
+  return Object.fromEntries(
+    rows.map((row, index) => {
+      const { name, ...rest } = entry(row, index);
+      return [typeof name === 'string' && name !== '' ? name : String(index), rest];
+    }),
+  );
+}
+
+// Histograms become quantiles; those of ticks become nanoseconds, and change their name to say so.
+function plain(row: Row, nsPerTick: number): Counters {
+  const out: Counters = {};
+  for (const [field, value] of Object.entries(row)) {
+    if (value instanceof Histogram) {
+      if (field.endsWith('_ticks')) {
+        out[`${field.slice(0, -6)}_ns`] = quantiles(value, (b) => Math.round(b.high * nsPerTick));
+      } else {
+        out[field] = quantiles(value, (b) => b.low);
+      }
+    } else {
+      out[field] = value;
+    }
+  }
+  return out;
+}
+
+function quantiles(
+  seen: Histogram,
+  pick: (bucket: { low: number; high: number }) => number,
+): Quantiles | null {
+  const [p50, p99, max] = [0.5, 0.99, 1].map((q) => seen.quantile(q));
+  return p50 && p99 && max ? { p50: pick(p50), p99: pick(p99), max: pick(max) } : null;
+}
+
+/** The tables that end a run, and what `vanity stats` prints. */
+export function summaryLines(
+  snapshot: Snapshot,
+  notes: { failures?: readonly Note[] } = {},
+): string[] {
+  const { system, shards, channels, ports, pools } = snapshot;
+  const seconds = Number(system.uptimeNs) / 1e9;
+  const nsPerTick = 1e9 / system.ticksPerSecond;
+  const per = (n: number): string => si(seconds > 0 ? n / seconds : 0);
+  const lost = lostPackets(snapshot);
+  const ended = system.state === 'stopped' || system.state === 'failed';
+  const lines = [
+    `${system.name}: ${system.state} after ${time(Number(system.uptimeNs))}, ` +
+      (ended
+        ? `${whole(lost)} packets lost`
+        : `${whole(Math.max(0, lost))} packets on their way or lost`),
+  ];
+  const right = (title: string) => ({ title, right: true });
+
+  if (shards.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        [
+          { title: 'shard' },
+          { title: 'program' },
+          right('core'),
+          { title: 'state' },
+          right('received'),
+          right('sent'),
+          right('ended'),
+          right('dropped'),
+          right('per s'),
+          right('ns/packet'),
+          right('burst p50'),
+          right('service p99'),
+        ],
+        shards.map((shard) => {
+          const burst = histogram(shard, 'burst')?.quantile(0.5);
+          const service = histogram(shard, 'service_ticks')?.quantile(0.99);
+          return [
+            text(shard, 'name'),
+            programName(text(shard, 'program')),
+            count(shard, 'core') === UNPINNED ? '-' : String(count(shard, 'core')),
+            text(shard, 'state'),
+            whole(count(shard, 'received')),
+            whole(count(shard, 'sent')),
+            whole(count(shard, 'consumed') + count(shard, 'filtered')),
+            whole(count(shard, 'dropped')),
+            per(count(shard, 'received') || count(shard, 'sent')),
+            nsPerPacket(shard, nsPerTick)?.toFixed(1) ?? '-',
+            burst ? String(burst.low) : '-',
+            service ? time(service.high * nsPerTick) : '-',
+          ];
+        }),
+      ),
+    );
+    const named = shards.flatMap((shard) =>
+      Object.entries((shard.user ?? {}) as Record<string, Count>).map(([name, value]) => [
+        text(shard, 'name'),
+        name,
+        whole(value),
+      ]),
+    );
+    if (named.length > 0) {
+      lines.push('', ...table([{ title: 'shard' }, { title: 'counter' }, right('value')], named));
+    }
+  }
+  if (channels.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        [
+          { title: 'channel' },
+          { title: 'from > to' },
+          right('capacity'),
+          right('sent'),
+          right('received'),
+          right('dropped'),
+          right('blocked'),
+          right('depth max'),
+          right('burst'),
+        ],
+        channels.map((channel) => [
+          text(channel, 'name'),
+          `${text(shards[count(channel, 'from')], 'name')} > ${text(shards[count(channel, 'to')], 'name')}`,
+          whole(count(channel, 'capacity')),
+          whole(count(channel, 'sent')),
+          whole(count(channel, 'received')),
+          whole(count(channel, 'dropped')),
+          whole(count(channel, 'blocked')),
+          whole(count(channel, 'depth_max')),
+          count(channel, 'bursts') > 0
+            ? (count(channel, 'sent') / count(channel, 'bursts')).toFixed(1)
+            : '-',
+        ]),
+      ),
+    );
+  }
+  if (ports.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        [
+          { title: 'port' },
+          { title: 'driver' },
+          { title: 'target' },
+          { title: 'state' },
+          right('rx packets'),
+          right('rx bytes'),
+          right('rx lost'),
+          right('tx packets'),
+          right('tx bytes'),
+          right('tx lost'),
+        ],
+        ports.map((port, index) => {
+          const totals = portTotals(snapshot, index);
+          const sum = (...names: string[]): string =>
+            whole(names.reduce((all, name) => all + Number(totals[name] ?? 0), 0));
+          return [
+            text(port, 'name'),
+            text(port, 'driver'),
+            programName(text(port, 'target')),
+            text(port, 'state'),
+            sum('rx_packets'),
+            sum('rx_bytes'),
+            sum('rx_no_buffer', 'rx_oversize', 'rx_dropped', 'rx_invalid'),
+            sum('tx_packets'),
+            sum('tx_bytes'),
+            sum('tx_no_buffer', 'tx_oversize', 'tx_dropped', 'tx_invalid'),
+          ];
+        }),
+      ),
+    );
+  }
+  if (pools.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        [
+          { title: 'pool' },
+          { title: 'owner' },
+          right('buffers'),
+          right('bytes each'),
+          right('taken'),
+          right('returned'),
+          right('empty'),
+          right('leaked'),
+        ],
+        pools.map((pool) => [
+          text(pool, 'name'),
+          text(shards[count(pool, 'shard')], 'name'),
+          whole(count(pool, 'buffers')),
+          whole(count(pool, 'buffer_bytes')),
+          whole(count(pool, 'taken')),
+          whole(count(pool, 'returned')),
+          whole(count(pool, 'empty')),
+          whole(count(pool, 'leaked')),
+        ]),
+      ),
+    );
+  }
+  for (const failure of notes.failures ?? []) {
+    lines.push('', `failed ${failure.code}: ${failure.message}`);
+    if (failure.hint !== '') lines.push(`  hint: ${failure.hint}`);
+  }
+  return lines;
+}
+
+// A path says most at its end.
+function programName(path: string): string {
+  return path.includes('/') ? path.slice(path.lastIndexOf('/') + 1) : path;
+}

@@ -1,0 +1,171 @@
+// The life of a system as its owner sees it: boot, run, stop, result. The threads are native, and so is
+// the ordered stop on SIGINT and SIGTERM; this side only watches the state and ends when it ends.
+import { VanityError } from '../errors.js';
+import { type Plan, type ResolvedPlan, resolveCores } from '../manifest/plan.js';
+import { type NativeSystem, native } from '../native.js';
+import { MetricsServer } from '../telemetry/metrics.js';
+import { Segment, type Snapshot, text } from '../telemetry/segment.js';
+import { usableCpus } from './cpus.js';
+
+export interface Notice {
+  code: string;
+  message: string;
+  hint: string;
+}
+
+export interface BootOptions {
+  /** Address of the Prometheus endpoint; the manifest's when absent, '' for none. */
+  metrics?: string | undefined;
+  /** Warnings found before, to be reported with those of the boot. */
+  warnings?: readonly Notice[];
+}
+
+/** What remains of a system that has ended. */
+export interface RunResult {
+  snapshot: Snapshot;
+  failures: readonly Notice[];
+  warnings: readonly Notice[];
+}
+
+// The kernel wakes this side at changes of state; ports that run dry are looked for in between.
+const LOOK_MS = 50;
+
+// Loaded only for systems that have such shards.
+const TYPESCRIPT_SHARDS: string = './shards.js';
+
+/** A system that runs. Let `ended` settle before the process exits: it is what tidies up. */
+export class System {
+  readonly #native: NativeSystem;
+  readonly #plan: Plan;
+  readonly #segment: Segment;
+  readonly #metrics: MetricsServer | undefined;
+  readonly #timer: NodeJS.Timeout;
+  readonly #resolve: (result: RunResult) => void;
+  readonly #reject: (error: unknown) => void;
+  #over = false;
+  #last: Snapshot | undefined;
+  readonly warnings: readonly Notice[];
+  readonly ended: Promise<RunResult>;
+
+  /** Internal; use `boot`. */
+  constructor(
+    plan: Plan,
+    handle: NativeSystem,
+    segment: Segment,
+    warnings: readonly Notice[],
+    metrics: MetricsServer | undefined,
+  ) {
+    this.#plan = plan;
+    this.#native = handle;
+    this.#segment = segment;
+    this.#metrics = metrics;
+    this.warnings = warnings;
+    const { promise, resolve, reject } = withResolvers<RunResult>();
+    this.ended = promise;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#timer = setInterval(() => this.look(), LOOK_MS);
+  }
+
+  get name(): string {
+    return this.#plan.name;
+  }
+
+  /** Path of the segment, for other processes. */
+  get segmentPath(): string {
+    return this.#native.segmentPath;
+  }
+
+  /** URL of the Prometheus endpoint, when there is one. */
+  get metricsUrl(): string | undefined {
+    return this.#metrics?.url;
+  }
+
+  /** Every counter as it is now; the last ones after the end. */
+  snapshot(): Snapshot {
+    if (this.#last) return this.#last;
+    return this.#segment.read();
+  }
+
+  /** Stops sources, drains, joins; `immediate` leaves out the draining. Returns at once: see `ended`. */
+  stop(immediate = false): void {
+    if (!this.#over) this.#native.stop(immediate);
+  }
+
+  /** Internal; what the kernel's wake-up and the timer both do. */
+  look(): void {
+    if (this.#over) return;
+    const state = this.#segment.state();
+    if (state === 'stopped' || state === 'failed') this.#end();
+    else if (state === 'running' && this.#dry()) this.stop();
+  }
+
+  // Whether nothing can come any more: every port that receives has ended, and no shard is a source.
+  #dry(): boolean {
+    const { ports, shards, channels } = this.#plan;
+    const receiving = ports.flatMap((port, index) => (port.rx.length > 0 ? [index] : []));
+    const fed = new Set([...channels.map(({ to }) => to), ...ports.flatMap(({ rx }) => rx)]);
+    if (receiving.length === 0 || shards.some((_, index) => !fed.has(index))) return false;
+    const states = this.#segment.rows('ports').map((port) => text(port, 'state'));
+    return receiving.every((index) => states[index] === 'finished' || states[index] === 'failed');
+  }
+
+  #end(): void {
+    this.#over = true;
+    clearInterval(this.#timer);
+    try {
+      this.#last = this.#segment.read();
+      const failures = this.#native.failures();
+      this.#metrics?.close();
+      // From here on nothing may read the segment: it is unmapped.
+      this.#native.close();
+      this.#resolve({ snapshot: this.#last, failures, warnings: this.warnings });
+    } catch (error) {
+      this.#reject(VanityError.from(error));
+    }
+  }
+}
+
+/** Boots a plan and lets it run. Whatever fails before that leaves nothing behind. */
+export async function boot(plan: Plan, options: BootOptions = {}): Promise<System> {
+  const resolved = resolveCores(plan, usableCpus());
+  const address = options.metrics ?? plan.metrics;
+  const metrics = address === '' ? undefined : await MetricsServer.listen(address);
+  let handle: NativeSystem | undefined;
+  try {
+    let system: System | undefined;
+    const booted = native.boot(resolved.plan, () => system?.look());
+    handle = booted;
+    const segment = new Segment(booted.segment);
+    if (plan.shards.some(({ programKind }) => programKind === 'typescript')) {
+      const { startTypeScriptShards } = (await import(TYPESCRIPT_SHARDS)) as {
+        startTypeScriptShards(system: NativeSystem, plan: ResolvedPlan): unknown;
+      };
+      await startTypeScriptShards(booted, resolved.plan);
+    }
+    metrics?.attach(segment);
+    const warnings = [...(options.warnings ?? []), ...resolved.warnings, ...booted.warnings];
+    system = new System(resolved.plan, booted, segment, warnings, metrics);
+    booted.start();
+    return system;
+  } catch (error) {
+    metrics?.close();
+    handle?.close();
+    throw VanityError.from(error);
+  }
+}
+
+// Promise.withResolvers, which Node 20 has not.
+function withResolvers<T>(): {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (reason: unknown) => void;
+} {
+  let resolve: (value: T) => void = () => {};
+  let reject: (reason: unknown) => void = () => {};
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
