@@ -55,7 +55,7 @@ export const errors = {
   VANITY_E_KEY_UNKNOWN: { message: 'unknown key "{key}" in {where}', hint: '{hint}' },
   VANITY_E_KEY_MISSING: {
     message: '{where} needs the key "{key}": {expects}',
-    hint: 'Add to {where}: {key} = {example}',
+    hint: 'Add to {where}: {line}',
   },
   VANITY_E_VALUE: { message: '{path} must be {expects}; it is {found}', hint: '{hint}' },
   VANITY_E_NAME: {
@@ -200,6 +200,94 @@ export const errors = {
   VANITY_E_BENCH_FAILED: {
     message: 'bench {name}: {problem}',
     hint: 'Run it again with VANITY_DEBUG=1, and see what the build or the bench itself printed above.',
+  },
+
+  // -- the host, as the native core finds it; it brings its own words, these are the general ones
+  VANITY_E_WAIT_UNAVAILABLE: {
+    message: 'the way to wait that was asked for cannot be had on this host: {reason}',
+    hint: 'Type: wait = "auto"; vanity doctor lists what this host can do.',
+  },
+  VANITY_E_CORE_PIN: {
+    message: 'a thread cannot be pinned to core {core}: {reason}',
+    hint: 'List the cores that this process may use: taskset -cp $$',
+  },
+  VANITY_E_CORE_IN_USE: {
+    message: 'core {core} is owned by another Vanity process ({process})',
+    hint: 'Choose another core, or stop that system.',
+  },
+  VANITY_E_FIFO: {
+    message: 'SCHED_FIFO at priority {priority} was refused: {reason}',
+    hint: 'Run as root, or: ulimit -r {priority}, or set fifo = 0 for this shard.',
+  },
+  VANITY_E_MEMORY: {
+    message: 'no memory for what was asked for: {reason}',
+    hint: 'Give the shards smaller arenas and the ports fewer buffers, or the machine more memory.',
+  },
+  VANITY_E_HUGE_PAGES: {
+    message: 'the pages that [system] huge_pages demands cannot be had: {reason}',
+    hint: 'Type: huge_pages = "auto", or reserve them: echo 64 | sudo tee /proc/sys/vm/nr_hugepages',
+  },
+  VANITY_E_POOL: {
+    message: 'a pool of {buffers} buffers of {bytes} bytes is beyond the limits',
+    hint: 'buffers: 64 to 1048576; buffer_bytes: 256 to 65536, a multiple of 64.',
+  },
+  VANITY_E_NAME_IN_USE: {
+    message: 'a system named "{name}" is running in process {process}',
+    hint: 'Stop it, or start this one with another name: --set system.name={name}-2',
+  },
+  VANITY_E_RUNTIME_DIR: {
+    message: 'the runtime directory {directory} cannot be used: {reason}',
+    hint: 'Set VANITY_RUNTIME_DIR to a folder on a tmpfs that you may write.',
+  },
+  VANITY_E_SEGMENT: {
+    message: 'the segment {path} cannot be read: {reason}',
+    hint: 'Is the system running? List what is: vanity stats',
+  },
+
+  // -- programs and ports, as the native core finds them
+  VANITY_E_PROGRAM: {
+    message: 'no built-in program is called "{program}"',
+    hint: 'Type the name of a built-in; docs/reference/manifest.md lists them.',
+  },
+  VANITY_E_OPTION: {
+    message: 'option {option} = "{value}" is not what the program expects: {expects}',
+    hint: 'Correct options = {{ … }} of the shard.',
+  },
+  VANITY_E_PROGRAM_LOAD: {
+    message: 'the program {file} cannot be loaded: {reason}',
+    hint: 'Build it as a shared object for this machine: cc -shared -fPIC -O2',
+  },
+  VANITY_E_PROGRAM_ABI: {
+    message: 'the program {file} was built for another ABI: {reason}',
+    hint: "Compile it again with this version's include/vanity/program.h.",
+  },
+  VANITY_E_PROGRAM_INIT: {
+    message: 'a program failed to start: {reason}',
+    hint: "Look at the program's own messages above.",
+  },
+  VANITY_E_PORT_DRIVER: {
+    message: 'port {port}: no driver is called {driver}',
+    hint: 'Type: driver = "capture" or driver = "af_packet"',
+  },
+  VANITY_E_CAPTURE_OPEN: {
+    message: 'the capture {file} cannot be read: {reason}',
+    hint: 'Correct [ports.NAME] file, or type: --set ports.NAME.file=other.pcap',
+  },
+  VANITY_E_CAPTURE_SIZE: {
+    message: 'the capture {file} is larger than the limit: {bytes} bytes',
+    hint: 'Cut it into pieces: editcap -c 1000000 in.pcap out.pcap',
+  },
+  VANITY_E_CAPTURE_FORMAT: {
+    message: 'the capture {file} is damaged or no capture: {reason}',
+    hint: 'Give a pcap or pcapng file; what it is says: file in.pcap',
+  },
+  VANITY_E_CAPTURE_LINKTYPE: {
+    message: 'the capture {file} holds packets that are not Ethernet: {reason}',
+    hint: 'Capture on an Ethernet interface, not on "any".',
+  },
+  VANITY_E_CAPTURE_WRITE: {
+    message: 'the capture {file} cannot be written: {reason}',
+    hint: 'Create its folder, or correct [ports.NAME] write.',
   },
 } as const satisfies Record<`VANITY_E_${string}`, ErrorRow>;
 

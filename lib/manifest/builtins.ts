@@ -1,5 +1,7 @@
 /** The built-in programs as the manifest sees them: what they join and which options they take. */
 
+import { limits } from './limits.js';
+
 type OptionValue = string | number | boolean;
 
 export interface OptionRule {
@@ -118,9 +120,10 @@ export const builtins: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
       inputs: [0, 0],
       outputs: [1, any],
       options: {
-        size: integerOption(60, 65536, 64, 'Bytes of a packet.'),
-        rate: integerOption(0, 1e12, 1000000, 'Packets per second; 0 means as fast as it goes.'),
-        flows: integerOption(1, 2 ** 20, 64, 'Different flows.'),
+        size: integerOption(60, 9000, 64, 'Bytes of a packet.'),
+        rate: integerOption(0, 1e9, 1000000, 'Packets per second; 0 means as fast as it goes.'),
+        flows: integerOption(1, 60000, 64, 'Different flows.'),
+        buffers: integerOption(64, limits.poolBuffersMax, 4096, 'Buffers of its pool.'),
         count: integerOption(
           0,
           Number.MAX_SAFE_INTEGER,

@@ -58,16 +58,17 @@ export class Model {
 
   // Places of values that the schema refused: something stands in for them, and no rule speaks of it.
   readonly #refused = new Set<Location>();
-  #joinsRefused = false;
+  /** Set when some channel or port names what isn't there: then nothing is known about who lacks one. */
+  joinsRefused = false;
 
   constructor(readonly source: ManifestSource) {
     const clean = structuredCloneTable(source.value) as Table;
-    const parsed = manifestSchema.safeParse(clean);
-    if (!parsed.success) {
-      for (const issue of parsed.error.issues) this.#issue(issue, clean);
+    const whole = manifestSchema.safeParse(clean);
+    if (!whole.success) {
+      for (const issue of whole.error.issues) this.#issue(issue, clean);
     }
-    this.system = valueOf(systemSchema, clean.system);
-    this.kernel = valueOf(kernelSchema, clean.kernel ?? {});
+    this.system = parsed(systemSchema, clean.system);
+    this.kernel = parsed(kernelSchema, clean.kernel ?? {});
     this.shards = entries(clean, 'shards', shardSchema);
     this.channels = entries(clean, 'channels', channelSchema);
     this.ports = entries(clean, 'ports', portSchema);
@@ -77,7 +78,7 @@ export class Model {
   /** Whether every channel and port is well-formed, so that counting them means something. */
   get joinsKnown(): boolean {
     const joins = [...this.channels.values(), ...this.ports.values()];
-    return !this.#joinsRefused && joins.every((entry) => entry.value);
+    return !this.joinsRefused && joins.every((entry) => entry.value);
   }
 
   at(path: Path, what: 'key' | 'value' = 'value'): Location {
@@ -139,14 +140,15 @@ export class Model {
     const found = valueAt(this.source.value, path);
     if (found === undefined) {
       if (this.#misspelled(parent, key)) return;
-      const expectation = path.length === 1 ? topLevel[key] : expectationAt(path);
+      const section = path.length === 1 ? topLevel[key] : undefined;
+      const expectation = expectationAt(path);
       this.report(
         'VANITY_E_KEY_MISSING',
         {
           where: whereText(parent),
           key,
-          expects: expectation?.expects ?? 'a table',
-          example: expectation?.example ?? '…',
+          expects: section?.expects ?? expectation?.expects ?? 'a table',
+          line: section?.line ?? `${key} = ${expectation?.example ?? '…'}`,
         },
         this.at(parent, 'key'),
       );
@@ -169,7 +171,7 @@ export class Model {
     );
     this.#refused.add(this.at(path)).add(this.at(path, 'key'));
     if ((path[0] === 'channels' || path[0] === 'ports') && joinKeys.has(String(path[2] ?? ''))) {
-      this.#joinsRefused = true;
+      this.joinsRefused = true;
     }
     const choices = choicesAt(path);
     const standIn =
@@ -192,9 +194,15 @@ const joinKeys = new Set(['from', 'to', 'rx', 'tx', '']);
 const example = (text: string | undefined): unknown =>
   text === undefined ? undefined : JSON.parse(text);
 
-const topLevel: Record<string, { expects: string; example: string }> = {
-  system: { expects: 'the name of the system', example: '{ name = "my-system" }' },
-  shards: { expects: 'at least one shard', example: '{ worker = { program = "sink" } }' },
+const topLevel: Record<string, { expects: string; line: string }> = {
+  system: {
+    expects: 'the name of the system',
+    line: 'the section [system] with name = "my-system"',
+  },
+  shards: {
+    expects: 'at least one shard',
+    line: 'a section such as [shards.worker] with program = "count"',
+  },
 };
 
 function keyHint(path: Path, meant: string | undefined, value: unknown): string {
@@ -243,7 +251,7 @@ function inside(from: Table, path: Path): Table {
   return valueAt(from, path) as Table;
 }
 
-function valueOf<T extends z.ZodType>(schema: T, value: unknown): z.output<T> | undefined {
+function parsed<T extends z.ZodType>(schema: T, value: unknown): z.output<T> | undefined {
   return schema.safeParse(value).data;
 }
 
@@ -256,7 +264,7 @@ function entries<T extends z.ZodType>(
   const all = clean[section];
   if (typeof all !== 'object' || all === null || Array.isArray(all)) return result;
   for (const [name, value] of Object.entries(all)) {
-    result.set(name, { name, path: [section, name], value: valueOf(schema, value) });
+    result.set(name, { name, path: [section, name], value: parsed(schema, value) });
   }
   return result;
 }

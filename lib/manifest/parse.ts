@@ -78,10 +78,11 @@ export class ManifestSource {
 
   /** Applies one `--set key.path=value`. */
   set(argument: string): void {
-    const refuse = (problem: string): never => {
-      throw new VanityError('VANITY_E_SET', { text: argument, problem });
-    };
-    const { keys, value } = parseSet(argument) ?? refuse('not of the form key.path=value');
+    const refusal = (problem: string) =>
+      new VanityError('VANITY_E_SET', { text: argument, problem });
+    const parsed = parseSet(argument);
+    if (!parsed) throw refusal('not of the form key.path=value');
+    const { keys, value } = parsed;
     let target: unknown = this.value;
     const path: (string | number)[] = [];
     for (const [index, key] of keys.entries()) {
@@ -89,10 +90,10 @@ export class ManifestSource {
       if (Array.isArray(target)) {
         part = Number(key);
         if (!/^\d+$/.test(key) || part >= target.length) {
-          return refuse(`${pathText(path)} is a list of ${target.length}; "${key}" is not in it`);
+          throw refusal(`${pathText(path)} is a list of ${target.length}; "${key}" is not in it`);
         }
       } else if (typeof target !== 'object' || target === null) {
-        return refuse(`${pathText(path)} is a value, not a table`);
+        throw refusal(`${pathText(path)} is a value, not a table`);
       }
       path.push(part);
       const container = target as Table;
@@ -193,7 +194,7 @@ function parseSet(argument: string): { keys: string[]; value: unknown } | undefi
       const source = new ManifestSource('--set', text);
       const program = parseTOML(text, { tomlVersion: '1.0' });
       const [node, ...rest] = program.body[0].body;
-      if (!node || node.type !== 'TOMLKeyValue' || rest.length > 0) return undefined;
+      if (node?.type !== 'TOMLKeyValue' || rest.length > 0) return undefined;
       source.read(program);
       const keys = node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value));
       let value: unknown = source.value;
@@ -287,7 +288,7 @@ function syntaxError(source: ManifestSource, error: ParseError): VanityError {
     const found = firstDefinition(source, error);
     return new VanityError(
       'VANITY_E_DUPLICATE',
-      { key: found?.key ?? 'a key' },
+      { key: found?.key ?? keyAt(location) },
       { location: found?.second ?? location, related: found?.related ?? [] },
     );
   }
@@ -334,4 +335,9 @@ function firstDefinition(
 
 function width(loc: AST.SourceLocation): number {
   return Math.max(1, loc.end.column - loc.start.column);
+}
+
+function keyAt(location: Location): string {
+  const word = /^[\w.-]+/.exec(location.source.slice(location.column - 1))?.[0];
+  return word === undefined ? 'a key' : `the key "${word}"`;
 }

@@ -69,7 +69,7 @@ export function bytesOf(size: number | string): number {
 const byteText = (n: number) => {
   for (const unit of ['TiB', 'GiB', 'MiB', 'KiB']) {
     const size = unitOf[unit] as number;
-    if (n >= size && n % size === 0) return `"${n / size}${unit}"`;
+    if (n >= size && n % size === 0) return `${n / size}${unit}`;
   }
   return String(n);
 };

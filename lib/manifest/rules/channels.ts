@@ -20,7 +20,8 @@ export function shardExists(
   const hint =
     meant === undefined
       ? `Declare it: [shards.${shard}]; declared: ${list(model.shards.keys(), 'and') || 'none'}.`
-      : `Did you mean "${meant}"? Type: ${key} = "${meant}"`;
+      : `Did you mean "${meant}"? Type: ${typeof path.at(-1) === 'number' ? '' : `${key} = `}"${meant}"`;
+  if (path[0] !== 'devices') model.joinsRefused = true;
   model.report('VANITY_E_SHARD_UNKNOWN', { who, shard, hint }, path);
   return false;
 }
@@ -35,6 +36,7 @@ export function channelRules(model: Model): void {
     const to = shardExists(model, who, 'to', value.to, [...path, 'to']);
     if (from && to) {
       if (value.from === value.to) {
+        model.joinsRefused = true;
         model.report(
           'VANITY_E_CHANNEL_SELF',
           { channel: name, shard: value.to },
@@ -68,7 +70,7 @@ function elementRule(model: Model, channel: string, path: Path, value: ChannelEn
       {
         where: `[channels.${channel}]`,
         key: 'element_bytes',
-        example: '64',
+        line: 'element_bytes = 64',
         expects: 'with carries = "messages", the size of one',
       },
       [...path, 'carries'],
@@ -200,14 +202,15 @@ function primaryRules(model: Model): void {
     const { strategy, primary } = value;
     const inbound = [...model.channels.values()].filter((channel) => channel.value?.to === name);
     const names = inbound.map((channel) => channel.name);
-    const choose = names.length === 0 ? '"NAME" of a channel into it' : list(names);
+    const choose = list(names);
+    const nothing = 'No channel goes into this shard: remove strategy and primary.';
     if (strategy === 'primary' && primary === undefined) {
       model.report(
         'VANITY_E_PRIMARY',
         {
           shard: name,
           problem: 'strategy = "primary" needs to know which channel is it',
-          hint: `Add to [shards.${name}]: primary = ${choose}`,
+          hint: names.length === 0 ? nothing : `Add to [shards.${name}]: primary = ${choose}`,
         },
         [...path, 'strategy'],
       );
@@ -235,7 +238,9 @@ function primaryRules(model: Model): void {
             : `its primary "${primary}" is no declared channel`,
           hint:
             meant === undefined
-              ? `Type: primary = ${choose}`
+              ? names.length === 0
+                ? nothing
+                : `Type: primary = ${choose}`
               : `Did you mean "${meant}"? Type: primary = "${meant}"`,
         },
         [...path, 'primary'],

@@ -6,8 +6,8 @@ import { nameRules } from './names.js';
 import { portRules } from './ports.js';
 import { programRules } from './programs.js';
 
-/** Every rule that a schema cannot say. */
+/** Every rule that a schema cannot say; those about programs come after those that know who is joined. */
 export function applyRules(model: Model): void {
-  for (const rules of [nameRules, coreRules, channelRules, programRules, portRules, deviceRules])
+  for (const rules of [nameRules, coreRules, channelRules, portRules, programRules, deviceRules])
     rules(model);
 }

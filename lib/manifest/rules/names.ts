@@ -18,8 +18,8 @@ function mended(name: string, kind: string): string {
   const result = name
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, '-')
-    .replace(/^-+|-+$/g, '')
-    .slice(0, limits.nameBytes);
+    .slice(0, limits.nameBytes)
+    .replace(/^-+|-+$/g, '');
   return result === '' ? kind : result;
 }
 
@@ -66,10 +66,10 @@ export function nameRules(model: Model): void {
     model.report(
       'VANITY_E_KEY_MISSING',
       {
-        where: '[shards]',
-        key: 'NAME',
+        where: 'the manifest',
+        key: 'shards',
         expects: 'at least one shard',
-        example: '{ program = "sink" }',
+        line: 'a section such as [shards.worker] with program = "count"',
       },
       model.at(['shards'], 'key'),
     );

@@ -25,7 +25,7 @@ export function portRules(model: Model): void {
         shardExists(model, `port "${name}"`, direction, shard, at);
       }
     }
-    if (!value.rx && !value.tx) {
+    if (!value.rx && !value.tx && value.file === undefined && value.write === undefined) {
       refuse('has neither rx nor tx', `Add to [ports.${name}]: rx = "SHARD" or tx = "SHARD"`, path);
     }
     if (value.rx === undefined && value.driver === 'af_packet' && value.fanout !== undefined) {
@@ -43,7 +43,7 @@ export function portRules(model: Model): void {
         {
           where: `[ports.${name}]`,
           key: 'interface',
-          example: '"eth0"',
+          line: 'interface = "eth0"',
           expects: 'with driver = "af_packet", the interface',
         },
         path,
