@@ -60,10 +60,11 @@ async function ava(folder, seconds) {
   });
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the colours of a terminal
   const plain = test.output.replace(/\x1b\[[0-9;]*m/g, '');
-  const count = (what) =>
-    [...plain.matchAll(new RegExp(`^\\s*(\\d+) ${what}`, 'gm'))].reduce((n, m) => n + +m[1], 0);
-  const failed = count('(?:known |uncaught |unhandled )?(?:tests? failed|exceptions?|rejections?)');
-  tally.add(count('tests? passed'), test.ok ? failed : Math.max(1, failed));
+  // The summary counts what passed only when all did; the lines of the tests always tell.
+  const passed = [...plain.matchAll(/^\s+✔ /gm)].length;
+  const bad = /^\s*(\d+) (?:(?:tests?|hooks?) failed|u\w+ (?:exception|rejection)s?)/gm;
+  const failed = [...plain.matchAll(bad)].reduce((sum, [, n]) => sum + Number(n), 0);
+  tally.add(passed, test.ok ? failed : Math.max(1, failed));
   if (!test.ok) console.log(`ava: ${test.end}`);
 }
 
