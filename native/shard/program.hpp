@@ -22,8 +22,12 @@ class Program {
   virtual uint32_t poll(Shard&) noexcept = 0;
   virtual void fini(Shard&) {}
   virtual void watermark(Shard&, vanity_channel*, bool /*high*/) noexcept {}
-  // Makes packets instead of receiving them: told to stop first, before anything drains.
+  // Makes packets instead of receiving them.
   virtual bool is_source() const { return false; }
+  // A source that will make no more. Asked by the kernel's thread.
+  virtual bool finished() const noexcept { return false; }
+  // After a poll that did nothing: how long the shard may sleep although nobody signals. 0: not.
+  virtual uint64_t sleep_ns_max() const noexcept { return UINT64_MAX; }
   // Buffers of its own that it needs, and their size; 0 when it makes no packets.
   virtual uint32_t pool_buffers() const { return 0; }
   virtual uint32_t pool_buffer_bytes() const { return 2048; }

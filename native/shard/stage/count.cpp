@@ -9,7 +9,7 @@ namespace {
 class Count : public Program {
  public:
   void init(Shard& shard) override {
-    static constexpr const char* kNames[kClasses] = {"tcp",       "udp",   "icmp", "other_ip",
+    static constexpr const char* kNames[kClasses] = {"tcp",    "udp",  "icmp", "other_ip",
                                                      "not_ip", "ipv6", "vlan", "fragments"};
     for (uint32_t i = 0; i < kClasses; ++i) counters_[i] = shard.user_counter(kNames[i]);
   }
@@ -71,6 +71,8 @@ class Count : public Program {
 
 }  // namespace
 
-std::unique_ptr<Program> make_count(const ShardPlan&) { return std::make_unique<Count>(); }
+std::unique_ptr<Program> make_count(const ShardPlan&) {
+  return std::make_unique<Count>();
+}
 
 }  // namespace vanity::stage

@@ -48,6 +48,8 @@ class FlowSplit : public Program {
 
 }  // namespace
 
-std::unique_ptr<Program> make_flow_split(const ShardPlan&) { return std::make_unique<FlowSplit>(); }
+std::unique_ptr<Program> make_flow_split(const ShardPlan&) {
+  return std::make_unique<FlowSplit>();
+}
 
 }  // namespace vanity::stage

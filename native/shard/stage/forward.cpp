@@ -22,6 +22,8 @@ class Forward : public Program {
 
 }  // namespace
 
-std::unique_ptr<Program> make_forward(const ShardPlan&) { return std::make_unique<Forward>(); }
+std::unique_ptr<Program> make_forward(const ShardPlan&) {
+  return std::make_unique<Forward>();
+}
 
 }  // namespace vanity::stage

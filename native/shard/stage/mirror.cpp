@@ -23,6 +23,8 @@ class Mirror : public Program {
 
 }  // namespace
 
-std::unique_ptr<Program> make_mirror(const ShardPlan&) { return std::make_unique<Mirror>(); }
+std::unique_ptr<Program> make_mirror(const ShardPlan&) {
+  return std::make_unique<Mirror>();
+}
 
 }  // namespace vanity::stage

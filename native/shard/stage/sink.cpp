@@ -17,6 +17,8 @@ class Sink : public Program {
 
 }  // namespace
 
-std::unique_ptr<Program> make_sink(const ShardPlan&) { return std::make_unique<Sink>(); }
+std::unique_ptr<Program> make_sink(const ShardPlan&) {
+  return std::make_unique<Sink>();
+}
 
 }  // namespace vanity::stage

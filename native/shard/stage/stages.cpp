@@ -16,10 +16,10 @@ struct Entry {
 // lib/manifest names the same set; the manifest's own check comes first, this one is for callers
 // of the native core.
 constexpr Entry kStages[] = {
-    {"port-rx", stage::make_forward},    {"port-tx", stage::make_forward},
-    {"forward", stage::make_forward},    {"flow-split", stage::make_flow_split},
-    {"filter", stage::make_filter},      {"count", stage::make_count},
-    {"mirror", stage::make_mirror},      {"sink", stage::make_sink},
+    {"port-rx", stage::make_forward},   {"port-tx", stage::make_forward},
+    {"forward", stage::make_forward},   {"flow-split", stage::make_flow_split},
+    {"filter", stage::make_filter},     {"count", stage::make_count},
+    {"mirror", stage::make_mirror},     {"sink", stage::make_sink},
     {"generate", stage::make_generate},
 };
 
@@ -29,8 +29,8 @@ std::unique_ptr<Program> make_stage(const ShardPlan& plan) {
   for (const Entry& entry : kStages) {
     if (plan.program == entry.name) return entry.make(plan);
   }
-  throw Error("VANITY_E_PROGRAM", "shard " + plan.name + ": no built-in program is called \"" +
-                                      plan.program + "\"");
+  throw Error("VANITY_E_PROGRAM",
+              "shard " + plan.name + ": no built-in program is called \"" + plan.program + "\"");
 }
 
 uint64_t option_number(const std::map<std::string, std::string>& options, const std::string& key,

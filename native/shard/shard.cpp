@@ -1,0 +1,570 @@
+#include "shard/shard.hpp"
+
+#include <poll.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <new>
+
+#include "platform/clock.hpp"
+#include "platform/detect.hpp"
+#include "platform/error.hpp"
+#include "platform/topology.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr uint32_t kNoBuffer = 0xffffffffu;
+constexpr uint32_t kIdsPerElement = 2;  // of a return ring, whose elements are 8 bytes
+constexpr uint64_t kPollNsMax = 10'000'000;
+// A monitor watches one line: with rotate or primary the other inputs are looked at this often.
+constexpr uint64_t kUnwatchedNsMax = 20'000;
+
+}  // namespace
+
+Shard::Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed)
+    : plan_(plan), index_(index), record_(record), oversubscribed_(oversubscribed) {
+  handle_ = {{&kApi}, this};
+  std::strncpy(record->name, plan.name.c_str(), sizeof(record->name) - 1);
+  const size_t slash = plan.program.rfind('/');
+  const std::string program =
+      slash == std::string::npos ? plan.program : plan.program.substr(slash + 1);
+  std::strncpy(record->program, program.c_str(), sizeof(record->program) - 1);
+  record->core = plan.core;
+  record->strategy = static_cast<uint32_t>(plan.strategy);
+  record->fifo = plan.fifo;
+}
+
+Shard::~Shard() {
+  if (thread_.joinable()) thread_.join();
+  if (line_ != nullptr) line_->~ShardLine();
+}
+
+Shard* Shard::of(vanity_shard* handle) {
+  return reinterpret_cast<Handle*>(handle)->shard;
+}
+
+// ---- wiring
+// --------------------------------------------------------------------------------------
+
+void Shard::set_arena(std::unique_ptr<Arena> arena) {
+  arena_ = std::move(arena);
+  line_ = new (arena_->allocate(sizeof(ShardLine), alignof(ShardLine))) ShardLine();
+  record_->arena_bytes.set(arena_->bytes());
+  record_->arena_pages = static_cast<uint32_t>(arena_->kind());
+  record_->arena_locked = arena_->locked() ? 1 : 0;
+}
+
+void Shard::add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                      const Consumer& consumer) {
+  auto end = std::make_unique<vanity_channel>();
+  end->name = plan.name;
+  end->index = index;
+  end->shard = this;
+  end->record = record;
+  inputs_.push_back(std::move(end));
+  consumers_.push_back(consumer);
+}
+
+void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                       const Producer& producer, Bell bell, Sleeper* sleeper) {
+  auto end = std::make_unique<vanity_channel>();
+  end->name = plan.name;
+  end->index = index;
+  end->shard = this;
+  end->record = record;
+  end->overflow = plan.overflow;
+  end->high = plan.high_watermark;
+  end->low = plan.low_watermark;
+  end->producer = producer;
+  end->bell = bell;
+  end->sleeper = sleeper;
+  outputs_.push_back(std::move(end));
+}
+
+void Shard::owns_pool(Pool* pool) {
+  if (owned_pools_.size() <= pool->index()) owned_pools_.resize(pool->index() + 1, nullptr);
+  owned_pools_[pool->index()] = pool;
+}
+
+void Shard::add_home(uint32_t pool, const Producer& producer) {
+  if (homes_.size() <= pool) homes_.resize(pool + 1);
+  homes_[pool] = producer;
+}
+
+void Shard::add_returns(Pool* pool, const Consumer& consumer) {
+  returns_.push_back({pool, consumer});
+}
+
+void Shard::wire(const PoolTable* pools) {
+  pools_ = pools;
+  uint32_t primary = 0;
+  for (uint32_t i = 0; i < inputs_.size(); ++i) {
+    inputs_[i]->consumer = &consumers_[i];
+    if (inputs_[i]->index == plan_.primary) primary = i;
+  }
+  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
+  if (inputs_.empty() && rx_.size() == 1) poll_fd_ = rx_[0].queue->poll_fd();
+}
+
+vanity_channel* Shard::find_channel(const std::string& name) noexcept {
+  for (const auto* ends : {&inputs_, &outputs_}) {
+    for (const auto& end : *ends) {
+      if (end->name == name) return end.get();
+    }
+  }
+  return nullptr;
+}
+
+Counter* Shard::user_counter(const std::string& name) {
+  for (uint32_t i = 0; i < user_counters_; ++i) {
+    if (name == record_->user[i].name) return &record_->user[i].value;
+  }
+  if (user_counters_ == limits::kUserCounters || name.empty() || name.size() > limits::kNameBytes) {
+    throw Error("VANITY_E_PROGRAM_INIT",
+                "shard " + plan_.name + ": counter \"" + name + "\": a program may have " +
+                    std::to_string(limits::kUserCounters) + " counters, with names of 1 to " +
+                    std::to_string(limits::kNameBytes) + " bytes");
+  }
+  DynamicCounter& counter = record_->user[user_counters_++];
+  std::strncpy(counter.name, name.c_str(), sizeof(counter.name) - 1);
+  return &counter.value;
+}
+
+void* Shard::arena_allocate(size_t bytes, size_t align) {
+  return arena_->allocate(bytes, align);
+}
+
+// ---- life
+// ----------------------------------------------------------------------------------------
+
+void Shard::control(Control wanted) noexcept {
+  line_->control.store(static_cast<uint32_t>(wanted), std::memory_order_release);
+  line_->doorbell.ring(Doorbell::kControlKernel);
+  signal(line_->sleeper);
+}
+
+void Shard::fail(const std::string& code, const std::string& message,
+                 const std::string& hint) noexcept {
+  failure_code_ = code;
+  failure_ = message;
+  failure_hint_ = hint;
+  set_state(ShardState::failed);  // pairs with state(): the texts are visible to who sees it
+}
+
+void Shard::start() {
+  thread_ = std::thread([this] { thread_main(); });
+}
+
+void Shard::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Shard::set_up_thread() {
+  record_->tid = static_cast<uint32_t>(thread_id());
+  set_thread_name(plan_.name);
+  if (plan_.core != kNone) pin_thread(plan_.core);
+  set_fifo(plan_.fifo);
+  const Backend backend = choose_backend(plan_.wait);
+  record_->wait_backend = static_cast<uint32_t>(backend);
+  // On a shared core a spin keeps the very thread waiting that would end it.
+  const uint64_t spin = oversubscribed_ ? 0 : ns_to_ticks(plan_.spin_ns_max);
+  waiter_ = std::make_unique<Waiter>(backend, WaitTuning{spin, ns_to_ticks(plan_.sleep_ns_max)},
+                                     &line_->sleeper);
+}
+
+void Shard::adopt_thread() {
+  set_up_thread();
+  set_state(ShardState::ready);
+}
+
+void Shard::thread_main() noexcept {
+  try {
+    set_up_thread();
+    program_->init(*this);
+  } catch (const Error& error) {
+    fail(error.code(), "shard " + plan_.name + ": " + error.what(), error.hint());
+    return;
+  } catch (const std::exception& error) {
+    fail("VANITY_E_PROGRAM_INIT", "shard " + plan_.name + ": " + error.what(), "");
+    return;
+  }
+  set_state(ShardState::ready);
+  while (control() == Control::wait) {
+    record_->progress.add(1);
+    waiter_->idle(
+        &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
+  }
+  poll_loop();
+  for (TxQueue* queue : tx_) queue->flush();
+  program_->fini(*this);
+  publish_wait_counters();
+  set_state(ShardState::stopped);
+}
+
+void Shard::poll_loop() noexcept {
+  set_state(ShardState::running);
+  bool draining = false;
+  uint64_t last = now_ticks();
+  for (;;) {
+    const Control wanted = control();
+    if (wanted != Control::run) [[unlikely]] {
+      if (wanted == Control::stop_now) return;
+      if (!draining) set_state(ShardState::draining);
+      draining = true;
+      if (wanted == Control::finish && inputs_empty()) return;
+    }
+    if (!returns_.empty()) take_returns();
+    const uint32_t work = program_->poll(*this);
+    const uint64_t now = now_ticks();
+    record_->polls.add(1);
+    record_->progress.add(1);
+    if (work != 0) {
+      record_->polls_busy.add(1);
+      record_->busy_ticks.add(now - last);
+      record_->burst.record(work);
+      record_->service_ticks.record(now - last);
+      last = now;
+      continue;
+    }
+    record_->idle_ticks.add(now - last);
+    idle();
+    last = now_ticks();
+    record_->wait_ticks.add(last - now);
+  }
+}
+
+bool Shard::inputs_empty() noexcept {
+  for (Consumer& consumer : consumers_) {
+    if (consumer.ready()) return false;
+  }
+  return true;
+}
+
+bool Shard::sources_finished() const noexcept {
+  return !program_->is_source() || program_->finished();
+}
+
+bool Shard::anything() noexcept {
+  return ready_.anything();
+}
+
+uint64_t Shard::port_sleep_ns() const noexcept {
+  uint64_t least = program_ != nullptr ? program_->sleep_ns_max() : kSleepForever;
+  if (stopping()) return kSleepForever;  // ports are not asked any more
+  for (const Rx& rx : rx_) least = std::min(least, rx.queue->sleep_ns_max());
+  return least;
+}
+
+void Shard::idle() noexcept {
+  for (TxQueue* queue : tx_) queue->flush();
+  ready_.flush();
+  // Control was read at the head of the turn or will be at the head of the next: the mark has done
+  // its work and must not keep the shard awake.
+  if (line_->doorbell.bytes[Doorbell::kControlKernel].load(std::memory_order_relaxed) != 0) {
+    line_->doorbell.take(Doorbell::kControlKernel);
+    return;
+  }
+  const uint64_t sleep_ns = port_sleep_ns();
+  if (sleep_ns == 0) {
+    // Nobody signals what it waits for. On a shared core, whoever brings it needs the core.
+    if (oversubscribed_) {
+      sched_yield();
+    } else {
+      relax();
+    }
+    return;
+  }
+  if (poll_fd_ >= 0) {
+    pollfd wanted{poll_fd_, POLLIN, 0};
+    const uint64_t ns = std::min({sleep_ns, plan_.sleep_ns_max, kPollNsMax});
+    const timespec timeout{0, static_cast<long>(ns)};
+    record_->waits.add(1);
+    const int ready = ppoll(&wanted, 1, &timeout, nullptr);
+    (ready > 0 ? record_->wakes_signalled : record_->wakes_deadline).add(1);
+    return;
+  }
+  uint64_t bound_ns = sleep_ns;
+  if (!ready_.by_bell() && inputs_.size() > 1 && waiter_->backend() != Backend::futex) {
+    bound_ns = std::min(bound_ns, kUnwatchedNsMax);
+  }
+  const uint64_t deadline =
+      bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
+  waiter_->idle(
+      ready_.watch(), [this] { return anything(); }, deadline);
+  publish_wait_counters();
+}
+
+void Shard::publish_wait_counters() noexcept {
+  if (poll_fd_ >= 0) return;
+  const WaitCounters& counters = waiter_->counters();
+  record_->waits.set(counters.waits);
+  record_->wakes_signalled.set(counters.signalled);
+  record_->wakes_deadline.set(counters.deadline);
+  record_->wakes_os.set(counters.os_limit);
+  record_->wakes_spurious.set(counters.spurious);
+  record_->wakes_late.set(counters.late);
+  record_->spin_budget_ticks.set(waiter_->spin_budget());
+}
+
+// ---- packets
+// -------------------------------------------------------------------------------------
+
+uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
+  uint32_t got = 0;
+  const bool take_from_ports = !rx_.empty() && !stopping();
+  // Half for the ports when there are channels too, so that neither starves the other.
+  const uint32_t share = inputs_.empty() ? n : (n + 1) / 2;
+  if (take_from_ports) {
+    for (uint32_t i = 0; i < rx_.size() && got < share; ++i) {
+      Rx& rx = rx_[rx_turn_];
+      if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
+      got += rx.queue->receive(*rx.pool, packets + got, share - got);
+    }
+  }
+  while (got < n) {
+    const uint32_t input = ready_.next();
+    if (input == Inputs::kNoInput) break;
+    const uint32_t taken = consumers_[input].receive(packets + got, n - got);
+    ChannelRecord& record = *inputs_[input]->record;
+    record.received.add(taken);
+    record.depth_max.raise(taken + consumers_[input].depth());
+    got += taken;
+  }
+  if (got == 0) return 0;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < got; ++i) bytes += packets[i].length;
+  record_->received.add(got);
+  record_->bytes.add(bytes);
+  return got;
+}
+
+void Shard::notify(vanity_channel& channel) noexcept {
+  channel.bell.ring();
+  signal(*channel.sleeper);
+}
+
+void Shard::watch_depth(vanity_channel& channel) noexcept {
+  const uint32_t depth = channel.producer.depth_now();
+  if (!channel.above && depth >= channel.high) {
+    channel.above = true;
+    channel.record->high_watermark.add(1);
+    program_->watermark(*this, &channel, true);
+  } else if (channel.above && depth <= channel.low) {
+    channel.above = false;
+    channel.record->low_watermark.add(1);
+    program_->watermark(*this, &channel, false);
+  }
+}
+
+uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept {
+  if (output >= outputs_.size()) {
+    if (output >= output_count()) {
+      drop(packets, n);
+      return 0;
+    }
+    return transmit(*tx_[output - outputs_.size()], packets, n);
+  }
+  vanity_channel& channel = *outputs_[output];
+  uint32_t sent = channel.producer.send(packets, n);
+  if (sent != 0) {
+    channel.record->sent.add(sent);
+    channel.record->bursts.add(1);
+    notify(channel);
+  }
+  if (sent < n) [[unlikely]]
+    sent += overflow(channel, packets + sent, n - sent);
+  if (channel.high != 0) watch_depth(channel);
+  record_->sent.add(sent);
+  return sent;
+}
+
+uint32_t Shard::send(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept {
+  const uint32_t sent = offer(output, packets, n);
+  if (sent < n && output < outputs_.size() && outputs_[output]->overflow == Overflow::program) {
+    outputs_[output]->record->dropped.add(n - sent);
+    drop(packets + sent, n - sent);
+  }
+  return sent;
+}
+
+uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
+                         uint32_t n) noexcept {
+  uint32_t sent = 0;
+  switch (channel.overflow) {
+    case Overflow::program:
+      return 0;
+    case Overflow::block:
+      channel.record->blocked.add(1);
+      while (sent < n && control() != Control::stop_now) {
+        const uint32_t more = channel.producer.send(packets + sent, n - sent);
+        if (more == 0) {
+          if (oversubscribed_) {
+            sched_yield();
+          } else {
+            relax();
+          }
+          continue;
+        }
+        sent += more;
+        channel.record->sent.add(more);
+        notify(channel);
+      }
+      [[fallthrough]];
+    case Overflow::drop:
+      if (sent < n) {
+        channel.record->dropped.add(n - sent);
+        drop(packets + sent, n - sent);
+      }
+  }
+  return sent;
+}
+
+uint32_t Shard::transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept {
+  const uint32_t sent = queue.transmit(*pools_, packets, n);
+  if (sent < n) queue.drop(n - sent);
+  give_home(packets, n);
+  record_->sent.add(sent);
+  if (sent < n) record_->dropped.add(n - sent);
+  return sent;
+}
+
+void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->dropped.add(n);
+  give_home(packets, n);
+}
+
+void Shard::consume(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->consumed.add(n);
+  give_home(packets, n);
+}
+
+void Shard::discard(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->filtered.add(n);
+  give_home(packets, n);
+}
+
+uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
+  if (own_pool_ == nullptr) return 0;
+  const uint32_t got = own_pool_->take(packets, n);
+  for (uint32_t i = 0; i < got; ++i) {
+    packets[i].hash = 0;
+    packets[i].offset = VANITY_FRAME_OFFSET;
+    packets[i].length = 0;
+    packets[i].port = 0;
+    packets[i].flags = 0;
+  }
+  return got;
+}
+
+void Shard::originated(uint32_t packets, uint64_t bytes) noexcept {
+  record_->received.add(packets);
+  record_->bytes.add(bytes);
+}
+
+void Shard::give_home(const vanity_packet* packets, uint32_t n) noexcept {
+  for (uint32_t i = 0; i < n;) {
+    const uint32_t pool = packets[i].buffer >> kPoolShift;
+    // The last owner of a shared buffer sends it home, the others only count themselves out.
+    uint32_t ids[limits::kBurstMax + kIdsPerElement];
+    uint32_t count = 0;
+    for (; i < n && count < limits::kBurstMax && packets[i].buffer >> kPoolShift == pool; ++i) {
+      if (pools_->release(packets[i])) ids[count++] = packets[i].buffer;
+    }
+    if (count == 0) continue;
+    if (pool < owned_pools_.size() && owned_pools_[pool] != nullptr) {
+      owned_pools_[pool]->give(ids, count);
+      continue;
+    }
+    if (count % kIdsPerElement != 0) ids[count] = kNoBuffer;
+    // As many slots as the pool has buffers: it never fills, so send() takes all.
+    const uint32_t sent = homes_[pool].send(ids, (count + kIdsPerElement - 1) / kIdsPerElement);
+    static_cast<void>(sent);
+  }
+}
+
+// One ring a turn: the owner's poll stays short whatever the number of shards it feeds.
+void Shard::take_returns() noexcept {
+  Returns& returns = returns_[returns_turn_];
+  if (++returns_turn_ == returns_.size()) returns_turn_ = 0;
+  for (;;) {
+    const ReadableSlots slots = returns.consumer.peek(limits::kBurstMax);
+    if (!slots) return;
+    const auto* ids = reinterpret_cast<const uint32_t*>(slots.data);
+    const uint32_t count = slots.count * kIdsPerElement;
+    uint32_t from = 0;
+    for (uint32_t i = 0; i <= count; ++i) {
+      if (i < count && ids[i] != kNoBuffer) continue;
+      if (i > from) returns.pool->give(ids + from, i - from);
+      from = i + 1;
+    }
+    returns.consumer.release(slots.count);
+  }
+}
+
+void Shard::settle() noexcept {
+  vanity_packet packets[limits::kBurstMax];
+  for (uint32_t i = 0; i < consumers_.size(); ++i) {
+    if (inputs_[i]->record->carries_packets == 0) continue;
+    uint32_t got;
+    while ((got = consumers_[i].receive(packets, limits::kBurstMax)) != 0) {
+      inputs_[i]->record->received.add(got);
+      inputs_[i]->record->dropped.add(got);
+      drop(packets, got);
+    }
+  }
+}
+
+void Shard::settle_returns() noexcept {
+  for (size_t i = 0; i < returns_.size(); ++i) take_returns();
+}
+
+// ---- messages
+// ------------------------------------------------------------------------------------
+
+void Shard::commit(vanity_channel& channel, uint32_t n) noexcept {
+  if (n == 0) return;
+  channel.producer.commit(n);
+  channel.record->sent.add(n);
+  channel.record->bursts.add(1);
+  record_->sent.add(n);
+  notify(channel);
+  if (channel.high != 0) watch_depth(channel);
+}
+
+void Shard::release(vanity_channel& channel, uint32_t n) noexcept {
+  if (n == 0) return;
+  channel.consumer->release(n);
+  channel.record->received.add(n);
+  channel.record->depth_max.raise(n + channel.consumer->depth());
+  record_->received.add(n);
+}
+
+uint32_t Shard::send_copy(vanity_channel& channel, const void* elements, uint32_t n) noexcept {
+  const uint32_t sent = channel.producer.send(elements, n);
+  if (sent != 0) {
+    channel.record->sent.add(sent);
+    channel.record->bursts.add(1);
+    record_->sent.add(sent);
+    notify(channel);
+  }
+  // The program decides about messages, whatever the policy: they hold no buffers.
+  if (sent < n && channel.overflow == Overflow::drop) channel.record->dropped.add(n - sent);
+  if (sent < n && channel.overflow != Overflow::drop) channel.record->blocked.add(1);
+  if (channel.high != 0) watch_depth(channel);
+  return sent;
+}
+
+uint32_t Shard::receive_copy(vanity_channel& channel, void* elements, uint32_t n) noexcept {
+  const uint32_t got = channel.consumer->receive(elements, n);
+  if (got != 0) {
+    channel.record->received.add(got);
+    channel.record->depth_max.raise(got + channel.consumer->depth());
+    record_->received.add(got);
+  }
+  return got;
+}
+
+}  // namespace vanity

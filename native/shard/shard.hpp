@@ -1,0 +1,233 @@
+// A shard: one thread, one program, no scheduler. The kernel builds it (wiring below), starts its
+// thread and tells it to stop through one control word; all the rest is the shard's own.
+//
+// What crosses between cores for each burst of packets: the descriptors (four a line), one index
+// line of the channel, the headers that the program reads, and four bytes a buffer on its way home.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "memory/arena.hpp"
+#include "memory/pool.hpp"
+#include "platform/wait.hpp"
+#include "port/port.hpp"
+#include "shard/plan.hpp"
+#include "shard/program.hpp"
+#include "vanity/channel.hpp"
+#include "vanity/doorbell.hpp"
+#include "vanity/limits.hpp"
+#include "vanity/program.h"
+#include "vanity/segment.hpp"
+
+namespace vanity {
+class Shard;
+}
+
+// One end of a channel, as the shard at that end sees it. The two ends share only the ring.
+struct vanity_channel {
+  std::string name;
+  uint32_t index = 0;  // in the plan
+  vanity::Shard* shard = nullptr;
+  vanity::ChannelRecord* record = nullptr;
+  vanity::Overflow overflow = vanity::Overflow::drop;
+  uint32_t high = 0;
+  uint32_t low = 0;
+  bool above = false;                    // between high and low on the way down
+  vanity::Producer producer;             // valid at the writing end
+  vanity::Consumer* consumer = nullptr;  // valid at the reading end
+  vanity::Bell bell;                     // the consumer's
+  vanity::Sleeper* sleeper = nullptr;
+};
+
+namespace vanity {
+
+// What the kernel wants of a shard. Written by the kernel, read by the shard once a turn.
+enum class Control : uint32_t {
+  wait,  // not yet let go
+  run,
+  drain,    // take nothing new from ports, make nothing new, go on with what is in the channels
+  finish,   // nothing more will come: leave when the inputs are empty
+  stop_now  // leave at once
+};
+
+// The line of a shard that others write or read: the kernel and its producers.
+struct alignas(128) ShardLine {
+  Doorbell doorbell;
+  Sleeper sleeper;
+  alignas(64) std::atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
+};
+
+class Shard {
+ public:
+  Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // ---- wiring, by the kernel, before the thread starts ----------------------------------------
+  void set_program(std::unique_ptr<Program> program) { program_ = std::move(program); }
+  Program* program() { return program_.get(); }
+  void set_arena(std::unique_ptr<Arena> arena);
+  Arena& arena() { return *arena_; }
+  ShardLine& line() { return *line_; }
+  void add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                 const Consumer& consumer);
+  void add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                  const Producer& producer, Bell bell, Sleeper* sleeper);
+  void add_rx(RxQueue* queue, Pool* pool) { rx_.push_back({queue, pool}); }
+  void add_tx(TxQueue* queue) { tx_.push_back(queue); }
+  void set_own_pool(Pool* pool) { own_pool_ = pool; }
+  void add_home(uint32_t pool, const Producer& producer);  // buffers this shard sends home
+  void add_returns(Pool* pool, const Consumer& consumer);  // buffers that come home to it
+  void owns_pool(Pool* pool);
+  // After the last add_*: sets up the inputs by strategy.
+  void wire(const PoolTable* pools);
+
+  // ---- life
+  // --------------------------------------------------------------------------------------- Starts
+  // the thread: pins, names, runs init, reports ready, waits to be let go, polls.
+  void start();
+  void join();
+  // For a TypeScript shard: the same, on the caller's own thread, without the poll loop.
+  void adopt_thread();
+  void control(Control wanted) noexcept;
+  Control control() const noexcept {
+    // Pairs with control(Control): what the kernel prepared is visible to the shard it lets go.
+    return static_cast<Control>(line_->control.load(std::memory_order_acquire));
+  }
+  void set_state(ShardState state) noexcept {
+    record_->state.store(static_cast<uint32_t>(state), std::memory_order_release);
+  }
+  ShardState state() const noexcept {
+    return static_cast<ShardState>(record_->state.load(std::memory_order_acquire));
+  }
+  // Why init failed; read after the state is `failed`.
+  const std::string& failure_code() const { return failure_code_; }
+  const std::string& failure() const { return failure_; }
+  const std::string& failure_hint() const { return failure_hint_; }
+  void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
+  // The program makes no (more) packets of its own.
+  bool sources_finished() const noexcept;
+
+  // ---- what programs call, on the shard's thread
+  // -------------------------------------------------
+  uint32_t receive(vanity_packet* packets, uint32_t n) noexcept;
+  // Hands over all n; what the output refuses is freed and counted. Returns how many went.
+  uint32_t send(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept;
+  // The same, but with overflow = "program" the refused last ones stay the caller's.
+  uint32_t offer(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept;
+  void consume(const vanity_packet* packets, uint32_t n) noexcept;  // journey's end, by design
+  void discard(const vanity_packet* packets, uint32_t n) noexcept;  // by decision
+  uint32_t allocate(vanity_packet* packets, uint32_t n) noexcept;
+  // A source says what it made, so that nothing in the balance is missing.
+  void originated(uint32_t packets, uint64_t bytes) noexcept;
+  void share(vanity_packet& packet, uint32_t owners) noexcept { pools_->share(packet, owners); }
+  uint8_t* data(const vanity_packet& packet) const noexcept { return pools_->data(packet); }
+  uint32_t room(const vanity_packet& packet) const noexcept { return pools_->room(packet); }
+
+  uint32_t burst() const noexcept { return plan_.burst; }
+  uint32_t input_count() const noexcept { return static_cast<uint32_t>(inputs_.size()); }
+  uint32_t output_count() const noexcept {
+    return static_cast<uint32_t>(outputs_.size() + tx_.size());
+  }
+  vanity_channel* input(uint32_t i) noexcept {
+    return i < inputs_.size() ? inputs_[i].get() : nullptr;
+  }
+  vanity_channel* output(uint32_t i) noexcept {
+    return i < outputs_.size() ? outputs_[i].get() : nullptr;
+  }
+  vanity_channel* find_channel(const std::string& name) noexcept;
+  bool stopping() const noexcept { return control() != Control::run; }
+  Counter* user_counter(const std::string& name);  // in init only; throws past the limit
+  void* arena_allocate(size_t bytes, size_t align);
+
+  // Messages: publish and tell the consumer; count on both ends.
+  void commit(vanity_channel& channel, uint32_t n) noexcept;
+  void release(vanity_channel& channel, uint32_t n) noexcept;
+  uint32_t send_copy(vanity_channel& channel, const void* elements, uint32_t n) noexcept;
+  uint32_t receive_copy(vanity_channel& channel, void* elements, uint32_t n) noexcept;
+
+  // After every thread is joined, by the kernel: frees what an immediate stop left in the channels,
+  // and takes home what is still on its way, so that what remains missing is a leak.
+  void settle() noexcept;
+  void settle_returns() noexcept;
+
+  // Spin, then sleep until there may be work.
+  void idle() noexcept;
+  void give_home(const vanity_packet* packets, uint32_t n) noexcept;
+
+  const ShardPlan& plan() const { return plan_; }
+  uint32_t index() const { return index_; }
+  ShardRecord& record() { return *record_; }
+  vanity_shard* handle() { return reinterpret_cast<vanity_shard*>(&handle_); }
+  static Shard* of(vanity_shard* handle);
+
+ private:
+  struct Rx {
+    RxQueue* queue;
+    Pool* pool;
+  };
+  struct Returns {
+    Pool* pool;
+    Consumer consumer;
+  };
+  // First member of a standard-layout struct, so that program.h finds the table.
+  struct Handle {
+    vanity_shard_head head;
+    Shard* shard;
+  };
+
+  void thread_main() noexcept;
+  void set_up_thread();
+  void poll_loop() noexcept;
+  bool inputs_empty() noexcept;
+  bool anything() noexcept;
+  uint64_t port_sleep_ns() const noexcept;
+  void notify(vanity_channel& channel) noexcept;
+  uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
+  uint32_t transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept;
+  void watch_depth(vanity_channel& channel) noexcept;
+  void drop(const vanity_packet* packets, uint32_t n) noexcept;
+  void take_returns() noexcept;
+  void publish_wait_counters() noexcept;
+
+  const ShardPlan plan_;
+  const uint32_t index_;
+  ShardRecord* const record_;
+  const bool oversubscribed_;
+  Handle handle_;
+  std::unique_ptr<Arena> arena_;
+  ShardLine* line_ = nullptr;  // in the arena
+  std::unique_ptr<Program> program_;
+  std::vector<std::unique_ptr<vanity_channel>> inputs_;
+  std::vector<std::unique_ptr<vanity_channel>> outputs_;
+  std::vector<Consumer> consumers_;  // of inputs_, side by side for the search
+  Inputs ready_;
+  std::vector<Rx> rx_;
+  std::vector<TxQueue*> tx_;
+  Pool* own_pool_ = nullptr;
+  std::vector<Pool*> owned_pools_;
+  // Buffers go home by rings of their ids, two to an 8-byte element.
+  std::vector<Producer> homes_;  // by pool index; empty where this shard never holds such buffers
+  std::vector<Returns> returns_;
+  const PoolTable* pools_ = nullptr;
+  std::unique_ptr<Waiter> waiter_;
+  uint32_t rx_turn_ = 0;
+  uint32_t returns_turn_ = 0;
+  uint32_t user_counters_ = 0;
+  int poll_fd_ = -1;  // the only thing it waits for, when it has no channels
+  std::string failure_code_;
+  std::string failure_;
+  std::string failure_hint_;
+  std::thread thread_;
+};
+
+extern const vanity_api kApi;
+
+}  // namespace vanity
