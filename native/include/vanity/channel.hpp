@@ -138,6 +138,7 @@ inline void copy_rows(std::byte* to, size_t to_stride, const std::byte* from, si
 
 inline void copy_elements(std::byte* to, size_t to_stride, const std::byte* from,
                           size_t from_stride, uint32_t bytes, uint32_t count) noexcept {
+  asm("" : "+r"(to), "+r"(from));  // else gcc warns of the sizes that a small array is never given
   switch (bytes) {
     case 8:
       return copy_rows<8>(to, to_stride, from, from_stride, count);
