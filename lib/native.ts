@@ -92,6 +92,8 @@ export interface Native {
   readonly abiVersion: number;
   /** Names of everything exported; both builds must agree on it. */
   waitBackends(): BackendReport[];
+  /** Whether producers may wake futex sleepers without a fence of their own. */
+  membarrier(): boolean;
   fields(): FieldDescription[];
   /** Creates the system of the plan; `onEvent` runs on the JavaScript thread at every change of state. */
   boot(plan: Plan, onEvent: () => void): NativeSystem;

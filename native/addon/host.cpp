@@ -9,6 +9,7 @@
 #include "addon/convert.hpp"
 #include "kernel/segment.hpp"
 #include "platform/detect.hpp"
+#include "vanity/platform.hpp"
 
 namespace vanity::addon {
 namespace {
@@ -46,6 +47,12 @@ Napi::Value wait_backends(const Napi::CallbackInfo& info) {
     }
     return list;
   });
+}
+
+// What platform_init found; forced to "no" under ThreadSanitizer.
+Napi::Value membarrier(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(),
+                            !detail::light_fence_is_full.load(std::memory_order_relaxed));
 }
 
 Napi::Value fields(const Napi::CallbackInfo& info) {
@@ -105,6 +112,7 @@ Napi::Value open_segment(const Napi::CallbackInfo& info) {
 
 void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("waitBackends", Napi::Function::New(env, wait_backends, "waitBackends"));
+  exports.Set("membarrier", Napi::Function::New(env, membarrier, "membarrier"));
   exports.Set("fields", Napi::Function::New(env, fields, "fields"));
   exports.Set("sweep", Napi::Function::New(env, sweep, "sweep"));
   exports.Set("runtimeDirectory",
