@@ -35,7 +35,7 @@ export const errors = {
     hint: 'Give the path of an existing TOML file: vanity check path/to/vanity.toml',
   },
   VANITY_E_MANIFEST_SIZE: {
-    message: 'the manifest {file} has {bytes} bytes; at most {limit} are read',
+    message: 'the manifest {file} has more than {limit} bytes',
     hint: 'Split the system in two manifests, or remove what is generated into this one.',
   },
   VANITY_E_MANIFEST_KIND: {

@@ -137,12 +137,13 @@ function columnsOf(graph: Graph): string[][] {
     neighbours.get(from)?.push(to);
     neighbours.get(to)?.push(from);
   }
-  for (let sweep = 0; sweep < 4; sweep++) {
-    const row = new Map<string, number>();
-    for (const column of columns) {
-      for (const [index, id] of column.entries()) row.set(id, index - (column.length - 1) / 2);
-    }
-    for (const column of columns) {
+  const row = new Map<string, number>();
+  const number = (column: readonly string[]) => {
+    for (const [index, id] of column.entries()) row.set(id, index - (column.length - 1) / 2);
+  };
+  for (const column of columns) number(column);
+  for (let sweep = 0; sweep < 6; sweep++) {
+    for (const column of sweep % 2 === 0 ? columns : [...columns].reverse()) {
       const middle = new Map(
         column.map((id) => {
           const rows = (neighbours.get(id) ?? []).map((other) => row.get(other) ?? 0);
@@ -150,6 +151,7 @@ function columnsOf(graph: Graph): string[][] {
         }),
       );
       column.sort((a, b) => (middle.get(a) ?? 0) - (middle.get(b) ?? 0));
+      number(column);
     }
   }
   return columns;
@@ -194,6 +196,7 @@ export function toSvg(plan: Plan): string {
     }
   }
   let floor = margin + header + tallest * pitch - gapY;
+  let side = 0; // room beside the columns for edges that go back
   const seen = new Map<string, number>();
   const paths: string[] = [];
   const labels: string[] = [];
@@ -222,6 +225,7 @@ export function toSvg(plan: Plan): string {
       at = { x: (x1 + x2) / 2, y: lane - 5 };
     } else {
       floor += 18;
+      side = 36;
       path = `M${x1},${y1} C${x1 + 50},${y1} ${x1 + 50},${floor} ${x1 - 20},${floor} L${x2 + 20},${floor} C${x2 - 50},${floor} ${x2 - 50},${y2} ${x2},${y2}`;
       at = { x: (x1 + x2) / 2, y: floor - 5 };
     }
@@ -238,18 +242,18 @@ export function toSvg(plan: Plan): string {
     const middle = at.x + width / 2;
     const text = [title, ...lines].map((line, index) => {
       const name = index === 0 ? 'title' : 'small';
-      return `<text class="${name}" x="${middle}" y="${at.y + 19 + index * 15}" text-anchor="middle">${escapeXml(cut(line, 24))}</text>`;
+      return `<text class="${name}" x="${middle}" y="${at.y + 19 + index * 15 + (2 - lines.length) * 7}" text-anchor="middle">${escapeXml(cut(line, 24))}</text>`;
     });
     const rect = `<rect class="${kind}" x="${at.x}" y="${at.y}" width="${width}" height="${height}" rx="${kind === 'shard' ? 8 : 26}"/>`;
     return [rect, ...text];
   });
-  const w = 2 * margin + columns.length * (width + gapX) - gapX;
+  const w = 2 * (margin + side) + columns.length * (width + gapX) - gapX;
   const h = floor + margin;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" role="img" aria-label="${escapeXml(plan.name)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="${-side} 0 ${w} ${h}" role="img" aria-label="${escapeXml(plan.name)}">`,
     `<style>${style}\n</style>`,
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="1" refY="4" markerWidth="6" markerHeight="6" orient="auto"><path class="tip" d="M0,0 L8,4 L0,8 Z"/></marker></defs>',
-    `<rect class="back" width="${w}" height="${h}"/>`,
+    `<rect class="back" x="${-side}" width="${w}" height="${h}"/>`,
     `<text class="title" x="${margin}" y="${margin + 6}">${escapeXml(plan.name)}</text>`,
     ...paths,
     ...boxes,

@@ -169,7 +169,7 @@ export class Model {
       },
       path,
     );
-    this.#refused.add(this.at(path)).add(this.at(path, 'key'));
+    for (const place of this.source.placesWithin(path)) this.#refused.add(place);
     if ((path[0] === 'channels' || path[0] === 'ports') && joinKeys.has(String(path[2] ?? ''))) {
       this.joinsRefused = true;
     }

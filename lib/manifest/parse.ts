@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser';
 import { type Location, type Related, VanityError } from '../errors.js';
 import { limits } from './limits.js';
@@ -125,6 +125,14 @@ export class ManifestSource {
     this.#places.set(JSON.stringify(path), { key: place, value: place });
   }
 
+  /** The places of a value, its key and everything inside it. */
+  placesWithin(path: Path): Location[] {
+    const prefix = JSON.stringify(path).slice(0, -1);
+    const own = [this.locate(path), this.locate(path, 'key')];
+    const inner = [...this.#places].filter(([at]) => at.startsWith(`${prefix},`));
+    return [...own, ...inner.flatMap(([, { key, value }]) => [key, value])];
+  }
+
   position(line: number, column: number, length = 1): Location {
     return this.#at({ start: { line, column }, end: { line, column: column + length } });
   }
@@ -213,30 +221,31 @@ function parseSet(argument: string): { keys: string[]; value: unknown } | undefi
 /** Reads the file, no further than the limit. */
 export function readManifest(file: string): string {
   if (/\.(ts|mts|js|mjs)$/.test(file)) throw new VanityError('VANITY_E_MANIFEST_KIND', { file });
-  let bytes: number;
-  let content: Buffer;
+  const limit = limits.manifestBytes;
+  const content = Buffer.alloc(limit + 1);
+  let bytes = 0;
   try {
-    const stat = statSync(file);
-    if (stat.isDirectory()) throw new Error('it is a folder');
-    bytes = stat.size;
-    content = bytes > limits.manifestBytes ? Buffer.alloc(0) : readFileSync(file);
+    const fd = openSync(file, 'r');
+    try {
+      // A device or a pipe has no size to ask for, and may have no end.
+      for (let got = -1; got !== 0 && bytes <= limit; bytes += got) {
+        got = readSync(fd, content, bytes, content.length - bytes, null);
+      }
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
-    throw new VanityError(
-      'VANITY_E_MANIFEST_READ',
-      { file, reason: reasonOf(error) },
-      { cause: error },
-    );
+    const reason = reasonOf(error);
+    throw new VanityError('VANITY_E_MANIFEST_READ', { file, reason }, { cause: error });
   }
-  bytes = Math.max(bytes, content.length);
-  if (bytes > limits.manifestBytes) {
-    throw new VanityError('VANITY_E_MANIFEST_SIZE', { file, bytes, limit: limits.manifestBytes });
-  }
-  return content.toString('utf8');
+  if (bytes > limit) throw new VanityError('VANITY_E_MANIFEST_SIZE', { file, limit });
+  return content.toString('utf8', 0, bytes);
 }
 
 function reasonOf(error: unknown): string {
   const code = (error as { code?: string }).code;
   if (code === 'ENOENT') return 'no such file';
+  if (code === 'EISDIR') return 'it is a folder';
   if (code === 'EACCES') return 'permission denied';
   return error instanceof Error ? error.message : String(error);
 }

@@ -382,6 +382,21 @@ export type DeviceEntry = z.output<typeof deviceSchema>;
 /** The schema that editors use, draft 2020-12. */
 export function jsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(manifestSchema, { io: 'input', target: 'draft-2020-12' });
+  // Names are a rule here, so that its message can say what is odd about one; editors get a pattern.
+  const name = {
+    type: 'string',
+    pattern: '^[a-z0-9][a-z0-9-]*$',
+    maxLength: limits.nameBytes,
+  } as const;
+  const sections = schema.properties ?? {};
+  for (const key of ['shards', 'channels', 'ports', 'devices']) {
+    const section = sections[key];
+    if (typeof section === 'object') section.propertyNames = name;
+  }
+  const system = sections.system;
+  if (typeof system === 'object' && typeof system.properties?.name === 'object') {
+    Object.assign(system.properties.name, name);
+  }
   return { title: 'Vanity manifest', ...(schema as Record<string, unknown>) };
 }
 
