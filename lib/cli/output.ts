@@ -3,8 +3,8 @@
 import { VanityError, type Warning } from '../errors.js';
 import { ManifestErrors } from '../manifest/plan.js';
 import { errorJson, renderError, renderWarning, warningJson } from '../manifest/render.js';
+import type { NativeFailure } from '../native.js';
 import { json } from '../report/format.js';
-import type { Notice } from '../runtime/run.js';
 
 /** Results; each line ends with a newline. */
 export function print(...lines: string[]): void {
@@ -25,7 +25,7 @@ export function wantsColor(stream: NodeJS.WriteStream): boolean {
 }
 
 /** Prints a warning or a failure of a system that runs on, or has run. */
-export function notice(kind: 'warning' | 'error', item: Notice): void {
+export function notice(kind: 'warning' | 'error', item: NativeFailure): void {
   const paint = wantsColor(process.stderr);
   if (kind === 'warning') note(renderWarning(item as Warning, paint));
   else note(renderError({ ...item, related: [] } as unknown as VanityError, paint));

@@ -1,16 +1,11 @@
 // The summary of a system: one object for scripts, tables for people, both from one snapshot.
+import type { NativeFailure } from '../native.js';
 import { Histogram } from '../telemetry/histogram.js';
 import { isReceive } from '../telemetry/rates.js';
 import type { Count, Row, Snapshot } from '../telemetry/segment.js';
 import { count, exact, histogram, text } from '../telemetry/segment.js';
 import { si, time, whole } from './format.js';
 import { table } from './table.js';
-
-export interface Note {
-  code: string;
-  message: string;
-  hint: string;
-}
 
 export interface Quantiles {
   p50: number;
@@ -31,8 +26,8 @@ export interface Summary {
   channels: Record<string, Counters>;
   ports: Record<string, Counters>;
   pools: Record<string, Counters>;
-  warnings: Note[];
-  failures: Note[];
+  warnings: NativeFailure[];
+  failures: NativeFailure[];
 }
 
 const UNPINNED = 0xffffffff;
@@ -71,7 +66,7 @@ export function lostPackets(snapshot: Snapshot): number {
 /** Everything the snapshot holds under the documented names, with the derived figures. */
 export function summarize(
   snapshot: Snapshot,
-  notes: { warnings?: readonly Note[]; failures?: readonly Note[] } = {},
+  notes: { warnings?: readonly NativeFailure[]; failures?: readonly NativeFailure[] } = {},
 ): Summary {
   const { system } = snapshot;
   const nsPerTick = 1e9 / system.ticksPerSecond;
@@ -171,7 +166,7 @@ function quantiles(
 /** The tables that end a run, and what `vanity stats` prints. */
 export function summaryLines(
   snapshot: Snapshot,
-  notes: { failures?: readonly Note[] } = {},
+  notes: { failures?: readonly NativeFailure[] } = {},
 ): string[] {
   const { system, shards, channels, ports, pools } = snapshot;
   const seconds = Number(system.uptimeNs) / 1e9;

@@ -2,33 +2,28 @@
 // the ordered stop on SIGINT and SIGTERM; this side only watches the state and ends when it ends.
 import { VanityError } from '../errors.js';
 import { type Plan, type ResolvedPlan, resolveCores } from '../manifest/plan.js';
-import { type NativeSystem, native } from '../native.js';
+import { type NativeFailure, type NativeSystem, native } from '../native.js';
 import { MetricsServer } from '../telemetry/metrics.js';
-import { Segment, type Snapshot, text } from '../telemetry/segment.js';
+import { Segment, type Snapshot } from '../telemetry/segment.js';
 import { usableCpus } from './cpus.js';
-
-export interface Notice {
-  code: string;
-  message: string;
-  hint: string;
-}
 
 export interface BootOptions {
   /** Address of the Prometheus endpoint; the manifest's when absent, '' for none. */
   metrics?: string | undefined;
   /** Warnings found before, to be reported with those of the boot. */
-  warnings?: readonly Notice[];
+  warnings?: readonly NativeFailure[];
 }
 
 /** What remains of a system that has ended. */
 export interface RunResult {
   snapshot: Snapshot;
-  failures: readonly Notice[];
-  warnings: readonly Notice[];
+  failures: readonly NativeFailure[];
+  warnings: readonly NativeFailure[];
 }
 
-// The kernel wakes this side at changes of state; ports that run dry are looked for in between.
-const LOOK_MS = 50;
+// The kernel wakes this side at every change of state. The timer is what keeps the process up until the
+// end, and a second way to see it.
+const LOOK_MS = 250;
 
 // Loaded only for systems that have such shards.
 const TYPESCRIPT_SHARDS: string = './shards.js';
@@ -44,7 +39,7 @@ export class System {
   readonly #reject: (error: unknown) => void;
   #over = false;
   #last: Snapshot | undefined;
-  readonly warnings: readonly Notice[];
+  readonly warnings: readonly NativeFailure[];
   readonly ended: Promise<RunResult>;
 
   /** Internal; use `boot`. */
@@ -52,7 +47,7 @@ export class System {
     plan: Plan,
     handle: NativeSystem,
     segment: Segment,
-    warnings: readonly Notice[],
+    warnings: readonly NativeFailure[],
     metrics: MetricsServer | undefined,
   ) {
     this.#plan = plan;
@@ -97,17 +92,6 @@ export class System {
     if (this.#over) return;
     const state = this.#segment.state();
     if (state === 'stopped' || state === 'failed') this.#end();
-    else if (state === 'running' && this.#dry()) this.stop();
-  }
-
-  // Whether nothing can come any more: every port that receives has ended, and no shard is a source.
-  #dry(): boolean {
-    const { ports, shards, channels } = this.#plan;
-    const receiving = ports.flatMap((port, index) => (port.rx.length > 0 ? [index] : []));
-    const fed = new Set([...channels.map(({ to }) => to), ...ports.flatMap(({ rx }) => rx)]);
-    if (receiving.length === 0 || shards.some((_, index) => !fed.has(index))) return false;
-    const states = this.#segment.rows('ports').map((port) => text(port, 'state'));
-    return receiving.every((index) => states[index] === 'finished' || states[index] === 'failed');
   }
 
   #end(): void {
