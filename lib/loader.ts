@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VanityError } from './errors.js';
 
@@ -82,9 +82,10 @@ export function loadAddon(root: string = packageRoot, where?: Host): unknown {
   const failures: string[] = [];
   const found: string[] = [];
   if (quick.platform === 'linux' && !nodeIsOld(quick.node)) {
+    const absent: string[] = [];
     for (const path of [prebuild, ...local]) {
       if (!existsSync(path)) {
-        found.push(`  ${path}: not there`);
+        absent.push(path);
         continue;
       }
       try {
@@ -95,6 +96,9 @@ export function loadAddon(root: string = packageRoot, where?: Host): unknown {
         found.push(`  ${path}: ${text.replace(`${path}: `, '')}`);
       }
     }
+    if (absent.includes(prebuild)) found.unshift(`  ${prebuild}: not there`);
+    const places = absent.filter((path) => path !== prebuild).map((path) => relative(root, path));
+    if (places.length > 0) found.push(`  no local build under ${root}: ${places.join(', ')}`);
   }
   const host = where ?? hostHere();
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {

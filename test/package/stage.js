@@ -20,8 +20,7 @@ export function run(command, args, options = {}) {
   try {
     return execFileSync(command, args, { encoding: 'utf8', stdio: 'pipe', ...options });
   } catch (error) {
-    error.message += `\n${error.stdout}\n${error.stderr}`;
-    throw error;
+    throw new Error(`${error.message}\n${error.stdout}`.slice(-4000));
   }
 }
 
@@ -47,9 +46,9 @@ export function pack() {
   }
   cpSync(prebuilds, join(stage, 'prebuilds'), { recursive: true });
   rmSync(join(stage, 'prebuilds', digest));
-  const [{ filename, files }] = JSON.parse(
-    run('npm', ['pack', '--json', '--silent'], { cwd: stage }),
-  );
+  run(process.execPath, ['scripts/build.js', 'ts'], { cwd: stage });
+  const packed = run('npm', ['pack', '--json', '--silent', '--ignore-scripts'], { cwd: stage });
+  const [{ filename, files }] = JSON.parse(packed);
   return { stage, tarball: join(stage, filename), files: files.map(({ path }) => path).sort() };
 }
 

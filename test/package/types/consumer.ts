@@ -1,0 +1,20 @@
+// A user's file: it must compile against the package as it is installed, and wrong use must not.
+import { defineManifest, type Manifest } from 'vanity';
+
+const system = defineManifest({
+  system: { name: 'typed' },
+  shards: { in: { program: 'generate', options: { count: 10 } }, out: { program: 'sink' } },
+  channels: { all: { from: 'in', to: 'out', capacity: 1024, overflow: 'block' } },
+});
+const name: string = system.system.name;
+const plain: Manifest = system;
+
+// @ts-expect-error: a system needs a name
+defineManifest({ system: {}, shards: {} });
+// @ts-expect-error: no such policy
+defineManifest({
+  system: { name: 'x' },
+  channels: { a: { from: 'a', to: 'b', overflow: 'lose' } },
+});
+
+export { name, plain };
