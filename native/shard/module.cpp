@@ -12,7 +12,15 @@ namespace {
 
 class Module : public Program {
  public:
-  explicit Module(const vanity_program* program) : program_(program) {}
+  Module(const vanity_program* program, const std::map<std::string, std::string>& options)
+      : program_(program),
+        buffers_(static_cast<uint32_t>(
+            option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
+        buffer_bytes_(static_cast<uint32_t>(option_number(
+            options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {}
+
+  uint32_t pool_buffers() const override { return buffers_; }
+  uint32_t pool_buffer_bytes() const override { return buffer_bytes_ / 64 * 64; }
 
   void init(Shard& shard) override {
     if (program_->init == nullptr) return;
@@ -35,12 +43,15 @@ class Module : public Program {
 
  private:
   const vanity_program* program_;
+  const uint32_t buffers_;
+  const uint32_t buffer_bytes_;
   void* state_ = nullptr;
 };
 
 }  // namespace
 
-std::unique_ptr<Program> load_module(const std::string& path) {
+std::unique_ptr<Program> load_module(const std::string& path,
+                                     const std::map<std::string, std::string>& options) {
   // Never dlclosed: a module may leave thread-locals or static objects behind.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
@@ -70,7 +81,7 @@ std::unique_ptr<Program> load_module(const std::string& path) {
     throw Error("VANITY_E_PROGRAM_ABI", path + ": its name or poll is NULL",
                 "fill in every required field of vanity_program");
   }
-  return std::make_unique<Module>(program);
+  return std::make_unique<Module>(program, options);
 }
 
 }  // namespace vanity

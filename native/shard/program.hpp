@@ -38,7 +38,9 @@ class Program {
 std::unique_ptr<Program> make_stage(const ShardPlan& plan);
 
 // A native module: dlopen, ABI check. Throws VANITY_E_PROGRAM_LOAD or VANITY_E_PROGRAM_ABI.
-std::unique_ptr<Program> load_module(const std::string& path);
+// Options `buffers` and `buffer_bytes` give it a pool of its own for vanity_allocate.
+std::unique_ptr<Program> load_module(const std::string& path,
+                                     const std::map<std::string, std::string>& options);
 
 // The option as an unsigned number within [min, max], or `otherwise` when absent.
 uint64_t option_number(const std::map<std::string, std::string>& options, const std::string& key,

@@ -455,6 +455,7 @@ uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
     packets[i].length = 0;
     packets[i].port = 0;
     packets[i].flags = 0;
+    pools_->meta(packets[i]) = {};
   }
   return got;
 }

@@ -5,6 +5,7 @@
 // line of the channel, the headers that the program reads, and four bytes a buffer on its way home.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -130,6 +131,9 @@ class Shard {
   void share(vanity_packet& packet, uint32_t owners) noexcept { pools_->share(packet, owners); }
   uint8_t* data(const vanity_packet& packet) const noexcept { return pools_->data(packet); }
   uint32_t room(const vanity_packet& packet) const noexcept { return pools_->room(packet); }
+  uint32_t wire_length(const vanity_packet& packet) const noexcept {
+    return std::max<uint32_t>(pools_->meta(packet).wire_length, packet.length);
+  }
 
   uint32_t burst() const noexcept { return plan_.burst; }
   uint32_t input_count() const noexcept { return static_cast<uint32_t>(inputs_.size()); }

@@ -63,7 +63,7 @@ class Generate : public Program {
   bool is_source() const override { return true; }
   uint32_t pool_buffers() const override { return buffers_; }
   uint32_t pool_buffer_bytes() const override {
-    return (VANITY_FRAME_OFFSET + size_ + 63) / 64 * 64;
+    return std::max(limits::kBufferBytesMin, (VANITY_FRAME_OFFSET + size_ + 63) / 64 * 64);
   }
   bool finished() const noexcept override { return finished_.load(std::memory_order_relaxed); }
   uint64_t sleep_ns_max() const noexcept override {

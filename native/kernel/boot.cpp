@@ -1,0 +1,337 @@
+// From a plan to parts: cores, programs, arenas, pools, channels, ways home, ports. All of it
+// before a thread runs, so that whatever fails, fails with nothing started.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "kernel/system.hpp"
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+#include "platform/topology.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr size_t kAlign = 128;
+constexpr uint32_t kReturnElementBytes = 8;
+
+size_t padded(size_t bytes) {
+  return (bytes + kAlign - 1) / kAlign * kAlign;
+}
+
+ChannelSpec spec_of(const ChannelPlan& plan) {
+  return {plan.capacity, plan.packets ? uint32_t{sizeof(vanity_packet)} : plan.element_bytes,
+          plan.layout};
+}
+
+// A ring that can hold every buffer of the pool never fills.
+ChannelSpec return_spec(uint32_t buffers) {
+  return {std::max(limits::kCapacityMin, std::bit_ceil(buffers)), kReturnElementBytes,
+          Layout::bulk};
+}
+
+// A TypeScript shard's place in the native system: the worker thread polls, not this.
+class Foreign : public Program {
+ public:
+  uint32_t poll(Shard&) noexcept override { return 0; }
+};
+
+void copy_text(char* to, size_t bytes, const std::string& from) {
+  std::strncpy(to, from.c_str(), bytes - 1);
+}
+
+}  // namespace
+
+std::vector<System::PoolPlan> System::plan_pools(
+    const Plan& plan, const std::vector<std::unique_ptr<Program>>& programs) {
+  std::vector<PoolPlan> pools;
+  for (uint32_t p = 0; p < plan.ports.size(); ++p) {
+    const PortPlan& port = plan.ports[p];
+    for (uint32_t q = 0; q < port.rx.size(); ++q) {
+      const std::string name =
+          port.rx.size() == 1 ? port.name : port.name + "." + std::to_string(q);
+      pools.push_back({name, port.rx[q], port.buffers, port.buffer_bytes, p, q});
+    }
+  }
+  for (uint32_t s = 0; s < plan.shards.size(); ++s) {
+    const uint32_t buffers = programs[s]->pool_buffers();
+    if (buffers == 0) continue;
+    pools.push_back({plan.shards[s].name, s, buffers, programs[s]->pool_buffer_bytes()});
+  }
+  if (pools.size() > kPoolsMax) {
+    throw Error("VANITY_E_LIMIT", std::to_string(pools.size()) + " buffer pools: at most " +
+                                      std::to_string(kPoolsMax) + " (one a receive queue)");
+  }
+  return pools;
+}
+
+SegmentShape System::shape() const {
+  uint32_t queues = 0;
+  for (const PortPlan& port : plan_.ports) {
+    queues += static_cast<uint32_t>(port.rx.size() + port.tx.size());
+  }
+  return {static_cast<uint32_t>(plan_.shards.size()), static_cast<uint32_t>(plan_.channels.size()),
+          static_cast<uint32_t>(plan_.ports.size()), queues,
+          static_cast<uint32_t>(pool_plans_.size())};
+}
+
+void System::lock_cores() {
+  const Topology topology = read_topology();
+  std::vector<uint32_t> claimed;
+  bool shared = false;
+  const auto claim = [&](uint32_t core, const std::string& who) {
+    const Cpu* cpu = topology.find(core);
+    if (cpu == nullptr || !cpu->usable) {
+      std::string usable;
+      for (const Cpu& each : topology.cpus) {
+        if (each.usable) usable += (usable.empty() ? "" : ", ") + std::to_string(each.id);
+      }
+      throw Error("VANITY_E_CORE_MISSING",
+                  who + ": core " + std::to_string(core) + " is not there for this process",
+                  "use one of: " + usable);
+    }
+    if (std::find(claimed.begin(), claimed.end(), core) != claimed.end()) {
+      if (!plan_.oversubscribe) {
+        throw Error("VANITY_E_CORE_TWICE",
+                    who + ": core " + std::to_string(core) + " has another shard already",
+                    "give each its own core, or set [system] oversubscribe = true");
+      }
+      shared = true;
+      return;
+    }
+    claimed.push_back(core);
+    locks_.emplace_back(core);
+    if (!cpu->isolated) {
+      warnings_.push_back({"VANITY_W_CORE_NOT_ISOLATED",
+                           who + ": core " + std::to_string(core) +
+                               " is not isolated, so other threads may take it away",
+                           "boot Linux with isolcpus=" + std::to_string(core) +
+                               " nohz_full=" + std::to_string(core)});
+    }
+  };
+  for (const ShardPlan& shard : plan_.shards) {
+    if (shard.core != kNone) claim(shard.core, "shard " + shard.name);
+  }
+  if (plan_.kernel_core != kNone) claim(plan_.kernel_core, "the kernel");
+  if (shared) {
+    warnings_.push_back({"VANITY_W_OVERSUBSCRIBED",
+                         std::to_string(plan_.shards.size()) + " shards share " +
+                             std::to_string(claimed.size()) +
+                             " cores: they take turns, and figures say little",
+                         "use a machine with a core for each shard"});
+  }
+}
+
+void System::make_programs() {
+  for (const ShardPlan& shard : plan_.shards) {
+    switch (shard.kind) {
+      case ProgramKind::builtin:
+        programs_.push_back(make_stage(shard));
+        break;
+      case ProgramKind::native:
+        programs_.push_back(load_module(shard.program, shard.options));
+        break;
+      case ProgramKind::typescript:
+        programs_.push_back(std::make_unique<Foreign>());
+        break;
+    }
+  }
+}
+
+std::vector<uint32_t> System::holders_of(uint32_t shard) const {
+  std::vector<bool> seen(plan_.shards.size(), false);
+  std::vector<uint32_t> found;
+  std::vector<uint32_t> todo{shard};
+  while (!todo.empty()) {
+    const uint32_t at = todo.back();
+    todo.pop_back();
+    for (const ChannelPlan& channel : plan_.channels) {
+      if (channel.from != at || !channel.packets || seen[channel.to]) continue;
+      seen[channel.to] = true;
+      todo.push_back(channel.to);
+      if (channel.to != shard) found.push_back(channel.to);
+    }
+  }
+  return found;
+}
+
+void System::make_arenas() {
+  const Topology topology = read_topology();
+  std::vector<size_t> bytes(plan_.shards.size(), padded(sizeof(ShardLine)) + 4096);
+  for (const ChannelPlan& channel : plan_.channels) {
+    const ChannelSpec spec = spec_of(channel);
+    if (!spec.valid()) {
+      throw Error("VANITY_E_LIMIT", "channel " + channel.name + ": capacity " +
+                                        std::to_string(spec.capacity) + " of elements of " +
+                                        std::to_string(spec.element_bytes) + " bytes");
+    }
+    bytes[channel.to] += padded(Channel::bytes_needed(spec));
+  }
+  for (const PoolPlan& pool : pool_plans_) {
+    bytes[pool.owner] += padded(Pool::memory_bytes(pool.buffers, pool.buffer_bytes));
+    bytes[pool.owner] +=
+        holders_of(pool.owner).size() * padded(Channel::bytes_needed(return_spec(pool.buffers)));
+  }
+  bool slow_pages = false;
+  bool unlocked = false;
+  std::string why;
+  for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+    const ShardPlan& shard = plan_.shards[s];
+    const Cpu* cpu = shard.core == kNone ? nullptr : topology.find(shard.core);
+    const uint32_t node = cpu == nullptr ? kAnyNode : cpu->node;
+    auto arena = std::make_unique<Arena>(bytes[s] + shard.arena_bytes, node, plan_.pages);
+    if (arena->kind() == PageKind::transparent || arena->kind() == PageKind::small) {
+      slow_pages = true;
+      why = arena->why();
+    }
+    unlocked |= !arena->locked();
+    shards_[s]->set_arena(std::move(arena));
+    segment_.shard(s).numa_node = cpu == nullptr ? 0 : cpu->node;
+  }
+  if (slow_pages && plan_.pages == PageChoice::automatic) {
+    warnings_.push_back(
+        {"VANITY_W_HUGE_PAGES", why, "reserve some: echo 512 > /proc/sys/vm/nr_hugepages"});
+  }
+  if (unlocked) {
+    warnings_.push_back({"VANITY_W_NOT_LOCKED",
+                         "memory could not be locked, so it may be paged out",
+                         "raise the limit: ulimit -l unlimited"});
+  }
+}
+
+void System::make_pools() {
+  for (uint32_t i = 0; i < pool_plans_.size(); ++i) {
+    const PoolPlan& plan = pool_plans_[i];
+    Shard& owner = *shards_[plan.owner];
+    PoolRecord& record = segment_.pool(i);
+    copy_text(record.name, sizeof(record.name), plan.name);
+    record.shard = plan.owner;
+    record.buffers = plan.buffers;
+    record.buffer_bytes = plan.buffer_bytes;
+    void* memory =
+        owner.arena_allocate(Pool::memory_bytes(plan.buffers, plan.buffer_bytes), kAlign);
+    pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record));
+    pool_table_.add(*pools_.back());
+    owner.owns_pool(pools_.back().get());
+    if (plan.port == kNone) owner.set_own_pool(pools_.back().get());
+  }
+}
+
+void System::make_channels() {
+  std::vector<uint32_t> inputs(plan_.shards.size(), 0);
+  for (const ChannelPlan& channel : plan_.channels) ++inputs[channel.to];
+  std::vector<uint32_t> placed(plan_.shards.size(), 0);
+  for (uint32_t c = 0; c < plan_.channels.size(); ++c) {
+    const ChannelPlan& plan = plan_.channels[c];
+    const ChannelSpec spec = spec_of(plan);
+    Shard& from = *shards_[plan.from];
+    Shard& to = *shards_[plan.to];
+    const size_t bytes = Channel::bytes_needed(spec);
+    channels_.push_back(Channel::create(to.arena_allocate(bytes, kAlign), spec));
+    ChannelRecord& record = segment_.channel(c);
+    copy_text(record.name, sizeof(record.name), plan.name);
+    record.from = plan.from;
+    record.to = plan.to;
+    record.capacity = spec.capacity;
+    record.element_bytes = spec.element_bytes;
+    record.layout = static_cast<uint32_t>(spec.layout);
+    record.overflow = static_cast<uint32_t>(plan.overflow);
+    record.carries_packets = plan.packets ? 1 : 0;
+    record.memory_bytes.set(bytes);
+    const uint32_t place = placed[plan.to]++;
+    Bell bell;
+    if (Inputs::needs_bell(inputs[plan.to], plan_.shards[plan.to].strategy)) {
+      bell = Bell(&to.line().doorbell, place, inputs[plan.to]);
+    }
+    to.add_input(plan, c, &record, channels_.back().consumer());
+    from.add_output(plan, c, &record, channels_.back().producer(), bell, &to.line().sleeper);
+  }
+}
+
+void System::make_returns() {
+  for (const auto& pool : pools_) {
+    Shard& owner = *shards_[pool_plans_[pool->index()].owner];
+    const ChannelSpec spec = return_spec(pool->buffers());
+    for (const uint32_t holder : holders_of(owner.index())) {
+      const Channel ring =
+          Channel::create(owner.arena_allocate(Channel::bytes_needed(spec), kAlign), spec);
+      shards_[holder]->add_home(pool->index(), ring.producer());
+      owner.add_returns(pool.get(), ring.consumer());
+    }
+  }
+}
+
+void System::make_ports() {
+  uint32_t queue_index = 0;
+  for (uint32_t p = 0; p < plan_.ports.size(); ++p) {
+    const PortPlan& plan = plan_.ports[p];
+    PortRecord& record = segment_.port(p);
+    copy_text(record.name, sizeof(record.name), plan.name);
+    copy_text(record.driver, sizeof(record.driver), plan.driver);
+    copy_text(record.target, sizeof(record.target),
+              !plan.interface.empty() ? plan.interface
+              : !plan.file.empty()    ? plan.file
+                                      : plan.write);
+    record.queues = static_cast<uint32_t>(plan.rx.size() + plan.tx.size());
+    PortRecords records{&record, {}, {}};
+    const auto add_queues = [&](const std::vector<uint32_t>& shards, uint32_t direction,
+                                std::vector<QueueRecord*>& into) {
+      for (uint32_t q = 0; q < shards.size(); ++q) {
+        QueueRecord& queue = segment_.queue(queue_index++);
+        queue.port = p;
+        queue.queue = q;
+        queue.direction = direction;
+        queue.shard = shards[q];
+        into.push_back(&queue);
+      }
+    };
+    add_queues(plan.rx, 0, records.rx);
+    add_queues(plan.tx, 1, records.tx);
+
+    PortOptions options;
+    options.name = plan.name;
+    options.driver = plan.driver;
+    options.index = static_cast<uint16_t>(p);
+    options.rx_queues = static_cast<uint32_t>(plan.rx.size());
+    options.tx_queues = static_cast<uint32_t>(plan.tx.size());
+    options.file = plan.file;
+    options.write = plan.write;
+    options.replay = plan.replay;
+    options.interface = plan.interface;
+    options.fanout = plan.fanout;
+    options.promiscuous = plan.promiscuous;
+    options.buffer_bytes = plan.buffer_bytes;
+    ports_.push_back(create_port(options, records));
+    for (uint32_t q = 0; q < plan.tx.size(); ++q) shards_[plan.tx[q]]->add_tx(&ports_[p]->tx(q));
+  }
+  for (const auto& pool : pools_) {
+    const PoolPlan& plan = pool_plans_[pool->index()];
+    if (plan.port == kNone) continue;
+    shards_[plan.owner]->add_rx(&ports_[plan.port]->rx(plan.queue), pool.get());
+  }
+}
+
+// Kahn's order over the channels; shards on a cycle come last, in manifest order.
+void System::order_shards() {
+  const auto count = static_cast<uint32_t>(plan_.shards.size());
+  upstream_.resize(count);
+  for (const ChannelPlan& channel : plan_.channels) upstream_[channel.to].push_back(channel.from);
+  std::vector<bool> placed(count, false);
+  for (bool found = true; found;) {
+    found = false;
+    for (uint32_t s = 0; s < count; ++s) {
+      if (placed[s]) continue;
+      const bool ready = std::all_of(upstream_[s].begin(), upstream_[s].end(),
+                                     [&](uint32_t from) { return placed[from]; });
+      if (!ready) continue;
+      placed[s] = true;
+      found = true;
+      order_.push_back(s);
+    }
+  }
+  for (uint32_t s = 0; s < count; ++s) {
+    if (!placed[s]) order_.push_back(s);
+  }
+}
+
+}  // namespace vanity

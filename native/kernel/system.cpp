@@ -1,0 +1,427 @@
+#include "kernel/system.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <system_error>
+#include <utility>
+
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+#include "platform/topology.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr int kTurnMs = 10;
+constexpr int kTurnStoppingMs = 1;
+constexpr uint64_t kServiceNs = 100'000'000;
+// An immediate stop that a shard does not follow within this time leaves it behind.
+constexpr uint64_t kStopNowNs = 1'000'000'000;
+constexpr int kExitInterrupted = 130;  // 128 + SIGINT, as a shell has it
+
+bool ended(ShardState state) {
+  return state == ShardState::stopped || state == ShardState::failed;
+}
+
+}  // namespace
+
+System::System(const Plan& plan, BootOptions options)
+    : plan_(plan), options_(std::move(options)), segment_([&]() -> Segment {
+        platform_init();
+        sweep_leftovers();
+        lock_cores();
+        make_programs();
+        pool_plans_ = plan_pools(plan_, programs_);
+        return Segment(plan_.name, shape());
+      }()) {
+  segment_.header().ticks_per_second = ticks_per_second();
+  for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+    shards_.push_back(
+        std::make_unique<Shard>(plan_.shards[s], s, &segment_.shard(s), plan_.oversubscribe));
+    shards_[s]->set_program(std::move(programs_[s]));
+  }
+  make_arenas();
+  make_pools();
+  make_channels();
+  make_returns();
+  make_ports();
+  order_shards();
+  for (const auto& shard : shards_) shard->wire(&pool_table_);
+  watches_.resize(shards_.size());
+
+  wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_fd_ < 0) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
+  segment_.publish();
+  booted_ns_ = monotonic_ns();
+  if (options_.handle_signals) signals_ = std::make_unique<StopSignals>(wake_fd_);
+  try {
+    for (const auto& shard : shards_) {
+      if (shard->plan().kind != ProgramKind::typescript) shard->start();
+    }
+    kernel_ = std::thread([this] { kernel_main(); });
+  } catch (const std::system_error& error) {
+    for (const auto& shard : shards_) shard->control(Control::stop_now);
+    ::close(wake_fd_);
+    throw Error("VANITY_E_SYSTEM", std::string("cannot start a thread: ") + error.what(),
+                "raise the limit of processes: ulimit -u");
+  }
+}
+
+System::~System() {
+  close();
+}
+
+void System::start() {
+  start_asked_.store(true, std::memory_order_release);  // pairs with turn_booting
+  wake();
+}
+
+void System::stop(bool immediate) {
+  const uint32_t wanted = immediate ? 2 : 1;
+  uint32_t asked = stop_asked_.load(std::memory_order_relaxed);
+  while (asked < wanted &&
+         !stop_asked_.compare_exchange_weak(asked, wanted, std::memory_order_release)) {
+  }  // pairs with turn()
+  wake();
+}
+
+void System::close() {
+  if (!kernel_.joinable()) return;
+  close_asked_.store(true, std::memory_order_release);  // pairs with kernel_main
+  stop(true);
+  kernel_.join();
+  signals_.reset();
+  ::close(wake_fd_);
+  wake_fd_ = -1;
+  segment_.unlink();
+  locks_.clear();
+  if (abandoned_) {
+    // A thread that does not stop still uses its memory: it goes with the process.
+    for (auto& shard : shards_) static_cast<void>(shard.release());
+    for (auto& pool : pools_) static_cast<void>(pool.release());
+    for (auto& port : ports_) static_cast<void>(port.release());
+  }
+}
+
+std::vector<Failure> System::failures() const {
+  const std::lock_guard<std::mutex> lock(failures_mutex_);
+  return failures_;
+}
+
+void System::fail(const std::string& code, const std::string& message,
+                  const std::string& hint) noexcept {
+  const std::lock_guard<std::mutex> lock(failures_mutex_);
+  failures_.push_back({code, message, hint});
+}
+
+void System::set_state(SystemState state) noexcept {
+  segment_.header().state.store(static_cast<uint32_t>(state), std::memory_order_release);
+  if (options_.on_change) options_.on_change();
+}
+
+void System::wake() noexcept {
+  const uint64_t one = 1;
+  if (write(wake_fd_, &one, sizeof(one)) < 0) {
+    // Full means that a wake is already on its way.
+  }
+}
+
+// ---- the kernel's thread
+// -------------------------------------------------------------------------
+
+void System::kernel_main() noexcept {
+  set_thread_name("vanity-kernel");
+  if (plan_.kernel_core != kNone) {
+    try {
+      pin_thread(plan_.kernel_core);
+    } catch (const Error& error) {
+      fail(error.code(), error.what(), error.hint());
+    }
+  }
+  for (;;) {
+    const SystemState now = state();
+    const bool over = now == SystemState::stopped || now == SystemState::failed;
+    if (over && close_asked_.load(std::memory_order_acquire)) return;  // pairs with close()
+    pollfd wanted{wake_fd_, POLLIN, 0};
+    const int timeout = over ? -1 : now == SystemState::stopping ? kTurnStoppingMs : kTurnMs;
+    if (poll(&wanted, 1, timeout) > 0) {
+      uint64_t drained;
+      if (read(wake_fd_, &drained, sizeof(drained)) < 0) {
+        // Somebody's wake, read already.
+      }
+    }
+    turn();
+  }
+}
+
+void System::turn() noexcept {
+  const uint64_t now = monotonic_ns();
+  segment_.header().heartbeat_ns.set(now);
+  uint32_t asked = stop_asked_.load(std::memory_order_acquire);  // pairs with stop()
+  if (signals_ != nullptr) asked = std::max(asked, std::min(StopSignals::count(), 2u));
+  const SystemState current = state();
+  switch (current) {
+    case SystemState::booting:
+      if (asked > 0) {
+        begin_stop();
+      } else {
+        turn_booting();
+      }
+      break;
+    case SystemState::running:
+      segment_.header().uptime_ns.set(now - running_since_ns_);
+      turn_running();
+      if (asked > 0 || all_sources_finished()) begin_stop();
+      break;
+    case SystemState::stopping:
+      break;
+    case SystemState::stopped:
+    case SystemState::failed:
+      // Whoever should have read the report is stuck: a second signal ends the process all the
+      // same.
+      if (signals_ != nullptr && StopSignals::count() >= 2) abandon();
+      return;
+  }
+  if (state() != SystemState::stopping) return;
+  if (asked >= 2 && stop_now_since_ns_ == 0) {
+    stop_now_since_ns_ = monotonic_ns();
+    for (const auto& shard : shards_) shard->control(Control::stop_now);
+  }
+  turn_stopping();
+}
+
+void System::turn_booting() noexcept {
+  note_failed_shards();
+  bool ready = true;
+  std::string missing;
+  for (const auto& shard : shards_) {
+    if (shard->state() == ShardState::failed) {
+      begin_stop();
+      return;
+    }
+    if (shard->state() == ShardState::starting) {
+      ready = false;
+      missing += (missing.empty() ? "" : ", ") + shard->plan().name;
+    }
+  }
+  if (ready && start_asked_.load(std::memory_order_acquire)) {  // pairs with start()
+    release_shards();
+    return;
+  }
+  if (!ready && monotonic_ns() - booted_ns_ > options_.attach_ns) {
+    fail("VANITY_E_BOOT_TIMEOUT", "not ready in time: " + missing,
+         "look for an endless loop in the program's init");
+    begin_stop();
+  }
+}
+
+void System::release_shards() noexcept {
+  for (const auto& port : ports_) {
+    try {
+      port->start();
+    } catch (const Error& error) {
+      fail(error.code(), error.what(), error.hint());
+      begin_stop();
+      return;
+    }
+  }
+  running_since_ns_ = monotonic_ns();
+  serviced_ns_ = running_since_ns_;
+  for (Watch& watch : watches_) watch.since_ns = running_since_ns_;
+  set_state(SystemState::running);
+  // Consumers first: whoever produces finds its consumers polling.
+  for (auto it = order_.rbegin(); it != order_.rend(); ++it) shards_[*it]->control(Control::run);
+}
+
+void System::turn_running() noexcept {
+  note_failed_shards();
+  watch_progress();
+  const uint64_t now = monotonic_ns();
+  if (now - serviced_ns_ < kServiceNs) return;
+  serviced_ns_ = now;
+  service_ports();
+  count_switches();
+}
+
+void System::service_ports() noexcept {
+  for (const auto& port : ports_) port->service();
+}
+
+// True once nothing more can come in, so that the system's work is done: every port that receives
+// has ended, every program that makes packets has made them, and there was at least one of either.
+bool System::all_sources_finished() noexcept {
+  bool any = false;
+  for (uint32_t p = 0; p < ports_.size(); ++p) {
+    if (plan_.ports[p].rx.empty()) continue;
+    any = true;
+    const PortState state = ports_[p]->state();
+    if (state != PortState::finished && state != PortState::failed) return false;
+  }
+  for (const auto& shard : shards_) {
+    if (!shard->program()->is_source()) continue;
+    any = true;
+    if (!shard->program()->finished()) return false;
+  }
+  return any;
+}
+
+void System::note_failed_shards() noexcept {
+  for (uint32_t s = 0; s < shards_.size(); ++s) {
+    if (shards_[s]->state() != ShardState::failed || watches_[s].failure_noted) continue;
+    watches_[s].failure_noted = true;
+    fail(shards_[s]->failure_code(), shards_[s]->failure(), shards_[s]->failure_hint());
+    if (state() == SystemState::running) begin_stop();
+  }
+}
+
+void System::watch_progress() noexcept {
+  const uint64_t now = monotonic_ns();
+  for (uint32_t s = 0; s < shards_.size(); ++s) {
+    ShardRecord& record = shards_[s]->record();
+    Watch& watch = watches_[s];
+    const uint64_t progress = record.progress.get();
+    auto stalled = static_cast<uint32_t>(ShardState::stalled);
+    if (progress != watch.progress) {
+      watch.progress = progress;
+      watch.since_ns = now;
+      // The shard writes this word too when it changes state itself; its own word wins.
+      record.state.compare_exchange_strong(stalled, static_cast<uint32_t>(ShardState::running),
+                                           std::memory_order_relaxed);
+      continue;
+    }
+    const uint64_t allowed = std::max(plan_.stall_ns, 2 * shards_[s]->plan().sleep_ns_max);
+    auto running = static_cast<uint32_t>(ShardState::running);
+    if (now - watch.since_ns > allowed &&
+        record.state.compare_exchange_strong(running, stalled, std::memory_order_relaxed)) {
+      record.stalls.add(1);
+      if (options_.on_change) options_.on_change();
+    }
+  }
+}
+
+// From the outside, so that the shard makes no system call for it.
+void System::count_switches() noexcept {
+  for (const auto& shard : shards_) {
+    ShardRecord& record = shard->record();
+    if (record.tid == 0) continue;
+    char path[64];
+    std::snprintf(path, sizeof(path), "/proc/self/task/%u/status", record.tid);
+    std::FILE* file = std::fopen(path, "re");
+    if (file == nullptr) continue;
+    char line[256];
+    while (std::fgets(line, sizeof(line), file) != nullptr) {
+      unsigned long long n = 0;
+      if (std::sscanf(line, "voluntary_ctxt_switches: %llu", &n) == 1) {
+        record.switches_voluntary.set(n);
+      } else if (std::sscanf(line, "nonvoluntary_ctxt_switches: %llu", &n) == 1) {
+        record.switches_involuntary.set(n);
+      }
+    }
+    std::fclose(file);
+  }
+}
+
+// ---- stopping
+// ------------------------------------------------------------------------------------
+
+void System::begin_stop() noexcept {
+  if (running_since_ns_ != 0) count_switches();
+  stopping_since_ns_ = monotonic_ns();
+  const bool ran = running_since_ns_ != 0;
+  set_state(SystemState::stopping);
+  // Shards that were never let go have nothing to drain.
+  for (const auto& shard : shards_) shard->control(ran ? Control::drain : Control::stop_now);
+  if (!ran) stop_now_since_ns_ = stopping_since_ns_;
+}
+
+// Sources stop first; a shard may leave when everybody who feeds it has left and its inputs are
+// empty.
+void System::turn_stopping() noexcept {
+  note_failed_shards();
+  const uint64_t now = monotonic_ns();
+  bool all_ended = true;
+  for (const uint32_t s : order_) {
+    Shard& shard = *shards_[s];
+    const bool attached =
+        shard.state() != ShardState::starting || shard.plan().kind != ProgramKind::typescript;
+    if (ended(shard.state()) || !attached) continue;
+    all_ended = false;
+    if (watches_[s].told_to_finish || stop_now_since_ns_ != 0) continue;
+    const bool fed = std::any_of(upstream_[s].begin(), upstream_[s].end(),
+                                 [&](uint32_t from) { return !ended(shards_[from]->state()); });
+    if (fed) continue;
+    watches_[s].told_to_finish = true;
+    shard.control(Control::finish);
+  }
+  if (all_ended) {
+    finish_stop();
+    return;
+  }
+  if (stop_now_since_ns_ == 0 && now - stopping_since_ns_ > plan_.drain_ns) {
+    std::string late;
+    for (const auto& shard : shards_) {
+      if (!ended(shard->state())) late += (late.empty() ? "" : ", ") + shard->plan().name;
+    }
+    fail("VANITY_E_DRAIN",
+         "not drained after " + std::to_string(plan_.drain_ns / 1'000'000) + " ms: " + late,
+         "raise [kernel] drain_ms, or look at what keeps those shards from emptying their inputs");
+    stop_now_since_ns_ = now;
+    for (const auto& shard : shards_) shard->control(Control::stop_now);
+  }
+  if (stop_now_since_ns_ != 0 && now - stop_now_since_ns_ > kStopNowNs) {
+    std::string stuck;
+    for (const auto& shard : shards_) {
+      if (!ended(shard->state())) stuck += (stuck.empty() ? "" : ", ") + shard->plan().name;
+    }
+    fail("VANITY_E_STUCK", "did not stop: " + stuck, "its poll() does not return");
+    if (signals_ != nullptr && StopSignals::count() >= 2) abandon();
+    abandoned_ = true;
+    set_state(SystemState::failed);
+  }
+}
+
+void System::finish_stop() noexcept {
+  for (const auto& shard : shards_) shard->join();
+  // What an immediate stop left in the channels is dropped and counted; what is on its way home
+  // arrives. Whatever is missing after that has leaked.
+  for (const auto& shard : shards_) shard->settle();
+  for (const auto& shard : shards_) shard->settle_returns();
+  for (const auto& port : ports_) {
+    const std::string error = port->error();
+    if (port->state() == PortState::failed && !error.empty()) {
+      fail("VANITY_E_PORT", error, "");
+    }
+    port->close();
+  }
+  bool failed_shard = false;
+  for (const auto& shard : shards_) failed_shard |= shard->state() == ShardState::failed;
+  for (const auto& pool : pools_) {
+    const uint32_t missing = pool->missing();
+    segment_.pool(pool->index()).leaked.set(missing);
+    // A shard that failed took what it held with it; that is said already.
+    if (missing == 0 || failed_shard) continue;
+    fail("VANITY_E_BUFFER_LEAK",
+         std::to_string(missing) + " of " + std::to_string(pool->buffers()) + " buffers of pool " +
+             pool_plans_[pool->index()].name + " did not come home",
+         "a program keeps packets that it neither sends nor frees");
+  }
+  bool failed;
+  {
+    const std::lock_guard<std::mutex> lock(failures_mutex_);
+    failed = !failures_.empty();
+  }
+  set_state(failed ? SystemState::failed : SystemState::stopped);
+}
+
+void System::abandon() noexcept {
+  segment_.unlink();
+  locks_.clear();
+  _exit(kExitInterrupted);
+}
+
+}  // namespace vanity

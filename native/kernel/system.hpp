@@ -1,0 +1,142 @@
+// A booted system: every part of it, and the kernel thread that lets the shards go, watches them
+// and stops them in order. The thread is native and never waits for its owner.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernel/segment.hpp"
+#include "kernel/signals.hpp"
+#include "memory/pool.hpp"
+#include "port/port.hpp"
+#include "shard/plan.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+
+struct Failure {
+  std::string code;
+  std::string message;
+  std::string hint;
+};
+
+struct BootOptions {
+  bool handle_signals = false;          // SIGINT and SIGTERM stop the system
+  std::function<void()> on_change;      // on the kernel's thread, at every change of state
+  uint64_t attach_ns = 30'000'000'000;  // how long shards may take to become ready
+};
+
+class System {
+ public:
+  // Builds everything and starts the threads, or throws and leaves nothing behind.
+  System(const Plan& plan, BootOptions options);
+  ~System();
+  System(const System&) = delete;
+  System& operator=(const System&) = delete;
+
+  void start();
+  void stop(bool immediate);
+  // Joins the kernel. Stops at once if the system still runs. Idempotent.
+  void close();
+
+  SystemState state() {
+    return static_cast<SystemState>(segment_.header().state.load(std::memory_order_acquire));
+  }
+  Segment& segment() { return segment_; }
+  const Plan& plan() const { return plan_; }
+  std::vector<Failure> failures() const;
+  const std::vector<Failure>& warnings() const { return warnings_; }
+  Shard& shard(uint32_t index) { return *shards_[index]; }
+  uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
+  const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
+  const PoolTable& pool_table() const { return pool_table_; }
+  // The ring of a channel, for a shard that maps it itself.
+  Channel channel(uint32_t index) const { return channels_[index]; }
+
+ private:
+  // boot.cpp
+  void lock_cores();
+  void make_programs();
+  void make_arenas();
+  void make_pools();
+  void make_channels();
+  void make_returns();
+  void make_ports();
+  std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
+  void order_shards();
+
+  // system.cpp
+  void kernel_main() noexcept;
+  void turn() noexcept;
+  void turn_booting() noexcept;
+  void turn_running() noexcept;
+  void turn_stopping() noexcept;
+  void release_shards() noexcept;
+  void begin_stop() noexcept;
+  void finish_stop() noexcept;
+  void watch_progress() noexcept;
+  void count_switches() noexcept;
+  void service_ports() noexcept;
+  bool all_sources_finished() noexcept;
+  void note_failed_shards() noexcept;
+  void abandon() noexcept;
+  void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
+  void set_state(SystemState state) noexcept;
+  void wake() noexcept;
+
+  struct PoolPlan {
+    std::string name;
+    uint32_t owner;
+    uint32_t buffers;
+    uint32_t buffer_bytes;
+    uint32_t port = kNone;
+    uint32_t queue = 0;
+  };
+  struct Watch {
+    uint64_t progress = 0;
+    uint64_t since_ns = 0;
+    bool failure_noted = false;
+    bool told_to_finish = false;
+  };
+  static std::vector<PoolPlan> plan_pools(const Plan& plan,
+                                          const std::vector<std::unique_ptr<Program>>& programs);
+  SegmentShape shape() const;
+
+  const Plan plan_;
+  const BootOptions options_;
+  std::vector<Failure> warnings_;
+  std::vector<CoreLock> locks_;
+  std::vector<std::unique_ptr<Program>> programs_;  // until their shards take them
+  std::vector<PoolPlan> pool_plans_;
+  Segment segment_;
+  std::vector<std::unique_ptr<Shard>> shards_;  // their arenas hold all that follows
+  std::vector<std::unique_ptr<Pool>> pools_;
+  PoolTable pool_table_;
+  std::vector<Channel> channels_;
+  std::vector<std::unique_ptr<Port>> ports_;
+  std::vector<uint32_t> order_;                  // shards, producers before consumers
+  std::vector<std::vector<uint32_t>> upstream_;  // of each shard
+
+  int wake_fd_ = -1;
+  std::unique_ptr<StopSignals> signals_;
+  std::atomic<bool> start_asked_{false};
+  std::atomic<uint32_t> stop_asked_{0};  // 1 in order, 2 at once
+  std::atomic<bool> close_asked_{false};
+  std::vector<Watch> watches_;
+  uint64_t booted_ns_ = 0;
+  uint64_t running_since_ns_ = 0;
+  uint64_t stopping_since_ns_ = 0;
+  uint64_t stop_now_since_ns_ = 0;
+  uint64_t serviced_ns_ = 0;
+  bool abandoned_ = false;
+  mutable std::mutex failures_mutex_;
+  std::vector<Failure> failures_;
+  std::thread kernel_;
+};
+
+}  // namespace vanity
