@@ -102,9 +102,8 @@ Napi::Value open_segment(const Napi::CallbackInfo& info) {
     const int saved = errno;
     close(fd);
     if (at == MAP_FAILED) throw system_error("VANITY_E_SEGMENT", "cannot map " + path, saved);
-    return Napi::ArrayBuffer::New(
-        env, at, bytes,
-        [bytes](Napi::BasicEnv, void* mapped) { munmap(mapped, bytes); });
+    return Napi::ArrayBuffer::New(env, at, bytes,
+                                  [bytes](Napi::BasicEnv, void* mapped) { munmap(mapped, bytes); });
   });
 }
 

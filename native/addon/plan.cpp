@@ -1,0 +1,145 @@
+#include "addon/plan.hpp"
+
+#include <initializer_list>
+
+#include "addon/convert.hpp"
+
+namespace vanity::addon {
+namespace {
+
+uint32_t index_of(const Napi::Object& object, const char* key) {
+  const double value = number(object, key);
+  return value < 0 ? kNone : static_cast<uint32_t>(value);
+}
+
+uint64_t whole(const Napi::Object& object, const char* key) {
+  const double value = number(object, key);
+  return value <= 0 ? 0 : static_cast<uint64_t>(value);
+}
+
+// The position of the word in `words`, which stand in the order of the enum.
+template <class Enum>
+Enum choice(const Napi::Object& object, const char* key, std::initializer_list<const char*> words) {
+  const std::string word = text(object, key);
+  uint8_t at = 0;
+  for (const char* each : words) {
+    if (word == each) return static_cast<Enum>(at);
+    ++at;
+  }
+  throw Error("VANITY_E_PLAN", std::string(key) + ": \"" + word + "\" is none of its values");
+}
+
+template <class Visit>
+void each_of(const Napi::Object& object, const char* key, Visit&& visit) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsArray()) throw Error("VANITY_E_PLAN", std::string(key) + " is not a list");
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) visit(list.Get(i));
+}
+
+ShardPlan shard_from(const Napi::Object& o) {
+  ShardPlan shard;
+  shard.name = text(o, "name");
+  shard.kind = choice<ProgramKind>(o, "programKind", {"builtin", "native", "typescript"});
+  shard.program = text(o, "program");
+  const auto options = o.Get("options").As<Napi::Object>();
+  const Napi::Array keys = options.GetPropertyNames();
+  for (uint32_t i = 0; i < keys.Length(); ++i) {
+    const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
+    shard.options[key] = options.Get(key).ToString().Utf8Value();
+  }
+  shard.core = index_of(o, "core");
+  shard.wait = text(o, "wait");
+  shard.strategy = choice<Strategy>(o, "strategy", {"doorbell", "rotate", "primary"});
+  shard.primary = index_of(o, "primary");
+  shard.burst = static_cast<uint32_t>(whole(o, "burst"));
+  shard.fifo = static_cast<uint32_t>(whole(o, "fifo"));
+  shard.spin_ns_max = whole(o, "spinNsMax");
+  shard.sleep_ns_max = whole(o, "sleepNsMax");
+  shard.arena_bytes = whole(o, "arenaBytes");
+  return shard;
+}
+
+ChannelPlan channel_from(const Napi::Object& o) {
+  ChannelPlan channel;
+  channel.name = text(o, "name");
+  channel.from = index_of(o, "from");
+  channel.to = index_of(o, "to");
+  channel.capacity = static_cast<uint32_t>(whole(o, "capacity"));
+  channel.element_bytes = static_cast<uint32_t>(whole(o, "elementBytes"));
+  channel.packets = flag(o, "packets");
+  channel.layout = choice<Layout>(o, "layout", {"bulk", "latency"});
+  channel.overflow = choice<Overflow>(o, "overflow", {"drop", "block", "program"});
+  channel.high_watermark = static_cast<uint32_t>(whole(o, "highWatermark"));
+  channel.low_watermark = static_cast<uint32_t>(whole(o, "lowWatermark"));
+  return channel;
+}
+
+PortPlan port_from(const Napi::Object& o) {
+  PortPlan port;
+  port.name = text(o, "name");
+  port.driver = text(o, "driver");
+  const auto shard = [](const Napi::Value& value) {
+    return value.As<Napi::Number>().Uint32Value();
+  };
+  each_of(o, "rx", [&](const Napi::Value& value) { port.rx.push_back(shard(value)); });
+  each_of(o, "tx", [&](const Napi::Value& value) { port.tx.push_back(shard(value)); });
+  port.file = text(o, "file");
+  port.write = text(o, "write");
+  port.replay = choice<ReplayMode>(o, "replay", {"as-fast", "loop", "timed"});
+  port.interface = text(o, "interface");
+  port.fanout = text(o, "fanout");
+  port.promiscuous = flag(o, "promiscuous");
+  port.buffers = static_cast<uint32_t>(whole(o, "buffers"));
+  port.buffer_bytes = static_cast<uint32_t>(whole(o, "bufferBytes"));
+  return port;
+}
+
+// A plan may come from a caller that did not go through the manifest: indices must exist.
+void check_indices(const Plan& plan) {
+  const auto shard = [&](uint32_t index, const std::string& who) {
+    if (index >= plan.shards.size()) throw Error("VANITY_E_PLAN", who + ": there is no such shard");
+  };
+  for (const ChannelPlan& channel : plan.channels) {
+    shard(channel.from, "channel " + channel.name);
+    shard(channel.to, "channel " + channel.name);
+  }
+  for (const PortPlan& port : plan.ports) {
+    for (const uint32_t index : port.rx) shard(index, "port " + port.name);
+    for (const uint32_t index : port.tx) shard(index, "port " + port.name);
+  }
+  for (const ShardPlan& each : plan.shards) {
+    if (each.burst == 0 || each.burst > limits::kBurstMax) {
+      throw Error("VANITY_E_PLAN", "shard " + each.name + ": burst out of range");
+    }
+  }
+  if (plan.shards.size() > limits::kShards || plan.channels.size() > limits::kChannels ||
+      plan.ports.size() > limits::kPorts) {
+    throw Error("VANITY_E_PLAN", "too many shards, channels or ports");
+  }
+}
+
+}  // namespace
+
+Plan plan_from_js(const Napi::Object& o) {
+  Plan plan;
+  plan.name = text(o, "name");
+  plan.oversubscribe = flag(o, "oversubscribe");
+  plan.pages = choice<PageChoice>(o, "pages", {"auto", "1G", "2M", "transparent", "none"});
+  plan.kernel_core = index_of(o, "kernelCore");
+  plan.stall_ns = whole(o, "stallNs");
+  plan.drain_ns = whole(o, "drainNs");
+  each_of(o, "shards", [&](const Napi::Value& value) {
+    plan.shards.push_back(shard_from(value.As<Napi::Object>()));
+  });
+  each_of(o, "channels", [&](const Napi::Value& value) {
+    plan.channels.push_back(channel_from(value.As<Napi::Object>()));
+  });
+  each_of(o, "ports", [&](const Napi::Value& value) {
+    plan.ports.push_back(port_from(value.As<Napi::Object>()));
+  });
+  check_indices(plan);
+  return plan;
+}
+
+}  // namespace vanity::addon

@@ -1,0 +1,138 @@
+#include "addon/system.hpp"
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "addon/convert.hpp"
+#include "addon/plan.hpp"
+
+namespace vanity::addon {
+namespace {
+
+// Process-wide, since workers have environments of their own. Never destroyed: at exit, threads
+// that did not stop may still look.
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, std::weak_ptr<System>> systems;
+};
+Registry& registry() {
+  static auto* all = new Registry();
+  return *all;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<Failure>& failures) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const Failure& failure : failures) {
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("code", failure.code);
+    row.Set("message", failure.message);
+    row.Set("hint", failure.hint);
+    list.Set(list.Length(), row);
+  }
+  return list;
+}
+
+class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(
+        env, "System",
+        {InstanceMethod<&SystemHandle::start>("start"), InstanceMethod<&SystemHandle::stop>("stop"),
+         InstanceMethod<&SystemHandle::failures>("failures"),
+         InstanceMethod<&SystemHandle::close>("close")});
+  }
+
+  explicit SystemHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SystemHandle>(info) {
+    const Napi::Env env = info.Env();
+    guarded(env, [&] {
+      const Plan plan = plan_from_js(info[0].As<Napi::Object>());
+      on_event_ = Napi::ThreadSafeFunction::New(env, info[1].As<Napi::Function>(), "vanity", 0, 1);
+      BootOptions options;
+      options.handle_signals = true;
+      options.on_change = [on_event = on_event_] { on_event.NonBlockingCall(); };
+      try {
+        system_ = std::make_shared<System>(plan, options);
+      } catch (...) {
+        on_event_.Release();
+        throw;
+      }
+      const std::lock_guard<std::mutex> lock(registry().mutex);
+      registry().systems[plan.name] = system_;
+    });
+    // The kernel's thread calls into this environment: it must be over before that is.
+    env.AddCleanupHook([](SystemHandle* self) { self->shut(); }, this);
+
+    Napi::Object self = info.This().As<Napi::Object>();
+    Segment& segment = system_->segment();
+    // The mapping is the system's; close() detaches this view before the mapping goes.
+    const Napi::ArrayBuffer view = Napi::ArrayBuffer::New(
+        env, segment.base(), static_cast<size_t>(segment.bytes()), [](Napi::BasicEnv, void*) {});
+    segment_ = Napi::Persistent(view.As<Napi::Object>());
+    self.Set("segment", view);
+    self.Set("segmentPath", segment.path());
+    self.Set("warnings", to_js(env, system_->warnings()));
+  }
+
+ private:
+  void start(const Napi::CallbackInfo&) {
+    if (system_ != nullptr) system_->start();
+  }
+  void stop(const Napi::CallbackInfo& info) {
+    if (system_ != nullptr) system_->stop(info[0].ToBoolean().Value());
+  }
+  Napi::Value failures(const Napi::CallbackInfo& info) {
+    return to_js(info.Env(), system_ != nullptr ? system_->failures() : last_failures_);
+  }
+  void close(const Napi::CallbackInfo&) {
+    if (!segment_.IsEmpty()) {
+      segment_.Value().As<Napi::ArrayBuffer>().Detach();
+      segment_.Reset();
+    }
+    shut();
+  }
+
+  void shut() {
+    if (system_ == nullptr) return;
+    system_->close();
+    last_failures_ = system_->failures();
+    {
+      const std::lock_guard<std::mutex> lock(registry().mutex);
+      registry().systems.erase(system_->plan().name);
+    }
+    system_.reset();
+    on_event_.Release();
+  }
+
+  std::shared_ptr<System> system_;
+  std::vector<Failure> last_failures_;
+  Napi::ThreadSafeFunction on_event_;
+  Napi::ObjectReference segment_;
+};
+
+Napi::FunctionReference* constructor_of(Napi::Env env) {
+  return env.GetInstanceData<Napi::FunctionReference>();
+}
+
+Napi::Value boot(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject() || !info[1].IsFunction()) {
+    throw Napi::TypeError::New(env, "boot(plan, onEvent): expected an object and a function");
+  }
+  return constructor_of(env)->New({info[0], info[1]});
+}
+
+}  // namespace
+
+std::shared_ptr<System> find_system(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  const auto found = registry().systems.find(name);
+  return found == registry().systems.end() ? nullptr : found->second.lock();
+}
+
+void export_system(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(SystemHandle::define(env))));
+  exports.Set("boot", Napi::Function::New(env, boot, "boot"));
+}
+
+}  // namespace vanity::addon
