@@ -91,18 +91,14 @@ function stale(system: FoundSystem): VanityError {
   return new VanityError('VANITY_E_SYSTEM_STALE', { name: system.name, pid, path: system.path });
 }
 
-// Inodes under flock, as "device:inode" of /proc/locks; undefined when that can't be read. Asking the
-// kernel is the only way to look that takes no lock itself, and so can't disturb a start.
+// Inodes under flock; undefined when that can't be read. Asking the kernel is the only way to look that
+// takes no lock itself, and so can't disturb a start. Without their devices: overlay file systems and
+// btrfs give another one to stat(2) than to /proc/locks.
 function heldInodes(): Set<string> | undefined {
   try {
-    const held = new Set<string>();
-    for (const line of readFileSync('/proc/locks', 'utf8').split('\n')) {
-      const match = /^\d+: FLOCK\s+\S+\s+WRITE\s+\S+\s+([0-9a-f]+):([0-9a-f]+):(\d+) /.exec(line);
-      if (!match) continue;
-      const [, major = '', minor = '', inode = ''] = match;
-      held.add(`${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}:${inode}`);
-    }
-    return held;
+    const locks = readFileSync('/proc/locks', 'utf8');
+    const held = locks.matchAll(/^\d+: FLOCK\s+\S+\s+WRITE\s+\S+\s+[0-9a-f]+:[0-9a-f]+:(\d+) /gm);
+    return new Set(Array.from(held, ([, inode]) => inode ?? ''));
   } catch {
     return undefined;
   }
@@ -110,11 +106,8 @@ function heldInodes(): Set<string> | undefined {
 
 function isHeld(path: string, held: Set<string> | undefined): boolean {
   try {
-    const { dev, ino } = statSync(path);
-    // As glibc's gnu_dev_major and gnu_dev_minor, for what fits a number.
-    const major = (dev >>> 8) & 0xfff;
-    const minor = (dev & 0xff) | ((Math.floor(dev / 0x1000) & ~0xff) >>> 0);
-    return held === undefined || held.has(`${major}:${minor}:${ino}`);
+    const { ino } = statSync(path, { bigint: true });
+    return held === undefined || held.has(String(ino));
   } catch {
     return false;
   }

@@ -1,11 +1,14 @@
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import test from 'ava';
+import { native } from '../../dist/native.js';
 import {
   MetricsServer,
   parseMetricsAddress,
   SegmentRegistry,
 } from '../../dist/telemetry/metrics.js';
 import { Segment } from '../../dist/telemetry/segment.js';
+import { counters } from '../../docs/reference/generate.mjs';
 import { labSegment } from './helpers/segment.js';
 
 const lines = async (segment) => (await new SegmentRegistry(segment).metrics()).split('\n');
@@ -104,4 +107,13 @@ test('a port in use is a clear error', async (t) => {
     code: 'VANITY_E_METRICS_BIND',
   });
   t.regex(error.message, /the port is in use/);
+});
+
+test('the reference of counters is current, and every name is described', (t) => {
+  const reference = readFileSync(
+    new URL('../../docs/reference/counters.md', import.meta.url),
+    'utf8',
+  );
+  t.is(reference, counters(native.fields()), 'run: node docs/reference/generate.mjs');
+  for (const { table, name, text } of native.fields()) t.not(text, '', `${table}.${name}`);
 });
