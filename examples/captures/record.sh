@@ -40,7 +40,7 @@ until grep -q listening "$work/log"; do sleep 0.05; done
 # A web server with small files and a few larger ones.
 mkdir "$work/www"
 for i in $(seq 1 20); do head -c $((i * 97)) /dev/urandom | base64 >"$work/www/$i.txt"; done
-head -c 52000 /dev/urandom >"$work/www/large"
+head -c 44000 /dev/urandom >"$work/www/large"
 (cd "$work/www" && exec ip netns exec $b python3 -m http.server --bind :: 80 >/dev/null 2>&1) &
 # A server that answers datagrams, as a name server would.
 on_b python3 - <<'PY' &
@@ -70,7 +70,7 @@ for i in range(160):
     s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(1)
     s.bind(("fd00::1" if v6 else f"10.0.0.{11 + i % 10}", 0))
-    for turn in range(2 + i % 3):
+    for turn in range(1 + i % 3):
         s.sendto(b"%04x\x01\0\0\1" % i + b"example-%d" % i * (1 + i % 5), ("fd00::2" if v6 else "10.0.0.2", 53))
         s.recvfrom(2048)
 # A conversation in a VLAN. The tags are on the frames themselves, so no interface is needed for them.
@@ -90,7 +90,7 @@ for i in range(40):
     tags = b"\x81\0\0\x64" if i % 2 else b"\x88\xa8\0\x0a\x81\0\0\x64"
     raw.send(bytes.fromhex("020000000002020000000001") + tags + b"\x08\0" + ip + udp)
 PY
-on_a iperf3 -c 10.0.0.2 -n 48K -l 1K -M 400 >/dev/null
+on_a iperf3 -c 10.0.0.2 -n 24K -l 1K -M 400 >/dev/null
 sleep 1.5
 kill -TERM $recorder
 wait $recorder || true
