@@ -216,6 +216,7 @@ class BasicInputs {
   }
 
   uint32_t next_in_turn() noexcept {
+    if (count_ == 1 && !consumers_[0].depth()) consumers_[0].gather();
     for (uint32_t i = 0; i < count_; ++i) {
       const uint32_t input = cursor_;
       cursor_ = cursor_ + 1 == count_ ? 0 : cursor_ + 1;
