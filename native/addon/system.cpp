@@ -61,7 +61,8 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
       registry().systems[plan.name] = system_;
     });
     // The kernel's thread calls into this environment: it must be over before that is.
-    env.AddCleanupHook([](SystemHandle* self) { self->shut(); }, this);
+    napi_add_env_cleanup_hook(env, at_exit, this);
+    Ref();  // the hook holds this; shut() lets go of both
 
     Napi::Object self = info.This().As<Napi::Object>();
     Segment& segment = system_->segment();
@@ -84,14 +85,20 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   Napi::Value failures(const Napi::CallbackInfo& info) {
     return to_js(info.Env(), system_ != nullptr ? system_->failures() : last_failures_);
   }
-  void close(const Napi::CallbackInfo&) {
+  void close(const Napi::CallbackInfo& info) {
     if (!segment_.IsEmpty()) {
       segment_.Value().As<Napi::ArrayBuffer>().Detach();
       segment_.Reset();
     }
+    if (system_ == nullptr) return;
     shut();
+    napi_remove_env_cleanup_hook(info.Env(), at_exit, this);
+    Unref();
   }
 
+  static void at_exit(void* self) { static_cast<SystemHandle*>(self)->shut(); }
+
+  // By close(), or when the environment ends with the system still running.
   void shut() {
     if (system_ == nullptr) return;
     system_->close();
