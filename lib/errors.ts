@@ -289,11 +289,68 @@ export const errors = {
     message: 'the capture {file} cannot be written: {reason}',
     hint: 'Create its folder, or correct [ports.NAME] write.',
   },
+  // -- a system as it boots, runs and stops, as the native core finds it
+  VANITY_E_CORE_MISSING: {
+    message: '{who}: core {core} is not there for this process',
+    hint: 'Use core = "auto", or list the cores that this process may use: taskset -cp $$',
+  },
+  VANITY_E_CORE_TWICE: {
+    message: '{who}: core {core} has another shard already',
+    hint: 'Give each its own core, or set [system] oversubscribe = true.',
+  },
+  VANITY_E_PLAN: {
+    message: 'the plan of a system is not well-formed: {problem}',
+    hint: 'Start from what loadManifest() or planManifest() gives, through resolveCores().',
+  },
+  VANITY_E_SYSTEM: {
+    message: 'the operating system refused what a system needs: {reason}',
+    hint: 'Raise the limits of processes and files: ulimit -u, ulimit -n',
+  },
+  VANITY_E_BOOT_TIMEOUT: {
+    message: 'not ready in time: {shards}',
+    hint: "Look for an endless loop in the program's init.",
+  },
+  VANITY_E_DRAIN: {
+    message: 'not drained after {ms} ms: {shards}',
+    hint: 'Raise [kernel] drain_ms, or look at what keeps those shards from emptying their inputs.',
+  },
+  VANITY_E_STUCK: {
+    message: 'did not stop: {shards}',
+    hint: 'The poll() of its program does not return: look there.',
+  },
+  VANITY_E_BUFFER_LEAK: {
+    message: 'buffers did not come home: {pools}',
+    hint: 'A program keeps or forgets packets: every one ends in vanity_send, vanity_free or vanity_discard.',
+  },
+  VANITY_E_PORT: {
+    message: 'a port ended with an error: {reason}',
+    hint: 'Look at its file or interface; vanity stats shows its counters.',
+  },
+  VANITY_E_PORT_INTERFACE: {
+    message: 'port {port}: the interface {interface} cannot be used: {reason}',
+    hint: 'List the interfaces: ip -br link',
+  },
+  VANITY_E_PORT_PERMISSION: {
+    message: 'port {port}: AF_PACKET needs the capability CAP_NET_RAW',
+    hint: 'Run as root, or: sudo setcap cap_net_raw+ep $(command -v node)',
+  },
+  VANITY_E_PORT_SOCKET: {
+    message: 'port {port}: a packet socket cannot be set up: {reason}',
+    hint: 'Use fewer or smaller buffers in [ports.{port}].',
+  },
+  VANITY_E_NO_LIBPCAP: {
+    message: 'program = "filter" needs libpcap, which cannot be loaded: {reason}',
+    hint: 'Install it: sudo apt-get install libpcap0.8',
+  },
+  VANITY_E_FILTER_SYNTAX: {
+    message: 'the filter "{expression}" is not understood: {reason}',
+    hint: 'See the syntax: man 7 pcap-filter',
+  },
 } as const satisfies Record<`VANITY_E_${string}`, ErrorRow>;
 
 /** Things worth saying that stop nothing. */
 export const warnings = {
-  VANITY_W_OVERSUBSCRIBE: {
+  VANITY_W_OVERSUBSCRIBED: {
     message: '{shards} shards share {cores} cores: {who}',
     hint: 'Figures of an oversubscribed system measure the scheduler; give every shard its own core for real ones.',
   },
@@ -308,11 +365,24 @@ export const warnings = {
   },
   VANITY_W_OUTPUT_UNUSED: {
     message: 'shard "{shard}" runs {program}, which uses its first output only; it has {count}',
-    hint: 'Remove the others, or use program = "mirror" or program = "flow-split".',
+    hint: 'Remove the others, or put a shard with program = "mirror" or program = "flow-split" behind it.',
   },
   VANITY_W_SHARD_ALONE: {
     message: 'shard "{shard}" has no channel, port or grant',
     hint: 'Join it by a channel: [channels.NAME] from = "{shard}", or remove it.',
+  },
+  // -- as the native core finds them at boot
+  VANITY_W_CORE_NOT_ISOLATED: {
+    message: '{who}: core {core} is not isolated, so other threads may take it away',
+    hint: 'Boot Linux with isolcpus={core} nohz_full={core} rcu_nocbs={core}',
+  },
+  VANITY_W_HUGE_PAGES: {
+    message: 'an arena got smaller pages than could be: {reason}',
+    hint: 'Reserve some: echo 512 | sudo tee /proc/sys/vm/nr_hugepages',
+  },
+  VANITY_W_NOT_LOCKED: {
+    message: 'memory could not be locked, so it may be paged out',
+    hint: 'Raise the limit: ulimit -l unlimited',
   },
 } as const satisfies Record<`VANITY_W_${string}`, ErrorRow>;
 
@@ -350,7 +420,7 @@ export interface Warning {
 export function fill(template: string, parameters: Parameters): string {
   return template.replace(/\{\{|\}\}|\{(\w+)\}/g, (match, word: string | undefined) => {
     if (word === undefined) return match.charAt(0);
-    const value = parameters[word];
+    const value = Object.hasOwn(parameters, word) ? parameters[word] : undefined;
     return value === undefined ? match : String(value);
   });
 }

@@ -60,10 +60,9 @@ export const builtins: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   [
     'forward',
     {
-      about: 'passes every packet to its first output',
+      about: 'passes every packet on; with several outputs, bursts take turns',
       inputs: [1, any],
       outputs: [1, any],
-      firstOutputOnly: true,
       options: {},
     },
   ],

@@ -51,7 +51,7 @@ export function resolveCores(
   // Sorting is stable: only the kernel's core changes its place.
   const last = (core: number) => (core === plan.kernelCore ? 1 : 0);
   free.sort((a, b) => last(a) - last(b));
-  if (automatic.length > free.length && !plan.oversubscribe) {
+  if (automatic.length > free.length && (!plan.oversubscribe || online.length === 0)) {
     problems.push(
       new VanityError('VANITY_E_CORES', {
         shards: plan.shards.length,
@@ -82,7 +82,7 @@ export function resolveCores(
   if (shared.length > 0) {
     const who = shared.map((names) => names.join(' + ')).join(', ');
     found.push(
-      warn('VANITY_W_OVERSUBSCRIBE', { shards: shared.flat().length, cores: shared.length, who }),
+      warn('VANITY_W_OVERSUBSCRIBED', { shards: shared.flat().length, cores: shared.length, who }),
     );
   }
   for (const { name, core } of shards) {

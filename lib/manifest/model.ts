@@ -174,8 +174,8 @@ export class Model {
       this.joinsRefused = true;
     }
     const choices = choicesAt(path);
-    const standIn =
-      choices.length > 0 ? nearest(String(found), choices) : example(expectation?.example);
+    const word = typeof found === 'string' ? found : '';
+    const standIn = choices.length > 0 ? nearest(word, choices) : example(expectation?.example);
     if (standIn !== undefined) inside(clean, parent)[key] = standIn;
   }
 

@@ -200,7 +200,7 @@ export const shardSchema = z
       2 ** 40,
       '"16MiB"',
       'Memory for the program itself, beyond what channels and pools need.',
-    ).default(0),
+    ).prefault(0),
     options: z
       .record(
         z.string(),
@@ -212,7 +212,7 @@ export const shardSchema = z
         ),
       )
       .describe('What the program reads as its options.')
-      .default({}),
+      .prefault({}),
   })
   .describe('One shard: a core, a thread, a program.');
 
@@ -302,7 +302,7 @@ export const portSchema = z
       '2048',
       'Size of one buffer.',
       64,
-    ).default(2048),
+    ).prefault(2048),
   })
   .describe('A source and sink of packets.');
 
@@ -327,7 +327,7 @@ export const deviceSchema = z
         }),
       )
       .describe('Ranges of registers.')
-      .default([]),
+      .prefault([]),
     irqs: z
       .array(
         z.strictObject({
@@ -344,7 +344,7 @@ export const deviceSchema = z
         }),
       )
       .describe('Interrupt vectors.')
-      .default([]),
+      .prefault([]),
     dma: z
       .array(
         z.strictObject({
@@ -355,7 +355,7 @@ export const deviceSchema = z
         }),
       )
       .describe('Memory the device may reach.')
-      .default([]),
+      .prefault([]),
   })
   .describe('A PCI device and what is granted of it; what is not listed is not mapped.');
 
@@ -364,9 +364,9 @@ export const manifestSchema = z
     system: systemSchema,
     kernel: kernelSchema.prefault({}),
     shards: z.record(z.string(), shardSchema).describe('Shards by name.'),
-    channels: z.record(z.string(), channelSchema).describe('Channels by name.').default({}),
-    ports: z.record(z.string(), portSchema).describe('Ports by name.').default({}),
-    devices: z.record(z.string(), deviceSchema).describe('Devices by name.').default({}),
+    channels: z.record(z.string(), channelSchema).describe('Channels by name.').prefault({}),
+    ports: z.record(z.string(), portSchema).describe('Ports by name.').prefault({}),
+    devices: z.record(z.string(), deviceSchema).describe('Devices by name.').prefault({}),
   })
   .describe('A Vanity system.');
 

@@ -201,7 +201,7 @@ test('warnings have a code, a hint and a place', (t) => {
   t.is(warningJson(warnings[0]).line, 26);
   const alone = `[system]\nname = "x"\n[shards.a]\nprogram = "${path('programs/own.mjs')}"\n`;
   t.is(loadManifestText('x.toml', alone).warnings[0].code, 'VANITY_W_SHARD_ALONE');
-  const two = `[system]\nname = "x"\n[shards]\na.program = "generate"\nb.program = "forward"\nc.program = "sink"\nd.program = "sink"\n[channels]\nab = { from = "a", to = "b" }\nbc = { from = "b", to = "c" }\nbd = { from = "b", to = "d" }\n`;
+  const two = `[system]\nname = "x"\n[shards]\na.program = "generate"\nb.program = "count"\nc.program = "sink"\nd.program = "sink"\n[channels]\nab = { from = "a", to = "b" }\nbc = { from = "b", to = "c" }\nbd = { from = "b", to = "d" }\n`;
   t.is(loadManifestText('x.toml', two).warnings[0].code, 'VANITY_W_OUTPUT_UNUSED');
 });
 
