@@ -78,7 +78,6 @@ SegmentShape System::shape() const {
 void System::lock_cores() {
   const Topology topology = read_topology();
   std::vector<uint32_t> claimed;
-  bool shared = false;
   const auto claim = [&](uint32_t core, const std::string& who) {
     const Cpu* cpu = topology.find(core);
     if (cpu == nullptr || !cpu->usable) {
@@ -96,7 +95,6 @@ void System::lock_cores() {
                     who + ": core " + std::to_string(core) + " has another shard already",
                     "give each its own core, or set [system] oversubscribe = true");
       }
-      shared = true;
       return;
     }
     claimed.push_back(core);
@@ -113,13 +111,6 @@ void System::lock_cores() {
     if (shard.core != kNone) claim(shard.core, "shard " + shard.name);
   }
   if (plan_.kernel_core != kNone) claim(plan_.kernel_core, "the kernel");
-  if (shared) {
-    warnings_.push_back({"VANITY_W_OVERSUBSCRIBED",
-                         std::to_string(plan_.shards.size()) + " shards share " +
-                             std::to_string(claimed.size()) +
-                             " cores: they take turns, and figures say little",
-                         "use a machine with a core for each shard"});
-  }
 }
 
 void System::make_programs() {

@@ -308,6 +308,10 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
   }
   path_ = directory + "/" + system_name + ".segment";
   fd_ = open_locked(path_, 0644);
+  if (fd_ < 0 && errno == ENOENT) {  // the last system just left, and took the folder with it
+    mkdir(directory.c_str(), 0755);
+    fd_ = open_locked(path_, 0644);
+  }
   if (fd_ < 0 && errno == EWOULDBLOCK) {
     SegmentHeader header{};
     const int peek = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
@@ -367,6 +371,8 @@ void Segment::unlink() {
   ::unlink(path_.c_str());
   close(fd_);
   fd_ = -1;
+  // The folder too when it is ours and empty; another start may just be making its file in it.
+  if (std::getenv("VANITY_RUNTIME_DIR") == nullptr) rmdir(runtime_directory().c_str());
 }
 
 Segment::~Segment() {
