@@ -327,6 +327,7 @@ class BasicConsumer {
   void gather() noexcept {
     if (!crowding_) return;
     crowding_ = false;
+    gathered_ = true;
     const uint64_t since = Policy::now();
     for (uint32_t i = 0; i < kGatherPauses && Policy::now() - since < kGatherTicks; ++i)
       Policy::relax();
@@ -416,14 +417,24 @@ class BasicConsumer {
       ++looks_empty_;
       return;
     }
-    crowding_ = found < kCrowdedBelow && looks_empty_ < kSparseLooks && capacity_ > kCrowdedBelow;
+    if (gathered_) {
+      gathered_ = false;
+      patience_ = found >= kGatheredAtLeast ? 0 : std::min(2 * patience_ + 1, kPatienceMax);
+      looks_to_skip_ = patience_;
+    }
+    const bool crowded =
+        found < kCrowdedBelow && looks_empty_ < kSparseLooks && capacity_ > kCrowdedBelow;
+    crowding_ = crowded && looks_to_skip_ == 0;
+    if (crowded && looks_to_skip_ != 0) --looks_to_skip_;
     looks_empty_ = 0;
   }
 
   // A pause is 1 to 70 ns and a tick 0.2 to 40 ns, as processors go: whichever bound comes first.
   static constexpr uint32_t kGatherPauses = 100;
   static constexpr uint64_t kGatherTicks = 5000;
-  static constexpr uint32_t kCrowdedBelow = 64;  // elements a look should find in dense traffic
+  static constexpr uint32_t kCrowdedBelow = 64;    // elements a look should find in dense traffic
+  static constexpr uint32_t kGatheredAtLeast = 8;  // elements that make a wait worth it
+  static constexpr uint32_t kPatienceMax = 1023;
   static constexpr uint32_t kSparseLooks = 128;  // empty looks after which traffic is not dense
 
   Memory* memory_ = nullptr;
@@ -436,6 +447,9 @@ class BasicConsumer {
   uint32_t head_given_ = 0;  // what the producer has been told
   uint32_t tail_seen_ = 0;   // private copy of the producer's index, or of the sequence words read
   uint32_t looks_empty_ = 0;
+  uint32_t patience_ = 0;  // short looks to let pass after a wait that gathered nothing
+  uint32_t looks_to_skip_ = 0;
+  bool gathered_ = false;  // since the last look
   bool crowding_ = false;  // the last look was short and traffic is dense
 };
 
