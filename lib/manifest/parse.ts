@@ -61,6 +61,7 @@ export class ManifestSource {
     return this.#places.has(JSON.stringify(path));
   }
 
+  /** @internal */
   read(program: AST.TOMLProgram): void {
     for (const node of program.body[0].body) {
       if (node.type === 'TOMLKeyValue') {
