@@ -26,7 +26,7 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   // JavaScript is stuck.
   for (const warning of system.warnings) notice('warning', warning);
   if (!options.quiet) {
-    note(`${system.name} runs: ${plan.shards.length} shards, ${plan.channels.length} channels`);
+    note(`${system.name} runs (process ${process.pid}); Ctrl-C stops it in order`);
     if (system.metricsUrl) note(`metrics: ${system.metricsUrl}`);
   }
   const live = options.quiet

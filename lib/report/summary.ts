@@ -37,28 +37,35 @@ const UNPINNED = 0xffffffff;
  * the system runs this includes what is on its way; after the ordered stop it is what got lost.
  */
 export function lostPackets(snapshot: Snapshot): number {
+  const { shards, channels, queues } = snapshot;
+  // By shard, what crossed its edges: its own counters mix packets with messages and with what it made.
+  const taken = shards.map(() => 0);
+  const given = shards.map(() => 0);
+  const add = (to: number[], shard: number, packets: number): void => {
+    to[shard] = (to[shard] ?? 0) + packets;
+  };
   let balance = 0;
-  for (const queue of snapshot.queues) {
-    balance += isReceive(queue) ? count(queue, 'packets') : -count(queue, 'packets');
+  for (const queue of queues) {
+    const packets = count(queue, 'packets');
+    const receives = isReceive(queue);
+    balance += receives ? packets : -packets;
+    add(receives ? taken : given, count(queue, 'shard'), packets);
   }
-  snapshot.shards.forEach((shard, index) => {
-    // Messages are no packets; what a shard exchanged by such channels is left out.
-    const messages = (end: string, field: string): number =>
-      snapshot.channels.reduce(
-        (sum, channel) =>
-          count(channel, end) === index && count(channel, 'carries_packets') === 0
-            ? sum + count(channel, field)
-            : sum,
-        0,
-      );
-    const received = Math.max(0, count(shard, 'received') - messages('to', 'received'));
-    const sent = Math.max(0, count(shard, 'sent') - messages('from', 'sent'));
-    const onlyMessages = received === 0 && sent === 0;
-    const ended = onlyMessages ? 0 : count(shard, 'consumed') + count(shard, 'filtered');
-    const dropped = onlyMessages ? 0 : count(shard, 'dropped');
+  const packetEnds = new Set(queues.map((queue) => count(queue, 'shard')));
+  for (const channel of channels) {
+    if (count(channel, 'carries_packets') === 0) continue;
+    const [from, to] = [count(channel, 'from'), count(channel, 'to')];
+    add(given, from, count(channel, 'sent'));
+    add(taken, to, count(channel, 'received'));
+    packetEnds.add(from).add(to);
+  }
+  shards.forEach((shard, index) => {
+    // A shard that knows messages only has no packets to lose.
+    if (!packetEnds.has(index)) return;
+    const ended = count(shard, 'consumed') + count(shard, 'filtered');
+    const out = (given[index] ?? 0) + ended + count(shard, 'dropped');
     // More went out than came in: a source made them, or mirror multiplied them.
-    const made = Math.max(0, sent + ended + dropped - received);
-    balance += made - ended;
+    balance += Math.max(0, out - (taken[index] ?? 0)) - ended;
   });
   return balance;
 }
