@@ -48,6 +48,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'channels and doorbells beside the machine floor and the peers that are installed',
     target: 'channel_bench',
   },
+  'flow-split': {
+    about: 'a looping capture through two shards, beside testpmd on the same capture',
+    module: 'flow-split.js',
+  },
 };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
