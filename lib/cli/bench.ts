@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VanityError } from '../errors.js';
-import { si } from '../report/format.js';
+import { whole } from '../report/format.js';
 import { table } from '../report/table.js';
 import { note, print, printJson } from './output.js';
 
@@ -113,7 +113,7 @@ export function figureLines(figures: readonly Figure[]): string[] {
     ],
     figures.map(({ name, value, unit, target, met }) => [
       name,
-      Math.abs(value) < 1000 ? value.toFixed(2) : si(value),
+      Math.abs(value) < 1000 ? value.toFixed(2) : whole(value),
       unit,
       target ?? '',
       met === null ? '' : met ? 'yes' : 'NO',
