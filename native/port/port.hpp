@@ -34,7 +34,7 @@ class RxQueue {
   // no doorbell rings for a port. 0: look again at once. kSleepForever: nothing will come.
   virtual uint64_t sleep_ns_max() const noexcept = 0;
 
-  // A descriptor that polls readable when packets wait, for a shard with no other input; -1: none.
+  // A descriptor that polls readable when packets wait, for a shard without channels; -1: none now.
   virtual int poll_fd() const noexcept { return -1; }
 
   // The source has ended, well or badly: nothing will ever come again.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -58,18 +59,19 @@ void Shard::set_arena(std::unique_ptr<Arena> arena) {
 }
 
 void Shard::add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
-                      const Consumer& consumer) {
+                      const Channel& ring) {
   auto end = std::make_unique<vanity_channel>();
   end->name = plan.name;
   end->index = index;
   end->shard = this;
   end->record = record;
+  end->ring = ring;
   inputs_.push_back(std::move(end));
-  consumers_.push_back(consumer);
+  consumers_.push_back(ring.consumer());
 }
 
 void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
-                       const Producer& producer, Bell bell, Sleeper* sleeper) {
+                       const Channel& ring, Bell bell, Sleeper* sleeper) {
   auto end = std::make_unique<vanity_channel>();
   end->name = plan.name;
   end->index = index;
@@ -78,7 +80,8 @@ void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* r
   end->overflow = plan.overflow;
   end->high = plan.high_watermark;
   end->low = plan.low_watermark;
-  end->producer = producer;
+  end->ring = ring;
+  end->producer = ring.producer();
   end->bell = bell;
   end->sleeper = sleeper;
   outputs_.push_back(std::move(end));
@@ -106,7 +109,7 @@ void Shard::wire(const PoolTable* pools) {
     if (inputs_[i]->index == plan_.primary) primary = i;
   }
   ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
-  if (inputs_.empty() && rx_.size() == 1) poll_fd_ = rx_[0].queue->poll_fd();
+  if (inputs_.empty()) polled_.resize(rx_.size());
 }
 
 vanity_channel* Shard::find_channel(const std::string& name) noexcept {
@@ -148,10 +151,16 @@ void Shard::control(Control wanted) noexcept {
 
 void Shard::fail(const std::string& code, const std::string& message,
                  const std::string& hint) noexcept {
+  note_failure(code, message, hint);
+  set_state(ShardState::failed);
+}
+
+void Shard::note_failure(const std::string& code, const std::string& message,
+                         const std::string& hint) noexcept {
   failure_code_ = code;
   failure_ = message;
   failure_hint_ = hint;
-  set_state(ShardState::failed);  // pairs with state(): the texts are visible to who sees it
+  failed_.store(true, std::memory_order_release);  // pairs with has_failed(): publishes the texts
 }
 
 void Shard::start() {
@@ -177,7 +186,6 @@ void Shard::set_up_thread() {
 
 void Shard::adopt_thread() {
   set_up_thread();
-  set_state(ShardState::ready);
 }
 
 void Shard::thread_main() noexcept {
@@ -277,15 +285,7 @@ void Shard::idle() noexcept {
     }
     return;
   }
-  if (poll_fd_ >= 0) {
-    pollfd wanted{poll_fd_, POLLIN, 0};
-    const uint64_t ns = std::min({sleep_ns, plan_.sleep_ns_max, kPollNsMax});
-    const timespec timeout{0, static_cast<long>(ns)};
-    record_->waits.add(1);
-    const int ready = ppoll(&wanted, 1, &timeout, nullptr);
-    (ready > 0 ? record_->wakes_signalled : record_->wakes_deadline).add(1);
-    return;
-  }
+  if (sleep_on_ports()) return;
   uint64_t bound_ns = sleep_ns;
   if (!ready_.by_bell() && inputs_.size() > 1 && waiter_->backend() != Backend::futex) {
     bound_ns = std::min(bound_ns, kUnwatchedNsMax);
@@ -297,12 +297,40 @@ void Shard::idle() noexcept {
   publish_wait_counters();
 }
 
+bool Shard::sleep_on_ports() noexcept {
+  if (polled_.empty() || stopping()) return false;
+  uint64_t ns = std::min(program_->sleep_ns_max(), std::min(plan_.sleep_ns_max, kPollNsMax));
+  nfds_t count = 0;
+  for (const Rx& rx : rx_) {
+    const int fd = rx.queue->poll_fd();
+    if (fd >= 0) {
+      polled_[count++] = {fd, POLLIN, 0};
+    } else {
+      ns = std::min(ns, rx.queue->sleep_ns_max());
+    }
+  }
+  if (count == 0) return false;
+  const timespec timeout{0, static_cast<long>(ns)};
+  const int ready = ppoll(polled_.data(), count, &timeout, nullptr);
+  ++port_waits_.waits;
+  ++(ready > 0 ? port_waits_.signalled : port_waits_.deadline);
+  for (nfds_t i = 0; ready > 0 && i < count; ++i) {
+    // An interface that goes leaves an error behind, which would end every wait from now on.
+    int error;
+    socklen_t size = sizeof(error);
+    if ((polled_[i].revents & POLLERR) != 0) {
+      getsockopt(polled_[i].fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    }
+  }
+  publish_wait_counters();
+  return true;
+}
+
 void Shard::publish_wait_counters() noexcept {
-  if (poll_fd_ >= 0) return;
   const WaitCounters& counters = waiter_->counters();
-  record_->waits.set(counters.waits);
-  record_->wakes_signalled.set(counters.signalled);
-  record_->wakes_deadline.set(counters.deadline);
+  record_->waits.set(counters.waits + port_waits_.waits);
+  record_->wakes_signalled.set(counters.signalled + port_waits_.signalled);
+  record_->wakes_deadline.set(counters.deadline + port_waits_.deadline);
   record_->wakes_os.set(counters.os_limit);
   record_->wakes_spurious.set(counters.spurious);
   record_->wakes_late.set(counters.late);
@@ -312,33 +340,42 @@ void Shard::publish_wait_counters() noexcept {
 // ---- packets
 // -------------------------------------------------------------------------------------
 
-uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
+uint32_t Shard::take_from_ports(vanity_packet* packets, uint32_t n) noexcept {
+  if (stopping()) return 0;
   uint32_t got = 0;
-  const bool take_from_ports = !rx_.empty() && !stopping();
+  for (uint32_t i = 0; i < rx_.size() && got < n; ++i) {
+    Rx& rx = rx_[rx_turn_];
+    if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
+    got += rx.queue->receive(*rx.pool, packets + got, n - got);
+  }
+  return got;
+}
+
+uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcept {
+  if (n == 0) return 0;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < n; ++i) bytes += packets[i].length;
+  record_->received.add(n);
+  record_->bytes.add(bytes);
+  return n;
+}
+
+uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
   // Half for the ports when there are channels too, so that neither starves the other.
   const uint32_t share = inputs_.empty() ? n : (n + 1) / 2;
-  if (take_from_ports) {
-    for (uint32_t i = 0; i < rx_.size() && got < share; ++i) {
-      Rx& rx = rx_[rx_turn_];
-      if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
-      got += rx.queue->receive(*rx.pool, packets + got, share - got);
-    }
-  }
+  uint32_t got = rx_.empty() ? 0 : take_from_ports(packets, share);
   while (got < n) {
     const uint32_t input = ready_.next();
     if (input == Inputs::kNoInput) break;
     const uint32_t taken = consumers_[input].receive(packets + got, n - got);
+    // The headers lie in the sender's cache: ask for all of them at once, before anybody looks.
+    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[got + i]));
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
     record.depth_max.raise(taken + consumers_[input].depth());
     got += taken;
   }
-  if (got == 0) return 0;
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < got; ++i) bytes += packets[i].length;
-  record_->received.add(got);
-  record_->bytes.add(bytes);
-  return got;
+  return count_received(packets, got);
 }
 
 void Shard::notify(vanity_channel& channel) noexcept {
@@ -506,20 +543,113 @@ void Shard::take_returns() noexcept {
 }
 
 void Shard::settle() noexcept {
+  if (forsaken_) return;  // where it stopped reading is not known
+  if (plan_.kind == ProgramKind::typescript) take_up_rings();
+  for (uint32_t i = 0; i < consumers_.size(); ++i) drop_input(i);
+}
+
+void Shard::drop_input(uint32_t input) noexcept {
+  ChannelRecord& record = *inputs_[input]->record;
+  if (record.carries_packets == 0) return;
   vanity_packet packets[limits::kBurstMax];
-  for (uint32_t i = 0; i < consumers_.size(); ++i) {
-    if (inputs_[i]->record->carries_packets == 0) continue;
-    uint32_t got;
-    while ((got = consumers_[i].receive(packets, limits::kBurstMax)) != 0) {
-      inputs_[i]->record->received.add(got);
-      inputs_[i]->record->dropped.add(got);
-      drop(packets, got);
-    }
+  uint32_t got;
+  while ((got = consumers_[input].receive(packets, limits::kBurstMax)) != 0) {
+    record.received.add(got);
+    record.dropped.add(got);
+    drop(packets, got);
   }
 }
 
 void Shard::settle_returns() noexcept {
   for (size_t i = 0; i < returns_.size(); ++i) take_returns();
+}
+
+// ---- TypeScript
+// ------------------------------------------------------------------------------------
+
+// JavaScript has moved the indices since; what it published is all there is to know.
+void Shard::take_up_rings() noexcept {
+  for (uint32_t i = 0; i < inputs_.size(); ++i) consumers_[i] = inputs_[i]->ring.consumer();
+  uint32_t primary = 0;
+  for (uint32_t i = 0; i < inputs_.size(); ++i) {
+    if (inputs_[i]->index == plan_.primary) primary = i;
+  }
+  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
+}
+
+void Shard::wait_for_work() noexcept {
+  const uint64_t since = now_ticks();
+  record_->progress.add(1);
+  if (control() == Control::wait) {
+    waiter_->idle(
+        &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
+    return;
+  }
+  take_all_returns();
+  take_up_rings();
+  // Takes the marks of the doorbell, too: what they stand for, the next turn finds by itself.
+  if (ready_.next() == Inputs::kNoInput) idle();
+  record_->wait_ticks.add(now_ticks() - since);
+}
+
+uint32_t Shard::receive_ports(vanity_packet* packets, uint32_t n) noexcept {
+  take_all_returns();
+  return count_received(packets, take_from_ports(packets, n));
+}
+
+void Shard::take_all_returns() noexcept {
+  for (size_t i = 0; i < returns_.size(); ++i) take_returns();
+}
+
+void Shard::pause() noexcept {
+  if (oversubscribed_) {
+    sched_yield();
+  } else {
+    relax();
+  }
+}
+
+bool Shard::may_hold(uint32_t pool) const noexcept {
+  if (pool < owned_pools_.size() && owned_pools_[pool] != nullptr) return true;
+  return pool < homes_.size() && homes_[pool];
+}
+
+void Shard::fail_and_drain(const std::string& code, const std::string& message,
+                           const std::string& hint) noexcept {
+  const bool ran = control() != Control::wait;
+  if (ran) set_state(ShardState::draining);
+  note_failure(code, message, hint);
+  while (ran && control() != Control::stop_now) {
+    record_->progress.add(1);
+    take_all_returns();
+    take_up_rings();
+    for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {
+      drop_input(input);
+      // Messages hold no buffers: they are only let go.
+      while (const ReadableSlots slots = consumers_[input].peek(limits::kBurstMax)) {
+        inputs_[input]->record->received.add(slots.count);
+        inputs_[input]->record->dropped.add(slots.count);
+        consumers_[input].release(slots.count);
+      }
+    }
+    if (control() == Control::finish && inputs_empty()) break;
+    idle();
+  }
+  for (TxQueue* queue : tx_) queue->flush();
+  set_state(ShardState::failed);
+}
+
+void Shard::stopped() noexcept {
+  for (TxQueue* queue : tx_) queue->flush();
+  publish_wait_counters();
+  set_state(ShardState::stopped);
+}
+
+void Shard::forsake(const std::string& code, const std::string& message,
+                    const std::string& hint) noexcept {
+  forsaken_ = true;  // published with the state
+  if (!has_failed()) note_failure(code, message, hint);
+  set_state(ShardState::failed);
 }
 
 // ---- messages

@@ -5,6 +5,8 @@
 // line of the channel, the headers that the program reads, and four bytes a buffer on its way home.
 #pragma once
 
+#include <poll.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -42,6 +44,7 @@ struct vanity_channel {
   bool above = false;                    // between high and low on the way down
   vanity::Producer producer;             // valid at the writing end
   vanity::Consumer* consumer = nullptr;  // valid at the reading end
+  vanity::Channel ring;
   vanity::Bell bell;                     // the consumer's
   vanity::Sleeper* sleeper = nullptr;
 };
@@ -78,9 +81,9 @@ class Shard {
   Arena& arena() { return *arena_; }
   ShardLine& line() { return *line_; }
   void add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
-                 const Consumer& consumer);
+                 const Channel& ring);
   void add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
-                  const Producer& producer, Bell bell, Sleeper* sleeper);
+                  const Channel& ring, Bell bell, Sleeper* sleeper);
   void add_rx(RxQueue* queue, Pool* pool) { rx_.push_back({queue, pool}); }
   void add_tx(TxQueue* queue) { tx_.push_back(queue); }
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
@@ -95,7 +98,7 @@ class Shard {
   // the thread: pins, names, runs init, reports ready, waits to be let go, polls.
   void start();
   void join();
-  // For a TypeScript shard: the same, on the caller's own thread, without the poll loop.
+  // For a TypeScript shard, whose poll loop is JavaScript: the thread that calls becomes its thread.
   void adopt_thread();
   void control(Control wanted) noexcept;
   Control control() const noexcept {
@@ -108,11 +111,15 @@ class Shard {
   ShardState state() const noexcept {
     return static_cast<ShardState>(record_->state.load(std::memory_order_acquire));
   }
-  // Why init failed; read after the state is `failed`.
+  // Why it failed; read after has_failed().
   const std::string& failure_code() const { return failure_code_; }
   const std::string& failure() const { return failure_; }
   const std::string& failure_hint() const { return failure_hint_; }
   void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
+  // From the failure on, before the state says so: a TypeScript shard empties its inputs first.
+  bool has_failed() const noexcept {
+    return failed_.load(std::memory_order_acquire);  // pairs with note_failure
+  }
   // The program makes no (more) packets of its own.
   bool sources_finished() const noexcept;
 
@@ -157,6 +164,24 @@ class Shard {
   uint32_t send_copy(vanity_channel& channel, const void* elements, uint32_t n) noexcept;
   uint32_t receive_copy(vanity_channel& channel, void* elements, uint32_t n) noexcept;
 
+  // ---- what the worker of a TypeScript shard calls, on its thread -------------------------------
+  // JavaScript moves the elements of channels itself; before any of these it has published its
+  // indices, so that the native halves can be taken up from the rings.
+  void wait_for_work() noexcept;  // counts the time slept; takes buffers home
+  uint32_t receive_ports(vanity_packet* packets, uint32_t n) noexcept;
+  void take_all_returns() noexcept;
+  void refuse(const vanity_packet* packets, uint32_t n) noexcept { drop(packets, n); }
+  void wake(uint32_t output) noexcept { signal(*outputs_[output]->sleeper); }
+  void pause() noexcept;  // while a full channel blocks
+  bool may_hold(uint32_t pool) const noexcept;
+  // The program is over, but its inputs still have to run empty: drops what comes until it may end.
+  void fail_and_drain(const std::string& code, const std::string& message,
+                      const std::string& hint) noexcept;
+  void stopped() noexcept;
+  // The thread has gone without a word, and with it what its side of the rings knew.
+  void forsake(const std::string& code, const std::string& message,
+               const std::string& hint) noexcept;
+
   // After every thread is joined, by the kernel: frees what an immediate stop left in the channels,
   // and takes home what is still on its way, so that what remains missing is a leak.
   void settle() noexcept;
@@ -190,15 +215,23 @@ class Shard {
   void thread_main() noexcept;
   void set_up_thread();
   void poll_loop() noexcept;
+  uint32_t take_from_ports(vanity_packet* packets, uint32_t n) noexcept;
+  uint32_t count_received(const vanity_packet* packets, uint32_t n) noexcept;
   bool inputs_empty() noexcept;
   bool anything() noexcept;
   uint64_t port_sleep_ns() const noexcept;
+  // A shard without channels sleeps on the descriptors of its ports. False: there are none.
+  bool sleep_on_ports() noexcept;
   void notify(vanity_channel& channel) noexcept;
   uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
   uint32_t transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept;
   void watch_depth(vanity_channel& channel) noexcept;
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
+  void drop_input(uint32_t input) noexcept;
   void take_returns() noexcept;
+  void take_up_rings() noexcept;
+  void note_failure(const std::string& code, const std::string& message,
+                    const std::string& hint) noexcept;
   void publish_wait_counters() noexcept;
 
   const ShardPlan plan_;
@@ -225,7 +258,10 @@ class Shard {
   uint32_t rx_turn_ = 0;
   uint32_t returns_turn_ = 0;
   uint32_t user_counters_ = 0;
-  int poll_fd_ = -1;  // the only thing it waits for, when it has no channels
+  std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels
+  WaitCounters port_waits_;
+  std::atomic<bool> failed_{false};
+  bool forsaken_ = false;
   std::string failure_code_;
   std::string failure_;
   std::string failure_hint_;
