@@ -18,6 +18,9 @@ namespace vanity {
 namespace {
 
 constexpr uint32_t kNoBuffer = 0xffffffffu;
+constexpr uint32_t kHomeSlotsAhead = 64;  // eight lines
+// Looking for returns costs a crossing whether there are many or few: look seldom, take many.
+constexpr uint32_t kTurnsBetweenReturns = 8;
 constexpr uint32_t kIdsPerElement = 2;  // of a return ring, whose elements are 8 bytes
 constexpr uint64_t kPollNsMax = 10'000'000;
 // A monitor watches one line: with rotate or primary the other inputs are looked at this often.
@@ -65,7 +68,9 @@ void Shard::add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* re
   end->index = index;
   end->shard = this;
   end->record = record;
+  end->packets = plan.packets;
   end->ring = ring;
+  if (!plan.packets) ++message_inputs_;
   inputs_.push_back(std::move(end));
   consumers_.push_back(ring.consumer());
 }
@@ -77,6 +82,7 @@ void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* r
   end->index = index;
   end->shard = this;
   end->record = record;
+  end->packets = plan.packets;
   end->overflow = plan.overflow;
   end->high = plan.high_watermark;
   end->low = plan.low_watermark;
@@ -95,6 +101,7 @@ void Shard::owns_pool(Pool* pool) {
 void Shard::add_home(uint32_t pool, const Producer& producer) {
   if (homes_.size() <= pool) homes_.resize(pool + 1);
   homes_[pool] = producer;
+  homes_[pool].own_in_advance(kHomeSlotsAhead);
 }
 
 void Shard::add_returns(Pool* pool, const Consumer& consumer) {
@@ -206,8 +213,8 @@ void Shard::thread_main() noexcept {
         &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
   }
   poll_loop();
+  program_->fini(*this);  // which may still send what it held back
   for (TxQueue* queue : tx_) queue->flush();
-  program_->fini(*this);
   publish_wait_counters();
   set_state(ShardState::stopped);
 }
@@ -215,6 +222,7 @@ void Shard::thread_main() noexcept {
 void Shard::poll_loop() noexcept {
   set_state(ShardState::running);
   bool draining = false;
+  uint32_t work = 0;
   uint64_t last = now_ticks();
   for (;;) {
     const Control wanted = control();
@@ -224,8 +232,8 @@ void Shard::poll_loop() noexcept {
       draining = true;
       if (wanted == Control::finish && inputs_empty()) return;
     }
-    if (!returns_.empty()) take_returns();
-    const uint32_t work = program_->poll(*this);
+    if (!returns_.empty() && (--returns_wait_ == 0 || work == 0)) take_returns();
+    work = program_->poll(*this);
     const uint64_t now = now_ticks();
     record_->polls.add(1);
     record_->progress.add(1);
@@ -273,6 +281,12 @@ void Shard::idle() noexcept {
   // its work and must not keep the shard awake.
   if (line_->doorbell.bytes[Doorbell::kControlKernel].load(std::memory_order_relaxed) != 0) {
     line_->doorbell.take(Doorbell::kControlKernel);
+    return;
+  }
+  // A program that peeks at channels of messages takes no marks, and those would keep the shard
+  // awake for ever. What it left in a channel does keep it awake.
+  if (message_inputs_ != 0 && ready_.by_bell() && ready_.next() != Inputs::kNoInput) {
+    pause();
     return;
   }
   const uint64_t sleep_ns = port_sleep_ns();
@@ -360,16 +374,39 @@ uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcep
   return n;
 }
 
+// Descriptors and headers lie in the sender's cache, a crossing away: ask for all at once, a burst
+// before they are needed when it is there already.
+void Shard::prefetch_headers(const Consumer& consumer, const vanity_packet* packets, uint32_t taken,
+                             uint32_t n) const noexcept {
+  if (consumer.depth() == 0) {
+    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[i]));
+    return;
+  }
+  const ReadableSlots next = consumer.ahead(0, n);
+  for (uint32_t i = 0; i < next.count; ++i) {
+    prefetch_read(pools_->data(next.at<vanity_packet>(i)));
+  }
+  const ReadableSlots later = consumer.ahead(n, n);
+  for (uint32_t i = 0; i < later.count; i += kLineBytes / sizeof(vanity_packet)) {
+    prefetch_read(later[i]);
+  }
+}
+
 uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
   // Half for the ports when there are channels too, so that neither starves the other.
   const uint32_t share = inputs_.empty() ? n : (n + 1) / 2;
   uint32_t got = rx_.empty() ? 0 : take_from_ports(packets, share);
+  uint32_t passed_over = 0;
   while (got < n) {
     const uint32_t input = ready_.next();
     if (input == Inputs::kNoInput) break;
+    if (!inputs_[input]->packets) [[unlikely]] {
+      // Messages are the program's to peek at. Inputs come in turn, so this many is a whole round.
+      if (++passed_over > message_inputs_) break;
+      continue;
+    }
     const uint32_t taken = consumers_[input].receive(packets + got, n - got);
-    // The headers lie in the sender's cache: ask for all of them at once, before anybody looks.
-    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[got + i]));
+    prefetch_headers(consumers_[input], packets + got, taken, n);
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
     record.depth_max.raise(taken + consumers_[input].depth());
@@ -405,6 +442,10 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
     return transmit(*tx_[output - outputs_.size()], packets, n);
   }
   vanity_channel& channel = *outputs_[output];
+  if (!channel.packets) [[unlikely]] {
+    drop(packets, n);  // descriptors are no messages
+    return 0;
+  }
   uint32_t sent = channel.producer.send(packets, n);
   if (sent != 0) {
     channel.record->sent.add(sent);
@@ -461,10 +502,10 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
 
 uint32_t Shard::transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept {
   const uint32_t sent = queue.transmit(*pools_, packets, n);
+  // Counted by the queue and not here too, so that every loss stands in one place.
   if (sent < n) queue.drop(n - sent);
   give_home(packets, n);
   record_->sent.add(sent);
-  if (sent < n) record_->dropped.add(n - sent);
   return sent;
 }
 
@@ -525,12 +566,14 @@ void Shard::give_home(const vanity_packet* packets, uint32_t n) noexcept {
 
 // One ring a turn: the owner's poll stays short whatever the number of shards it feeds.
 void Shard::take_returns() noexcept {
+  returns_wait_ = kTurnsBetweenReturns;
   Returns& returns = returns_[returns_turn_];
   if (++returns_turn_ == returns_.size()) returns_turn_ = 0;
   for (;;) {
     const ReadableSlots slots = returns.consumer.peek(limits::kBurstMax);
     if (!slots) return;
     const auto* ids = reinterpret_cast<const uint32_t*>(slots.data);
+    for (uint32_t i = 0; i < slots.count; i += kLineBytes / slots.stride) prefetch_read(slots[i]);
     const uint32_t count = slots.count * kIdsPerElement;
     uint32_t from = 0;
     for (uint32_t i = 0; i <= count; ++i) {
@@ -558,10 +601,6 @@ void Shard::drop_input(uint32_t input) noexcept {
     record.dropped.add(got);
     drop(packets, got);
   }
-}
-
-void Shard::settle_returns() noexcept {
-  for (size_t i = 0; i < returns_.size(); ++i) take_returns();
 }
 
 // ---- TypeScript

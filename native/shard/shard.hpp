@@ -38,6 +38,7 @@ struct vanity_channel {
   uint32_t index = 0;  // in the plan
   vanity::Shard* shard = nullptr;
   vanity::ChannelRecord* record = nullptr;
+  bool packets = true;  // else messages
   vanity::Overflow overflow = vanity::Overflow::drop;
   uint32_t high = 0;
   uint32_t low = 0;
@@ -45,7 +46,7 @@ struct vanity_channel {
   vanity::Producer producer;             // valid at the writing end
   vanity::Consumer* consumer = nullptr;  // valid at the reading end
   vanity::Channel ring;
-  vanity::Bell bell;                     // the consumer's
+  vanity::Bell bell;  // the consumer's
   vanity::Sleeper* sleeper = nullptr;
 };
 
@@ -98,7 +99,8 @@ class Shard {
   // the thread: pins, names, runs init, reports ready, waits to be let go, polls.
   void start();
   void join();
-  // For a TypeScript shard, whose poll loop is JavaScript: the thread that calls becomes its thread.
+  // For a TypeScript shard, whose poll loop is JavaScript: the thread that calls becomes its
+  // thread.
   void adopt_thread();
   void control(Control wanted) noexcept;
   Control control() const noexcept {
@@ -169,7 +171,6 @@ class Shard {
   // indices, so that the native halves can be taken up from the rings.
   void wait_for_work() noexcept;  // counts the time slept; takes buffers home
   uint32_t receive_ports(vanity_packet* packets, uint32_t n) noexcept;
-  void take_all_returns() noexcept;
   void refuse(const vanity_packet* packets, uint32_t n) noexcept { drop(packets, n); }
   void wake(uint32_t output) noexcept { signal(*outputs_[output]->sleeper); }
   void pause() noexcept;  // while a full channel blocks
@@ -185,7 +186,7 @@ class Shard {
   // After every thread is joined, by the kernel: frees what an immediate stop left in the channels,
   // and takes home what is still on its way, so that what remains missing is a leak.
   void settle() noexcept;
-  void settle_returns() noexcept;
+  void take_all_returns() noexcept;
 
   // Spin, then sleep until there may be work.
   void idle() noexcept;
@@ -229,6 +230,8 @@ class Shard {
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
   void drop_input(uint32_t input) noexcept;
   void take_returns() noexcept;
+  void prefetch_headers(const Consumer& consumer, const vanity_packet* packets, uint32_t taken,
+                        uint32_t n) const noexcept;
   void take_up_rings() noexcept;
   void note_failure(const std::string& code, const std::string& message,
                     const std::string& hint) noexcept;
@@ -245,6 +248,7 @@ class Shard {
   std::vector<std::unique_ptr<vanity_channel>> inputs_;
   std::vector<std::unique_ptr<vanity_channel>> outputs_;
   std::vector<Consumer> consumers_;  // of inputs_, side by side for the search
+  uint32_t message_inputs_ = 0;      // of them
   Inputs ready_;
   std::vector<Rx> rx_;
   std::vector<TxQueue*> tx_;
@@ -257,6 +261,7 @@ class Shard {
   std::unique_ptr<Waiter> waiter_;
   uint32_t rx_turn_ = 0;
   uint32_t returns_turn_ = 0;
+  uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;
   std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels
   WaitCounters port_waits_;

@@ -239,6 +239,10 @@ class BasicProducer {
     return true;
   }
 
+  // Asks for the ownership of this many slots in advance, whatever the slot size: for a ring of
+  // small elements whose consumer is far behind, so that the lines it still reads are not these.
+  void own_in_advance(uint32_t slots) noexcept { ahead_ = slots; }
+
   // Elements not yet known to be taken: exact when the producer last refreshed, never too small.
   uint32_t depth() const noexcept { return tail_ - head_seen_; }
   // Asks the consumer's line; costs a crossing when the consumer has moved.
@@ -365,6 +369,16 @@ class BasicConsumer {
     std::memcpy(&element, from.data, sizeof(T));
     release(1);
     return true;
+  }
+
+  // Elements already known to be there, behind the next `skip`, up to the end of the ring: to
+  // prefetch what a later peek will give. Looks at nothing shared.
+  [[nodiscard]] ReadableSlots ahead(uint32_t skip, uint32_t n) const noexcept {
+    const uint32_t known = tail_seen_ - head_;
+    if (known <= skip) return {nullptr, 0, slot_bytes_};
+    const uint32_t at = (head_ + skip) & (capacity_ - 1);
+    return {slots_ + size_t{at} * slot_bytes_, std::min({n, known - skip, capacity_ - at}),
+            slot_bytes_};
   }
 
   // Is there an element? Looks at the shared word unless one is already known.

@@ -13,6 +13,7 @@
 #include "platform/error.hpp"
 #include "port/capture/reader.hpp"
 #include "port/capture/writer.hpp"
+#include "vanity/platform.hpp"
 
 namespace vanity {
 namespace {
@@ -166,7 +167,7 @@ class LoopQueue final : public ReplayQueue {
     const uint32_t got = pool.take(packets, n);
     if (got == 0) return 0;
 
-    constexpr uint32_t kAhead = 6;
+    constexpr uint32_t kAhead = 16;
     for (uint32_t i = 0; i < got && i < kAhead; ++i) prefetch(pool, packets[i].buffer);
     const FrameStore::Frame* frames = store_.frames().data() + next_;
     const uint8_t* from = at_;
@@ -192,8 +193,8 @@ class LoopQueue final : public ReplayQueue {
  private:
   static void prefetch(Pool& pool, uint32_t id) noexcept {
     uint8_t* line = pool.buffer(id) + VANITY_HEADROOM_BYTES;
-    __builtin_prefetch(line, 1);
-    __builtin_prefetch(line + kLine, 1);
+    prefetch_write(line);
+    prefetch_write(line + kLine);
   }
   void end_of_pass() noexcept {
     at_ = store_.base();
