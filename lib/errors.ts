@@ -265,6 +265,14 @@ export const errors = {
     message: 'a program failed to start: {reason}',
     hint: "Look at the program's own messages above.",
   },
+  VANITY_E_PROGRAM_THREW: {
+    message: 'shard {shard}: its program threw: {reason}',
+    hint: 'The stack above says where; poll() must not throw.',
+  },
+  VANITY_E_TYPESCRIPT: {
+    message: 'the program {file} is TypeScript, which this Node ({version}) does not run by itself',
+    hint: 'Type: npm install --save-dev typescript (or use Node 22.18 or later, or give a .js file)',
+  },
   VANITY_E_PORT_DRIVER: {
     message: 'port {port}: no driver is called {driver}',
     hint: 'Type: driver = "capture" or driver = "af_packet"',

@@ -20,6 +20,15 @@ export {
 } from './manifest/index.js';
 export type { NativeFailure as Notice } from './native.js';
 export { lostPackets, type Summary, summarize } from './report/summary.js';
+export {
+  defineProgram,
+  type InputChannel,
+  type OutputChannel,
+  type PacketBurst,
+  type Program,
+  type ProgramCounter,
+  type ProgramShard,
+} from './runtime/program.js';
 export { type BootOptions, boot, type RunResult, type System } from './runtime/run.js';
 export { Histogram } from './telemetry/histogram.js';
 export { type Rates, rates } from './telemetry/rates.js';

@@ -35,56 +35,117 @@ export interface NativeSystem {
   start(): void;
   /** Stops sources, drains, joins; or at once. Returns immediately; the callback of boot tells. */
   stop(immediate: boolean): void;
+  /** TypeScript shards that were told to stop at once and still run. */
+  overdue(): number[];
   /** What went wrong while running: failed shards, ports that ended with an error. */
   failures(): NativeFailure[];
   /** Joins everything, unmaps, unlinks the segment, drops the locks. Idempotent. */
   close(): void;
 }
 
-/** What a worker thread gets when it becomes a shard. */
+/**
+ * What a worker thread gets when it becomes a shard. The calls are made once a burst or once an idle turn;
+ * packets are given as descriptors in a Uint32Array, `first` and `count` in packets.
+ */
 export interface NativeShard {
   readonly index: number;
   readonly name: string;
   readonly options: Record<string, string>;
   readonly burst: number;
   readonly inputs: NativeChannel[];
-  readonly outputs: NativeChannel[];
-  /** Pools by index: buffers of packets that may arrive here. */
+  readonly outputs: NativeOutput[];
+  /** Names of the ports that it transmits to; their outputs follow those of the channels. */
+  readonly portOutputs: string[];
+  readonly receivesFromPorts: boolean;
+  /** Pools whose buffers may arrive here. */
   readonly pools: NativePool[];
-  /** The shard's record in the segment (ShardRecord), writable. */
-  readonly record: ArrayBuffer;
-  /** Word 0: 1 = stop when drained, 2 = stop now. Native writes it, the shard reads it. */
-  readonly control: ArrayBuffer;
+  /** The shard's own line: doorbell, sleeper, control word. */
+  readonly line: ArrayBuffer;
+  readonly ledger: NativeLedger;
   ready(): void;
-  /** Spin, then sleep until an input may have work or the bound of the manifest passes. */
-  wait(): void;
-  /** Marks the doorbell of, and wakes, the consumer of output `index` after a commit. */
-  ring(index: number): void;
-  /** Gives packet buffers back to their pools; ids in the first n words. */
-  give(ids: Uint32Array, n: number): void;
-  failed(message: string): void;
-  stopped(): void;
+  running(): void;
+  draining(): void;
+  /** Adds the ledger, with that many samples, to the segment's counters and clears it. */
+  flush(samples: number): void;
+  /** Flushes; then spins and sleeps until an input may have work or the manifest's bound passes. */
+  wait(samples: number): void;
+  /** A breath while a full channel blocks. */
+  pause(): void;
+  /** Wakes the consumer of output `index`, which said that it sleeps. */
+  wake(index: number): void;
+  receivePorts(packets: Uint32Array, first: number, count: number): number;
+  transmit(packets: Uint32Array, first: number, count: number, output: number): number;
+  allocate(packets: Uint32Array, first: number, count: number): number;
+  /** Frees packets: their journey ends by design, by decision, or for want of room. */
+  consume(packets: Uint32Array, first: number, count: number): void;
+  discard(packets: Uint32Array, first: number, count: number): void;
+  refuse(packets: Uint32Array, first: number, count: number): void;
+  /** The word of the ledger where a counter of the program is kept. */
+  counter(name: string): number;
+  stopped(samples: number): void;
+  /** Notes the failure, then drops what still comes until the shard may end. */
+  failed(code: string, message: string, hint: string): void;
 }
 
 export interface NativeChannel {
   readonly name: string;
   /** Channel memory as include/vanity/channel.hpp draws it. */
   readonly memory: ArrayBuffer;
-  readonly record: ArrayBuffer;
-  readonly capacity: number;
-  readonly elementBytes: number;
-  readonly slotBytes: number;
-  readonly layout: 'bulk' | 'latency';
   readonly packets: boolean;
+}
+
+export interface NativeOutput extends NativeChannel {
   readonly overflow: 'drop' | 'block' | 'program';
-  /** True when the consumer must be told by `ring` even while it is awake (doorbell strategy). */
-  readonly doorbell: boolean;
+  readonly highWatermark: number;
+  readonly lowWatermark: number;
+  /** The consumer's line. */
+  readonly line: ArrayBuffer;
+  /** Byte of the doorbell to mark after a commit; -1: its consumer watches the channel itself. */
+  readonly bellByte: number;
+  /** Bits to set when other channels share the byte; 0: the byte is this channel's own. */
+  readonly bellBits: number;
+}
+
+/** Doubles that JavaScript counts in and native code empties; where each part begins, in words. */
+export interface NativeLedger {
+  readonly memory: ArrayBuffer;
+  readonly inputs: number;
+  readonly outputs: number;
+  readonly samples: number;
 }
 
 export interface NativePool {
   readonly index: number;
   readonly memory: ArrayBuffer;
   readonly strideBytes: number;
+  readonly bufferBytes: number;
+}
+
+/** Offsets and numbers of native headers that JavaScript works with. */
+export interface NativeLayout {
+  readonly magic: number;
+  readonly version: number;
+  readonly capacity: number;
+  readonly elementBytes: number;
+  readonly slotBytes: number;
+  readonly layout: number;
+  readonly slotsOffset: number;
+  readonly tail: number;
+  readonly head: number;
+  readonly bell: number;
+  readonly sleeping: number;
+  readonly control: number;
+  readonly packetBytes: number;
+  readonly poolShift: number;
+  readonly headroomBytes: number;
+  readonly frameOffset: number;
+}
+
+/** A channel by itself, to hold the ring of JavaScript against the native one. */
+export interface NativeRing {
+  readonly memory: ArrayBuffer;
+  send(elements: Uint8Array): number;
+  receive(elements: Uint8Array): number;
 }
 
 export interface Native {
@@ -97,7 +158,15 @@ export interface Native {
   fields(): FieldDescription[];
   /** Creates the system of the plan; `onEvent` runs on the JavaScript thread at every change of state. */
   boot(plan: Plan, onEvent: () => void): NativeSystem;
+  /** In the environment and on the thread of a worker, which from here on is that shard. */
   attachShard(system: string, index: number): NativeShard;
+  readonly layout: NativeLayout;
+  readonly NativeRing: new (
+    capacity: number,
+    elementBytes: number,
+    layout: 'bulk' | 'latency',
+    first: number,
+  ) => NativeRing;
   /** Maps another process's segment read-only. */
   openSegment(path: string): ArrayBuffer;
   /** Removes segments and locks whose process is gone; returns what was removed. */

@@ -1,11 +1,12 @@
 // The life of a system as its owner sees it: boot, run, stop, result. The threads are native, and so is
 // the ordered stop on SIGINT and SIGTERM; this side only watches the state and ends when it ends.
 import { VanityError } from '../errors.js';
-import { type Plan, type ResolvedPlan, resolveCores } from '../manifest/plan.js';
+import { type Plan, resolveCores } from '../manifest/plan.js';
 import { type NativeFailure, type NativeSystem, native } from '../native.js';
 import { MetricsServer } from '../telemetry/metrics.js';
 import { Segment, type Snapshot } from '../telemetry/segment.js';
 import { usableCpus } from './cpus.js';
+import type { TypeScriptShards } from './shards.js';
 
 export interface BootOptions {
   /** Address of the Prometheus endpoint; the manifest's when absent, '' for none. */
@@ -25,15 +26,13 @@ export interface RunResult {
 // end, and a second way to see it.
 const LOOK_MS = 250;
 
-// Loaded only for systems that have such shards.
-const TYPESCRIPT_SHARDS: string = './shards.js';
-
 /** A system that runs. Let `ended` settle before the process exits: it is what tidies up. */
 export class System {
   readonly #native: NativeSystem;
   readonly #plan: Plan;
   readonly #segment: Segment;
   readonly #metrics: MetricsServer | undefined;
+  readonly #shards: TypeScriptShards | undefined;
   readonly #timer: NodeJS.Timeout;
   readonly #resolve: (result: RunResult) => void;
   readonly #reject: (error: unknown) => void;
@@ -49,11 +48,13 @@ export class System {
     segment: Segment,
     warnings: readonly NativeFailure[],
     metrics: MetricsServer | undefined,
+    shards: TypeScriptShards | undefined,
   ) {
     this.#plan = plan;
     this.#native = handle;
     this.#segment = segment;
     this.#metrics = metrics;
+    this.#shards = shards;
     this.warnings = warnings;
     const { promise, resolve, reject } = withResolvers<RunResult>();
     this.ended = promise;
@@ -91,16 +92,18 @@ export class System {
   look(): void {
     if (this.#over) return;
     const state = this.#segment.state();
-    if (state === 'stopped' || state === 'failed') this.#end();
+    if (state === 'stopped' || state === 'failed') void this.#end();
+    else this.#shards?.look();
   }
 
-  #end(): void {
+  async #end(): Promise<void> {
     this.#over = true;
     clearInterval(this.#timer);
     try {
       this.#last = this.#segment.read();
       const failures = this.#native.failures();
       this.#metrics?.close();
+      await this.#shards?.close();
       // From here on nothing may read the segment: it is unmapped.
       this.#native.close();
       this.#resolve({ snapshot: this.#last, failures, warnings: this.warnings });
@@ -121,15 +124,17 @@ export async function boot(plan: Plan, options: BootOptions = {}): Promise<Syste
     const booted = native.boot(resolved.plan, () => system?.look());
     handle = booted;
     const segment = new Segment(booted.segment);
-    if (plan.shards.some(({ programKind }) => programKind === 'typescript')) {
-      const { startTypeScriptShards } = (await import(TYPESCRIPT_SHARDS)) as {
-        startTypeScriptShards(system: NativeSystem, plan: ResolvedPlan): unknown;
-      };
-      await startTypeScriptShards(booted, resolved.plan);
-    }
+    // Loaded only for systems that have such shards.
+    const shards = plan.shards.some(({ programKind }) => programKind === 'typescript')
+      ? await (await import('./shards.js')).startTypeScriptShards(
+          booted,
+          resolved.plan,
+          () => segment.state() === 'booting',
+        )
+      : undefined;
     metrics?.attach(segment);
     const warnings = [...(options.warnings ?? []), ...resolved.warnings, ...booted.warnings];
-    system = new System(resolved.plan, booted, segment, warnings, metrics);
+    system = new System(resolved.plan, booted, segment, warnings, metrics, shards);
     booted.start();
     return system;
   } catch (error) {

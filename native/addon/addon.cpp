@@ -1,6 +1,7 @@
 #include <napi.h>
 
 #include "addon/host.hpp"
+#include "addon/shard.hpp"
 #include "addon/system.hpp"
 #include "vanity/platform.hpp"
 #include "vanity/program.h"
@@ -15,6 +16,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", VANITY_ABI_VERSION);
   vanity::addon::export_host(env, exports);
   vanity::addon::export_system(env, exports);
+  vanity::addon::export_shard(env, exports);
   return exports;
 }
 

@@ -39,6 +39,7 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
     return DefineClass(
         env, "System",
         {InstanceMethod<&SystemHandle::start>("start"), InstanceMethod<&SystemHandle::stop>("stop"),
+         InstanceMethod<&SystemHandle::overdue>("overdue"),
          InstanceMethod<&SystemHandle::failures>("failures"),
          InstanceMethod<&SystemHandle::close>("close")});
   }
@@ -81,6 +82,20 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   }
   void stop(const Napi::CallbackInfo& info) {
     if (system_ != nullptr) system_->stop(info[0].ToBoolean().Value());
+  }
+  // TypeScript shards that do not follow an immediate stop; their workers can be terminated.
+  Napi::Value overdue(const Napi::CallbackInfo& info) {
+    Napi::Array list = Napi::Array::New(info.Env());
+    if (system_ == nullptr) return list;
+    for (uint32_t s = 0; s < system_->shard_count(); ++s) {
+      const Shard& shard = system_->shard(s);
+      const ShardState state = shard.state();
+      if (shard.plan().kind == ProgramKind::typescript && shard.control() == Control::stop_now &&
+          state != ShardState::stopped && state != ShardState::failed) {
+        list.Set(list.Length(), s);
+      }
+    }
+    return list;
   }
   Napi::Value failures(const Napi::CallbackInfo& info) {
     return to_js(info.Env(), system_ != nullptr ? system_->failures() : last_failures_);

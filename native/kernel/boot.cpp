@@ -30,10 +30,22 @@ ChannelSpec return_spec(uint32_t buffers) {
           Layout::bulk};
 }
 
-// A TypeScript shard's place in the native system: the worker thread polls, not this.
+// A TypeScript shard's place in the native system: the worker thread polls, not this. Options
+// `buffers` and `buffer_bytes` give it a pool of its own, as a native module's do.
 class Foreign : public Program {
  public:
+  explicit Foreign(const std::map<std::string, std::string>& options)
+      : buffers_(static_cast<uint32_t>(
+            option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
+        buffer_bytes_(static_cast<uint32_t>(option_number(
+            options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {}
   uint32_t poll(Shard&) noexcept override { return 0; }
+  uint32_t pool_buffers() const override { return buffers_; }
+  uint32_t pool_buffer_bytes() const override { return buffer_bytes_ / 64 * 64; }
+
+ private:
+  const uint32_t buffers_;
+  const uint32_t buffer_bytes_;
 };
 
 void copy_text(char* to, size_t bytes, const std::string& from) {
@@ -123,7 +135,7 @@ void System::make_programs() {
         programs_.push_back(load_module(shard.program, shard.options));
         break;
       case ProgramKind::typescript:
-        programs_.push_back(std::make_unique<Foreign>());
+        programs_.push_back(std::make_unique<Foreign>(shard.options));
         break;
     }
   }
@@ -234,8 +246,8 @@ void System::make_channels() {
     if (Inputs::needs_bell(inputs[plan.to], plan_.shards[plan.to].strategy)) {
       bell = Bell(&to.line().doorbell, place, inputs[plan.to]);
     }
-    to.add_input(plan, c, &record, channels_.back().consumer());
-    from.add_output(plan, c, &record, channels_.back().producer(), bell, &to.line().sleeper);
+    to.add_input(plan, c, &record, channels_.back());
+    from.add_output(plan, c, &record, channels_.back(), bell, &to.line().sleeper);
   }
 }
 

@@ -272,7 +272,7 @@ bool System::all_sources_finished() noexcept {
 
 void System::note_failed_shards() noexcept {
   for (uint32_t s = 0; s < shards_.size(); ++s) {
-    if (shards_[s]->state() != ShardState::failed || watches_[s].failure_noted) continue;
+    if (!shards_[s]->has_failed() || watches_[s].failure_noted) continue;
     watches_[s].failure_noted = true;
     fail(shards_[s]->failure_code(), shards_[s]->failure(), shards_[s]->failure_hint());
     if (state() == SystemState::running) begin_stop();
@@ -370,6 +370,7 @@ void System::turn_stopping() noexcept {
     fail("VANITY_E_DRAIN",
          "not drained after " + std::to_string(plan_.drain_ns / 1'000'000) + " ms: " + late,
          "raise [kernel] drain_ms, or look at what keeps those shards from emptying their inputs");
+    if (options_.on_change) options_.on_change();
     stop_now_since_ns_ = now;
     for (const auto& shard : shards_) shard->control(Control::stop_now);
   }
@@ -390,7 +391,7 @@ void System::finish_stop() noexcept {
   // What an immediate stop left in the channels is dropped and counted; what is on its way home
   // arrives. Whatever is missing after that has leaked.
   for (const auto& shard : shards_) shard->settle();
-  for (const auto& shard : shards_) shard->settle_returns();
+  for (const auto& shard : shards_) shard->take_all_returns();
   for (const auto& port : ports_) {
     const std::string error = port->error();
     if (port->state() == PortState::failed && !error.empty()) {

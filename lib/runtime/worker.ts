@@ -1,0 +1,138 @@
+// A TypeScript shard's thread: loads the program, becomes the shard, polls until it is told to end.
+//
+// The loop gives the event loop a turn every few milliseconds, so that console output, timers and promises
+// of the program go on; whatever they do is time that the shard does not poll.
+import { performance } from 'node:perf_hooks';
+import { parentPort, workerData } from 'node:worker_threads';
+import { VanityError } from '../errors.js';
+import { native } from '../native.js';
+import type { Program } from './program.js';
+import { loadProgram, reasonOf } from './program-load.js';
+import { CONTROL, ProgramShard } from './program-shard.js';
+
+/** What the main thread hands over. */
+export interface WorkerStart {
+  readonly system: string;
+  readonly index: number;
+  readonly name: string;
+  readonly program: string;
+}
+
+/** What it hears back, once. */
+export type WorkerReport =
+  | { readonly ready: true }
+  | {
+      readonly ready: false;
+      readonly code: string;
+      readonly message: string;
+      readonly hint: string;
+    };
+
+const SLICE_MS = 10;
+const SAMPLES = 64; // as Ledger::kSamples
+
+async function main(start: WorkerStart): Promise<void> {
+  // Before the thread is pinned: threads that loading starts must not inherit the shard's core.
+  const program = await loadProgram(start.program);
+  const attached = native.attachShard(start.system, start.index);
+  const shard = new ProgramShard(attached, native.layout);
+  const fail = (error: unknown) => {
+    shard.flush();
+    attached.failed(
+      'VANITY_E_PROGRAM_THREW',
+      `shard ${start.name}: its program threw: ${reasonOf(error)}`,
+      'The stack above says where; poll() must not throw.',
+    );
+  };
+  if (program.watermark) {
+    const watermark = program.watermark.bind(program);
+    for (const output of shard.outputs) {
+      output.onWatermark = (channel, high) => watermark(shard, channel, high);
+    }
+  }
+  try {
+    await program.init?.(shard);
+  } catch (error) {
+    const message = `shard ${start.name}: init threw: ${reasonOf(error)}`;
+    attached.failed('VANITY_E_PROGRAM_INIT', message, '');
+    throw VanityError.from({ code: 'VANITY_E_PROGRAM_INIT', message });
+  }
+  // Of timers and promises that the program has left running.
+  process.on('uncaughtException', fail);
+  attached.ready();
+  parentPort?.postMessage({ ready: true } satisfies WorkerReport);
+  run(program, shard, attached, fail);
+}
+
+function run(
+  program: Program,
+  shard: ProgramShard,
+  attached: ReturnType<typeof native.attachShard>,
+  fail: (error: unknown) => void,
+): void {
+  const { ledger } = shard;
+  const firstSample = attached.ledger.samples;
+  let samples = 0;
+  let state: number = CONTROL.wait;
+
+  const end = () => {
+    program.fini?.(shard);
+    shard.flush();
+    attached.stopped(samples);
+  };
+  // True: it goes on.
+  const slice = (): boolean => {
+    let last = performance.now();
+    const until = last + SLICE_MS;
+    for (;;) {
+      const control = shard.control();
+      if (control !== state) {
+        state = control;
+        if (control === CONTROL.run) attached.running();
+        else if (control === CONTROL.drain || control === CONTROL.finish) attached.draining();
+        else if (control === CONTROL.stopNow) return false;
+      }
+      if (state === CONTROL.wait) {
+        attached.wait(0);
+        return true;
+      }
+      if (state === CONTROL.finish && shard.inputsEmpty()) return false;
+      const work = program.poll(shard);
+      if (!(work >= 0)) {
+        throw new TypeError(`poll returned ${work}; it returns how many elements it handled`);
+      }
+      const now = performance.now();
+      const word = firstSample + samples * 2;
+      ledger[word] = work;
+      ledger[word + 1] = now - last;
+      last = now;
+      ++samples;
+      if (work === 0) {
+        shard.flush();
+        attached.wait(samples);
+        samples = 0;
+        last = performance.now();
+        if (last > until) return true;
+      } else if (samples === SAMPLES) {
+        attached.flush(samples);
+        samples = 0;
+        if (last > until) return true;
+      }
+    }
+  };
+  const turn = () => {
+    try {
+      if (slice()) setImmediate(turn);
+      else end();
+    } catch (error) {
+      samples = 0;
+      fail(error);
+    }
+  };
+  turn();
+}
+
+main(workerData as WorkerStart).catch((error: unknown) => {
+  const { code, message, hint } = VanityError.from(error);
+  parentPort?.postMessage({ ready: false, code, message, hint } satisfies WorkerReport);
+});
