@@ -20,7 +20,7 @@ export interface Summary {
   state: string;
   pid: number;
   duration_s: number;
-  /** Packets that came in or were made, and neither went out nor ended by design. */
+  /** Packets that there was no room for, anywhere. */
   lost: number;
   shards: Record<string, Counters>;
   channels: Record<string, Counters>;
@@ -33,41 +33,20 @@ export interface Summary {
 const UNPINNED = 0xffffffff;
 
 /**
- * Packets received by ports or made by shards, minus those transmitted, consumed and filtered. While
- * the system runs this includes what is on its way; after the ordered stop it is what got lost.
+ * Packets that there was no room for, each counted where it was lost: by the shard whose output was
+ * full, by the queue of the port that could not take it in or send it, by the pool its buffer never
+ * came back to. Not what a filter discards or a mirror multiplies.
  */
-export function lostPackets(snapshot: Snapshot): number {
-  const { shards, channels, queues } = snapshot;
-  // By shard, what crossed its edges: its own counters mix packets with messages and with what it made.
-  const taken = shards.map(() => 0);
-  const given = shards.map(() => 0);
-  const add = (to: number[], shard: number, packets: number): void => {
-    to[shard] = (to[shard] ?? 0) + packets;
-  };
-  let balance = 0;
-  for (const queue of queues) {
-    const packets = count(queue, 'packets');
-    const receives = isReceive(queue);
-    balance += receives ? packets : -packets;
-    add(receives ? taken : given, count(queue, 'shard'), packets);
-  }
-  const packetEnds = new Set(queues.map((queue) => count(queue, 'shard')));
-  for (const channel of channels) {
-    if (count(channel, 'carries_packets') === 0) continue;
-    const [from, to] = [count(channel, 'from'), count(channel, 'to')];
-    add(given, from, count(channel, 'sent'));
-    add(taken, to, count(channel, 'received'));
-    packetEnds.add(from).add(to);
-  }
-  shards.forEach((shard, index) => {
-    // A shard that knows messages only has no packets to lose.
-    if (!packetEnds.has(index)) return;
-    const ended = count(shard, 'consumed') + count(shard, 'filtered');
-    const out = (given[index] ?? 0) + ended + count(shard, 'dropped');
-    // More went out than came in: a source made them, or mirror multiplied them.
-    balance += Math.max(0, out - (taken[index] ?? 0)) - ended;
-  });
-  return balance;
+export function lostPackets({ shards, queues, pools }: Snapshot): number {
+  const sum = (rows: Row[], ...fields: string[]): number =>
+    rows.reduce((all, row) => fields.reduce((of, field) => of + count(row, field), all), 0);
+  const [receive, transmit] = [queues.filter(isReceive), queues.filter((q) => !isReceive(q))];
+  return (
+    sum(shards, 'dropped') +
+    sum(receive, 'dropped', 'oversize') +
+    sum(transmit, 'dropped', 'oversize', 'invalid') +
+    sum(pools, 'leaked')
+  );
 }
 
 /** Everything the snapshot holds under the documented names, with the derived figures. */
@@ -180,12 +159,8 @@ export function summaryLines(
   const nsPerTick = 1e9 / system.ticksPerSecond;
   const per = (n: number): string => si(seconds > 0 ? n / seconds : 0);
   const lost = lostPackets(snapshot);
-  const ended = system.state === 'stopped' || system.state === 'failed';
   const lines = [
-    `${system.name}: ${system.state} after ${time(Number(system.uptimeNs))}, ` +
-      (ended
-        ? `${whole(lost)} packets lost`
-        : `${whole(Math.max(0, lost))} packets on their way or lost`),
+    `${system.name}: ${system.state} after ${time(Number(system.uptimeNs))}, ${whole(lost)} packets lost`,
   ];
   const right = (title: string) => ({ title, right: true });
 
