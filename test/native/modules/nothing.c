@@ -1,0 +1,2 @@
+/* A shared object without vanity_program_entry. */
+int nothing;
