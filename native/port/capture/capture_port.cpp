@@ -295,8 +295,10 @@ class OnceQueue final : public ReplayQueue {
 
 class WriteQueue final : public TxQueue {
  public:
-  WriteQueue(QueueRecord* record, PortRecord* port, const std::string& path)
-      : TxQueue(record), port_(port), writer_(path) {}
+  WriteQueue(QueueRecord* record, PortRecord* port) : TxQueue(record), port_(port) {}
+
+  // Before the first packet; creates the file. Throws.
+  void open(const std::string& path) { writer_ = std::make_unique<CaptureWriter>(path); }
 
   uint32_t transmit(const PoolTable& pools, const vanity_packet* packets,
                     uint32_t n) noexcept override {
@@ -307,9 +309,9 @@ class WriteQueue final : public TxQueue {
       const vanity_packet_meta& meta = pools.meta(packet);
       if (meta.timestamp_ns == 0 && now == 0) now = now_ns(CLOCK_REALTIME);
       const bool truncated = (packet.flags & VANITY_PACKET_TRUNCATED) != 0;
-      if (writer_.add(pools.data(packet), packet.length,
-                      truncated ? meta.wire_length : packet.length,
-                      meta.timestamp_ns != 0 ? meta.timestamp_ns : now)) {
+      if (writer_->add(pools.data(packet), packet.length,
+                       truncated ? meta.wire_length : packet.length,
+                       meta.timestamp_ns != 0 ? meta.timestamp_ns : now)) {
         ++written;
         bytes += packet.length;
       }
@@ -322,27 +324,26 @@ class WriteQueue final : public TxQueue {
   }
 
   void flush() noexcept override {
-    writer_.flush();
+    if (!writer_) return;
+    writer_->flush();
     report();
   }
 
-  const CaptureWriter& writer() const noexcept { return writer_; }
-
  private:
   void report() noexcept {
-    if (writer_.lost() != reported_lost_) {
-      record_->dropped.add(writer_.lost() - reported_lost_);
-      reported_lost_ = writer_.lost();
+    if (writer_->lost() != reported_lost_) {
+      record_->dropped.add(writer_->lost() - reported_lost_);
+      reported_lost_ = writer_->lost();
     }
-    if (writer_.error_number() == 0 || failed_.load(std::memory_order_relaxed) != 0) return;
+    if (writer_->error_number() == 0 || failed_.load(std::memory_order_relaxed) != 0) return;
     port_->errors.add(1);
     port_->state.store(static_cast<uint32_t>(PortState::failed), std::memory_order_relaxed);
     // The errno is the whole message: nothing is published behind it.
-    failed_.store(writer_.error_number(), std::memory_order_relaxed);
+    failed_.store(writer_->error_number(), std::memory_order_relaxed);
   }
 
   PortRecord* port_;
-  CaptureWriter writer_;
+  std::unique_ptr<CaptureWriter> writer_;  // from open() on
   uint64_t reported_lost_ = 0;
 
  public:
@@ -354,15 +355,18 @@ class CapturePort final : public Port {
   CapturePort(const PortOptions& options, const PortRecords& records)
       : Port(records.port), options_(options), records_(records) {
     if (!options.file.empty()) open_input();
-    if (!options.write.empty()) check_output();
+    if (!options.write.empty()) {
+      check_output();
+      // Shards get hold of it long before start().
+      tx_ = std::make_unique<WriteQueue>(records_.tx.at(0), record_);
+    }
   }
 
   RxQueue& rx(uint32_t) override { return *rx_; }
   TxQueue& tx(uint32_t) override { return *tx_; }
 
   void start() override {
-    if (!options_.write.empty())
-      tx_ = std::make_unique<WriteQueue>(records_.tx.at(0), record_, options_.write);
+    if (tx_) tx_->open(options_.write);
     if (!rx_ || !rx_->finished()) set_state(PortState::up);
   }
 
