@@ -663,7 +663,10 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
     take_all_returns();
     take_up_rings();
     for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {
-      drop_input(input);
+      if (inputs_[input]->record->carries_packets != 0) {
+        drop_input(input);
+        continue;
+      }
       // Messages hold no buffers: they are only let go.
       while (const ReadableSlots slots = consumers_[input].peek(limits::kBurstMax)) {
         inputs_[input]->record->received.add(slots.count);
