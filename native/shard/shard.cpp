@@ -292,11 +292,7 @@ void Shard::idle() noexcept {
   const uint64_t sleep_ns = port_sleep_ns();
   if (sleep_ns == 0) {
     // Nobody signals what it waits for. On a shared core, whoever brings it needs the core.
-    if (oversubscribed_) {
-      sched_yield();
-    } else {
-      relax();
-    }
+    pause();
     return;
   }
   if (sleep_on_ports()) return;
@@ -306,9 +302,21 @@ void Shard::idle() noexcept {
   }
   const uint64_t deadline =
       bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
+  if (oversubscribed_ && yield_for_work()) return;
   waiter_->idle(
       ready_.watch(), [this] { return anything(); }, deadline);
   publish_wait_counters();
+}
+
+// The spin of a shared core: whoever brings the work may need this very core, so it gets it.
+// Without this, every burst would find its consumer asleep and pay for a wake.
+bool Shard::yield_for_work() noexcept {
+  const uint64_t until = now_ticks() + ns_to_ticks(plan_.spin_ns_max);
+  do {
+    sched_yield();
+    if (anything()) return true;
+  } while (now_ticks() < until);
+  return false;
 }
 
 bool Shard::sleep_on_ports() noexcept {
@@ -479,11 +487,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
       while (sent < n && control() != Control::stop_now) {
         const uint32_t more = channel.producer.send(packets + sent, n - sent);
         if (more == 0) {
-          if (oversubscribed_) {
-            sched_yield();
-          } else {
-            relax();
-          }
+          pause();
           continue;
         }
         sent += more;

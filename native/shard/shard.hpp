@@ -223,6 +223,7 @@ class Shard {
   uint64_t port_sleep_ns() const noexcept;
   // A shard without channels sleeps on the descriptors of its ports. False: there are none.
   bool sleep_on_ports() noexcept;
+  bool yield_for_work() noexcept;
   void notify(vanity_channel& channel) noexcept;
   uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
   uint32_t transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept;
