@@ -102,6 +102,7 @@ export async function benchCommand(
   }
   if (options.json) printJson(report);
   else print(...figureLines(report.figures));
+  for (const text of Array.isArray(report.notes) ? report.notes : []) note(`note: ${text}`);
   return 0;
 }
 
