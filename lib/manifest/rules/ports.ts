@@ -125,18 +125,22 @@ function captureRules(
     }
   }
   if (value.write !== undefined) {
-    const folder = dirname(model.file([...path, 'write'], value.write));
-    if (fileProblem(folder) !== 'is a folder') {
+    const file = model.file([...path, 'write'], value.write);
+    const cannot = (problem: string, hint: string) =>
       model.report(
         'VANITY_E_PORT_FILE',
         {
           port: name,
           file: JSON.stringify(value.write),
-          problem: 'cannot be written: its folder does not exist',
-          hint: `Create the folder: mkdir -p ${dirname(value.write)}`,
+          problem: `cannot be written: ${problem}`,
+          hint,
         },
         [...path, 'write'],
       );
+    if (fileProblem(dirname(file)) !== 'is a folder') {
+      cannot('its folder does not exist', `Create the folder: mkdir -p ${dirname(value.write)}`);
+    } else if (fileProblem(file) === 'is a folder') {
+      cannot('it is a folder', `Type: write = "${value.write}/out.pcap"`);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { type Builtin, builtins } from '../builtins.js';
 import { foundText, type Model } from '../model.js';
@@ -165,7 +165,11 @@ function fileRules(model: Model, shard: string, path: Path, value: ShardEntry): 
 /** What stands in the way of reading a file; undefined when nothing does. */
 export function fileProblem(file: string): string | undefined {
   try {
-    return statSync(file).isDirectory() ? 'is a folder' : undefined;
+    const found = statSync(file);
+    if (found.isDirectory()) return 'is a folder';
+    if (!found.isFile()) return 'is not a regular file';
+    accessSync(file, constants.R_OK);
+    return undefined;
   } catch (error) {
     const code = (error as { code?: string }).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
