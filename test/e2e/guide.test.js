@@ -1,0 +1,41 @@
+// The guide, followed step by step in an empty folder.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { command, missing, ROOT, shell, shellBlocks } from './helpers/paste.js';
+
+const guide = join(ROOT, 'docs/guide/getting-started.md');
+
+/** Files that a reader is told to save. */
+function saved(path) {
+  const text = readFileSync(path, 'utf8');
+  return [...text.matchAll(/as `([\w.-]+)`:\n\n```\w+\n([\s\S]*?)^```$/gm)];
+}
+
+test('getting started: from an empty folder to an own program', async (t) => {
+  if (await missing(t, 'cc', 'curl')) return t.pass();
+  const folder = mkdtempSync(join(tmpdir(), 'vanity-guide-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  // In place of `npm install`, which the tests of the package try.
+  mkdirSync(join(folder, 'node_modules'));
+  symlinkSync(ROOT, join(folder, 'node_modules/vanity'));
+  command(join(folder, 'node_modules/.bin'));
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
+
+  const files = saved(guide);
+  t.deepEqual(
+    files.map(([, name]) => name),
+    ['vanity.toml', 'small.c'],
+  );
+  for (const [, name, text] of files) writeFileSync(join(folder, name), text);
+
+  const { code, stdout, stderr } = await shell(shellBlocks(guide).join('\n'), folder);
+  t.is(code, 0, `${stdout}\n${stderr}`);
+  t.regex(stdout, /^first: stopped after .*, 0 packets lost$/m);
+  t.regex(stderr, /Did you mean "sink"/);
+  const [, large] = /^mine +large +([\d,]+)$/m.exec(stdout);
+  t.true(Number(large.replaceAll(',', '')) > 1000);
+  t.regex(stdout, /large: [1-9]\d+/);
+  t.regex(stdout, /^vanity_shard_user_total\{.*counter="large".*\} [1-9]/m);
+});
