@@ -1,6 +1,6 @@
 // What a TypeScript program is, and what it works with. Import this as "vanity/program": it is all that a
 // program needs, and loads nothing else.
-import type { InputChannel, OutputChannel, PacketBurst, ProgramShard } from './program-shard.js';
+import type { OutputChannel, ProgramShard } from './program-shard.js';
 
 export type {
   InputChannel,
@@ -29,6 +29,3 @@ export interface Program {
 export function defineProgram(program: Program): Program {
   return program;
 }
-
-/** @internal Both ends, for tests that need no system. */
-export type { InputChannel as Input, OutputChannel as Output, PacketBurst as Burst };

@@ -10,6 +10,8 @@ import type { WorkerReport, WorkerStart } from './worker.js';
 const OVERDUE_MS = 300;
 const LOOK_MS = 50;
 const READY_MS = 30_000;
+// What a program that has ended gets for its last output.
+const GOODBYE_MS = 500;
 
 /** The workers of a system. */
 export class TypeScriptShards {
@@ -62,10 +64,21 @@ export class TypeScriptShards {
     }
   }
 
-  /** Ends every worker that still runs, and waits for them. */
+  /** Waits for the workers of a system that has ended; those that go on for reasons of their own end now. */
   async close(): Promise<void> {
-    for (const worker of this.#workers.values()) void worker.terminate();
+    const timer = setTimeout(() => this.#terminate(), GOODBYE_MS);
     await Promise.all(this.#ended.values());
+    clearTimeout(timer);
+  }
+
+  /** @internal Ends every worker at once. */
+  async abort(): Promise<void> {
+    this.#terminate();
+    await Promise.all(this.#ended.values());
+  }
+
+  #terminate(): void {
+    for (const worker of this.#workers.values()) void worker.terminate();
   }
 }
 
@@ -103,7 +116,7 @@ export async function startTypeScriptShards(
     await Promise.race([Promise.all(ready), over]);
     return shards;
   } catch (error) {
-    await shards.close();
+    await shards.abort();
     throw error;
   } finally {
     clearInterval(timer);

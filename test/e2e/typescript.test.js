@@ -1,12 +1,13 @@
 // TypeScript shards in whole systems: every packet and message accounted for, every failure told, nothing
 // left behind.
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { boot, loadManifestText, summarize } from '../../dist/index.js';
+import { boot, loadManifest, loadManifestText, summarize } from '../../dist/index.js';
 
 const at = (path) => fileURLToPath(new URL(`../fixtures/programs/${path}`, import.meta.url));
 const captures = fileURLToPath(new URL('../../examples/captures/two-hosts.pcap', import.meta.url));
@@ -328,3 +329,23 @@ test.serial('its thread has the name and the core of the shard', async (t) => {
   system.stop();
   await system.ended;
 });
+
+test.serial(
+  'the example is right for the compiler, and finds what the capture holds',
+  async (t) => {
+    const folder = fileURLToPath(new URL('../../examples/typescript', import.meta.url));
+    const tsc = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
+    const compiled = spawnSync(process.execPath, [tsc, '-p', folder], { encoding: 'utf8' });
+    t.is(compiled.status, 0, compiled.stdout);
+    const { plan } = loadManifest(join(folder, 'vanity.toml'), {
+      set: [`system.name=${nameOf()}`],
+    });
+    const system = await bootPatiently(plan);
+    const { snapshot, failures } = await system.ended;
+    t.deepEqual(failures, []);
+    const watch = snapshot.shards.find(({ name }) => name === 'watch');
+    t.is(watch.received, 1575);
+    t.is(watch.user.connections, 37);
+    t.is(watch.user.unheard, 0);
+  },
+);
