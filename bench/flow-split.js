@@ -129,17 +129,38 @@ export async function run({ rounds = undefined, quick, log }) {
     met,
   });
   const figures = [
-    figure('flow-split, one rx shard and one worker', over((s) => s.vanity.mpps), 'Mpps'),
+    figure(
+      'flow-split, one rx shard and one worker',
+      over((s) => s.vanity.mpps),
+      'Mpps',
+    ),
     figure('packets lost', lost, 'packets', '= 0', lost === 0),
-    figure('split: receive, hash, send', over((s) => s.vanity.ns.split), 'ns/packet'),
-    figure('worker: receive, count, free', over((s) => s.vanity.ns.worker), 'ns/packet'),
+    figure(
+      'split: receive, hash, send',
+      over((s) => s.vanity.ns.split),
+      'ns/packet',
+    ),
+    figure(
+      'worker: receive, count, free',
+      over((s) => s.vanity.ns.worker),
+      'ns/packet',
+    ),
   ];
   if (peer) {
     const ratio = over((s) => s.vanity.mpps / s.testpmd.mpps);
     figures.push(
-      figure('testpmd 5tswap, one core', over((s) => s.testpmd.mpps), 'Mpps'),
+      figure(
+        'testpmd 5tswap, one core',
+        over((s) => s.testpmd.mpps),
+        'Mpps',
+      ),
       figure('flow-split / testpmd 5tswap', ratio, 'x', '>= 1.0', ratio >= 1),
     );
   }
-  return { figures, rounds: samples, huge_pages: huge, capture: 'examples/captures/two-hosts.pcap' };
+  return {
+    figures,
+    rounds: samples,
+    huge_pages: huge,
+    capture: 'examples/captures/two-hosts.pcap',
+  };
 }
