@@ -163,11 +163,6 @@ void System::make_arenas() {
   std::vector<size_t> bytes(plan_.shards.size(), padded(sizeof(ShardLine)) + 4096);
   for (const ChannelPlan& channel : plan_.channels) {
     const ChannelSpec spec = spec_of(channel);
-    if (!spec.valid()) {
-      throw Error("VANITY_E_LIMIT", "channel " + channel.name + ": capacity " +
-                                        std::to_string(spec.capacity) + " of elements of " +
-                                        std::to_string(spec.element_bytes) + " bytes");
-    }
     bytes[channel.to] += padded(Channel::bytes_needed(spec));
   }
   for (const PoolPlan& pool : pool_plans_) {
@@ -214,7 +209,7 @@ void System::make_pools() {
     void* memory =
         owner.arena_allocate(Pool::memory_bytes(plan.buffers, plan.buffer_bytes), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record));
-    pool_table_.add(*pools_.back());
+    pool_table_->add(*pools_.back());
     owner.owns_pool(pools_.back().get());
     if (plan.port == kNone) owner.set_own_pool(pools_.back().get());
   }
@@ -314,7 +309,7 @@ void System::make_ports() {
   }
 }
 
-// Kahn's order over the channels; shards on a cycle come last, in manifest order.
+// Kahn's order over the channels; shards on a cycle, and behind one, come last in manifest order.
 void System::order_shards() {
   const auto count = static_cast<uint32_t>(plan_.shards.size());
   upstream_.resize(count);
@@ -334,6 +329,29 @@ void System::order_shards() {
   }
   for (uint32_t s = 0; s < count; ++s) {
     if (!placed[s]) order_.push_back(s);
+  }
+}
+
+// Two shards are on one cycle when each reaches the other.
+void System::find_loops() {
+  const auto count = static_cast<uint32_t>(plan_.shards.size());
+  std::vector<std::vector<bool>> behind(count, std::vector<bool>(count, false));
+  for (uint32_t s = 0; s < count; ++s) {
+    std::vector<uint32_t> todo{s};
+    while (!todo.empty()) {
+      const uint32_t at = todo.back();
+      todo.pop_back();
+      for (const uint32_t from : upstream_[at]) {
+        if (behind[s][from]) continue;
+        behind[s][from] = true;
+        todo.push_back(from);
+      }
+    }
+  }
+  for (uint32_t s = 0; s < count; ++s) {
+    uint32_t lowest = 0;
+    while (lowest < s && !(behind[s][lowest] && behind[lowest][s])) ++lowest;
+    loop_of_.push_back(lowest);
   }
 }
 

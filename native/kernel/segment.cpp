@@ -124,7 +124,7 @@ const std::vector<Field> kChannelFields = {
                  "Times the producer found it full and waited"),
     VANITY_FIELD(ChannelRecord, high_watermark, counter, "",
                  "Times the depth rose to the high watermark"),
-    VANITY_FIELD(ChannelRecord, depth_max, gauge, "elements", "Deepest the producer has seen it"),
+    VANITY_FIELD(ChannelRecord, depth_max, gauge, "elements", "Deepest the consumer has seen it"),
     VANITY_FIELD(ChannelRecord, received, counter, "elements", "Taken by the consumer"),
     VANITY_FIELD(ChannelRecord, low_watermark, counter, "",
                  "Times the depth fell back to the low watermark"),
@@ -210,10 +210,22 @@ bool try_lock(int fd) {
   return flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+// A sweep holds a lock for microseconds; whoever holds it for longer lives in it.
+constexpr int kLockTries = 20;
+
+// Is the file that `path` names the one that is open? It may have been removed in between, and
+// another made. Once it is locked the answer stays: only the holder of the lock removes a file.
+bool names(const std::string& path, int fd) {
+  struct stat opened {
+  }, named{};
+  return fstat(fd, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
 // Opens and locks `path`, safe against another process unlinking it between open and lock.
 // Returns -1 with errno EWOULDBLOCK when it is held.
 int open_locked(const std::string& path, mode_t mode) {
-  for (;;) {
+  for (int tries = 0;;) {
     int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0 && errno == EACCES) {
       // fs.protected_regular refuses O_CREAT on another user's file in a sticky folder.
@@ -224,14 +236,12 @@ int open_locked(const std::string& path, mode_t mode) {
       const int saved = errno;
       close(fd);
       errno = saved;
-      return -1;
+      if (saved != EWOULDBLOCK || ++tries == kLockTries) return -1;
+      const timespec nap{0, 1'000'000};
+      nanosleep(&nap, nullptr);
+      continue;
     }
-    struct stat opened {
-    }, named{};
-    if (fstat(fd, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
-        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev) {
-      return fd;
-    }
+    if (names(path, fd)) return fd;
     close(fd);  // it was removed under us: try the new one
   }
 }
@@ -239,10 +249,9 @@ int open_locked(const std::string& path, mode_t mode) {
 bool remove_if_unheld(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return false;
-  const bool free = try_lock(fd);
-  if (free) unlink(path.c_str());
+  const bool removed = try_lock(fd) && names(path, fd) && unlink(path.c_str()) == 0;
   close(fd);
-  return free;
+  return removed;
 }
 
 template <class Visit>
@@ -306,6 +315,13 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
     throw system_error("VANITY_E_RUNTIME_DIR", "cannot create the runtime directory " + directory,
                        errno, "set VANITY_RUNTIME_DIR to a folder on a tmpfs that you may write");
+  }
+  // Anybody may make a folder of that name in /dev/shm.
+  struct stat status {};
+  if (std::getenv("VANITY_RUNTIME_DIR") == nullptr && lstat(directory.c_str(), &status) == 0 &&
+      (!S_ISDIR(status.st_mode) || status.st_uid != getuid())) {
+    throw Error("VANITY_E_RUNTIME_DIR", directory + " is not a folder of this user",
+                "remove it, or set VANITY_RUNTIME_DIR to a folder on a tmpfs that you may write");
   }
   path_ = directory + "/" + system_name + ".segment";
   fd_ = open_locked(path_, 0644);

@@ -55,6 +55,8 @@ class Segment {
   // Readers may trust what they see from here on.
   void publish();
   void unlink();
+  // For threads that still write to it: the mapping goes with the process.
+  void leave_mapped() { base_ = nullptr; }
 
   uint8_t* base() { return base_; }
   uint64_t bytes() const { return bytes_; }

@@ -1,12 +1,13 @@
 // SIGINT and SIGTERM, counted natively: an ordered stop never waits for JavaScript.
 #pragma once
 
-#include <csignal>
+#include <cstddef>
 #include <cstdint>
 
 namespace vanity {
 
-// At most one at a time in a process. The handlers in force before come back at the end.
+// One for each system that wants them; all of a process hear every signal. The handlers that were
+// in force before the first come back after the last.
 class StopSignals {
  public:
   // `wake_fd` is an eventfd that every signal writes to.
@@ -15,12 +16,13 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // Signals so far: the first asks for an ordered stop, the second for an immediate one.
-  static uint32_t count() noexcept;
+  // Signals since this was made: the first asks for an ordered stop, the second for an immediate
+  // one.
+  uint32_t count() const noexcept;
 
  private:
-  struct sigaction previous_int_ {};
-  struct sigaction previous_term_ {};
+  size_t slot_;
+  uint32_t before_;
 };
 
 }  // namespace vanity

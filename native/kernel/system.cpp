@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kernel/validate.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "platform/topology.hpp"
@@ -22,6 +23,8 @@ constexpr int kTurnStoppingMs = 1;
 constexpr uint64_t kServiceNs = 100'000'000;
 // An immediate stop that a shard does not follow within this time leaves it behind.
 constexpr uint64_t kStopNowNs = 1'000'000'000;
+// Longer than a burst takes, and a burst's way through a sleeping shard.
+constexpr uint64_t kQuietNs = 5'000'000;
 constexpr int kExitInterrupted = 130;  // 128 + SIGINT, as a shell has it
 
 bool ended(ShardState state) {
@@ -32,6 +35,7 @@ bool ended(ShardState state) {
 
 System::System(const Plan& plan, BootOptions options)
     : plan_(plan), options_(std::move(options)), segment_([&]() -> Segment {
+        validate(plan_);
         platform_init();
         sweep_leftovers();
         lock_cores();
@@ -51,7 +55,8 @@ System::System(const Plan& plan, BootOptions options)
   make_returns();
   make_ports();
   order_shards();
-  for (const auto& shard : shards_) shard->wire(&pool_table_);
+  find_loops();
+  for (const auto& shard : shards_) shard->wire(pool_table_.get());
   watches_.resize(shards_.size());
 
   wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -65,7 +70,10 @@ System::System(const Plan& plan, BootOptions options)
     }
     kernel_ = std::thread([this] { kernel_main(); });
   } catch (const std::system_error& error) {
+    // Joined here: the ports and pools that a thread still uses end before the shards do.
     for (const auto& shard : shards_) shard->control(Control::stop_now);
+    for (const auto& shard : shards_) shard->join();
+    signals_.reset();
     ::close(wake_fd_);
     throw Error("VANITY_E_SYSTEM", std::string("cannot start a thread: ") + error.what(),
                 "raise the limit of processes: ulimit -u");
@@ -105,6 +113,8 @@ void System::close() {
     for (auto& shard : shards_) static_cast<void>(shard.release());
     for (auto& pool : pools_) static_cast<void>(pool.release());
     for (auto& port : ports_) static_cast<void>(port.release());
+    static_cast<void>(pool_table_.release());
+    segment_.leave_mapped();
   }
 }
 
@@ -163,7 +173,7 @@ void System::turn() noexcept {
   const uint64_t now = monotonic_ns();
   segment_.header().heartbeat_ns.set(now);
   uint32_t asked = stop_asked_.load(std::memory_order_acquire);  // pairs with stop()
-  if (signals_ != nullptr) asked = std::max(asked, std::min(StopSignals::count(), 2u));
+  if (signals_ != nullptr) asked = std::max(asked, std::min(signals_->count(), 2u));
   const SystemState current = state();
   switch (current) {
     case SystemState::booting:
@@ -176,6 +186,7 @@ void System::turn() noexcept {
     case SystemState::running:
       segment_.header().uptime_ns.set(now - running_since_ns_);
       turn_running();
+      if (state() != SystemState::running) break;  // a failed shard
       if (asked > 0 || all_sources_finished()) begin_stop();
       break;
     case SystemState::stopping:
@@ -184,7 +195,7 @@ void System::turn() noexcept {
     case SystemState::failed:
       // Whoever should have read the report is stuck: a second signal ends the process all the
       // same.
-      if (signals_ != nullptr && StopSignals::count() >= 2) abandon();
+      if (signals_ != nullptr && signals_->count() >= 2) abandon();
       return;
   }
   if (state() != SystemState::stopping) return;
@@ -226,6 +237,10 @@ void System::release_shards() noexcept {
       port->start();
     } catch (const Error& error) {
       fail(error.code(), error.what(), error.hint());
+      begin_stop();
+      return;
+    } catch (const std::exception& error) {
+      fail("VANITY_E_PORT", error.what(), "");
       begin_stop();
       return;
     }
@@ -339,12 +354,55 @@ void System::begin_stop() noexcept {
   if (!ran) stop_now_since_ns_ = stopping_since_ns_;
 }
 
+// Does anything still come to this shard? Those on a cycle feed one another for ever, so they are
+// looked at as one: it is fed from outside, or by what still goes round in it.
+bool System::fed(uint32_t shard) const noexcept {
+  bool alone = true;
+  for (uint32_t s = 0; s < shards_.size(); ++s) {
+    if (loop_of_[s] != loop_of_[shard]) continue;
+    alone &= s == shard;
+    for (const uint32_t from : upstream_[s]) {
+      if (loop_of_[from] != loop_of_[shard] && !ended(shards_[from]->state())) return true;
+    }
+  }
+  return !alone && !watches_[loop_of_[shard]].loop_quiet;
+}
+
+// A cycle has come to rest when its channels are empty and nothing was committed to them for a
+// while. A shard that works on one burst for longer may still send: that is dropped and counted.
+void System::watch_loops() noexcept {
+  const uint64_t now = monotonic_ns();
+  for (uint32_t loop = 0; loop < shards_.size(); ++loop) {
+    if (loop_of_[loop] != loop) continue;
+    uint64_t committed = 0;
+    bool empty = true;
+    for (uint32_t c = 0; c < channels_.size(); ++c) {
+      const ChannelPlan& plan = plan_.channels[c];
+      if (loop_of_[plan.from] != loop || loop_of_[plan.to] != loop) continue;
+      const auto& ring = *channels_[c].memory();
+      // Looks from the side, ordering nothing; the head first, so that a full look is a late one.
+      const uint32_t head = ring.head.load(std::memory_order_relaxed);
+      const uint32_t tail = ring.tail.load(std::memory_order_relaxed);
+      committed += tail;
+      empty &= head == tail || ended(shards_[plan.to]->state());
+    }
+    Watch& watch = watches_[loop];
+    if (committed != watch.committed || !empty) {
+      watch.committed = committed;
+      watch.committed_since_ns = now;
+    }
+    watch.loop_quiet |= watch.committed_since_ns != 0 && now - watch.committed_since_ns > kQuietNs;
+    if (watch.committed_since_ns == 0) watch.committed_since_ns = now;
+  }
+}
+
 // Sources stop first; a shard may leave when everybody who feeds it has left and its inputs are
 // empty.
 void System::turn_stopping() noexcept {
   note_failed_shards();
   const uint64_t now = monotonic_ns();
   bool all_ended = true;
+  watch_loops();
   for (const uint32_t s : order_) {
     Shard& shard = *shards_[s];
     const bool attached =
@@ -352,9 +410,7 @@ void System::turn_stopping() noexcept {
     if (ended(shard.state()) || !attached) continue;
     all_ended = false;
     if (watches_[s].told_to_finish || stop_now_since_ns_ != 0) continue;
-    const bool fed = std::any_of(upstream_[s].begin(), upstream_[s].end(),
-                                 [&](uint32_t from) { return !ended(shards_[from]->state()); });
-    if (fed) continue;
+    if (fed(s)) continue;
     watches_[s].told_to_finish = true;
     shard.control(Control::finish);
   }
@@ -380,7 +436,7 @@ void System::turn_stopping() noexcept {
       if (!ended(shard->state())) stuck += (stuck.empty() ? "" : ", ") + shard->plan().name;
     }
     fail("VANITY_E_STUCK", "did not stop: " + stuck, "its poll() does not return");
-    if (signals_ != nullptr && StopSignals::count() >= 2) abandon();
+    if (signals_ != nullptr && signals_->count() >= 2) abandon();
     abandoned_ = true;
     set_state(SystemState::failed);
   }

@@ -54,7 +54,7 @@ class System {
   Shard& shard(uint32_t index) { return *shards_[index]; }
   uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
   const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
-  const PoolTable& pool_table() const { return pool_table_; }
+  const PoolTable& pool_table() const { return *pool_table_; }
   // The ring of a channel, for a shard that maps it itself.
   Channel channel(uint32_t index) const { return channels_[index]; }
 
@@ -69,6 +69,7 @@ class System {
   void make_ports();
   std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
   void order_shards();
+  void find_loops();
 
   // system.cpp
   void kernel_main() noexcept;
@@ -84,6 +85,8 @@ class System {
   void service_ports() noexcept;
   bool all_sources_finished() noexcept;
   void note_failed_shards() noexcept;
+  bool fed(uint32_t shard) const noexcept;
+  void watch_loops() noexcept;
   void abandon() noexcept;
   void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void set_state(SystemState state) noexcept;
@@ -102,6 +105,10 @@ class System {
     uint64_t since_ns = 0;
     bool failure_noted = false;
     bool told_to_finish = false;
+    // Of the cycle that this shard is the lowest of: elements committed inside it, and since when.
+    uint64_t committed = 0;
+    uint64_t committed_since_ns = 0;
+    bool loop_quiet = false;
   };
   static std::vector<PoolPlan> plan_pools(const Plan& plan,
                                           const std::vector<std::unique_ptr<Program>>& programs);
@@ -116,11 +123,13 @@ class System {
   Segment segment_;
   std::vector<std::unique_ptr<Shard>> shards_;  // their arenas hold all that follows
   std::vector<std::unique_ptr<Pool>> pools_;
-  PoolTable pool_table_;
+  std::unique_ptr<PoolTable> pool_table_ = std::make_unique<PoolTable>();
   std::vector<Channel> channels_;
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<uint32_t> order_;                  // shards, producers before consumers
   std::vector<std::vector<uint32_t>> upstream_;  // of each shard
+  // The lowest shard of the cycle that each shard is on; itself when it is on none.
+  std::vector<uint32_t> loop_of_;
 
   int wake_fd_ = -1;
   std::unique_ptr<StopSignals> signals_;

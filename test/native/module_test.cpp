@@ -219,3 +219,27 @@ TEST(a_poll_that_never_returns_is_seen_and_named) {
   CHECK_EQ(waitpid(child, &status, 0), child);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
+
+TEST(a_thread_given_up_may_go_on_after_its_system) {
+  const pid_t child = fork();
+  if (child == 0) {
+    {
+      Plan plan = plan_of("m",
+                          {stage("gen", "generate", {{"rate", "100000"}}),
+                           native("b", "sleeper", {{"ms", "2500"}})},
+                          link("c", Overflow::drop));
+      plan.drain_ns = 100'000'000;
+      System system(plan, {});
+      system.start();
+      until([&] { return system.segment().channel(0).dropped.get() > 0; });
+      system.stop(true);
+      until([&] { return over(system); });
+    }
+    // The segment, pools and rings of that system are what the thread comes back to.
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    _exit(0);
+  }
+  int status = 0;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}

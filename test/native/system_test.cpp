@@ -1,11 +1,14 @@
 // Whole systems of built-in stages, booted, run and stopped, without Node.
 #include <dirent.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <thread>
 
 #include "check.hpp"
@@ -330,6 +333,143 @@ TEST(a_signal_stops_in_order) {
   kill(getpid(), SIGINT);
   CHECK(wait_for(system, SystemState::stopped));
   CHECK_EQ(leaked(system), 0u);
+}
+
+TEST(a_cycle_drains) {
+  Plan plan = plan_of("cycle");
+  plan.shards = {shard("gen", "generate"), shard("a", "forward"), shard("b", "forward"),
+                 shard("end", "sink")};
+  plan.channels = {channel("ga", 0, 1), channel("ab", 1, 2, Overflow::drop), channel("out", 1, 3),
+                   channel("ba", 2, 1, Overflow::drop)};
+  System system(plan, {});
+  system.start();
+  CHECK(wait_for(system, SystemState::running));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  system.stop(false);
+  CHECK(wait_for(system, SystemState::stopped));
+  CHECK_EQ(describe(system), "");
+  Segment& s = system.segment();
+  uint64_t dropped = 0;
+  for (uint32_t i = 0; i < 4; ++i) dropped += s.shard(i).dropped.get();
+  CHECK(s.shard(3).consumed.get() > 0);
+  CHECK_EQ(s.shard(0).received.get(), s.shard(3).consumed.get() + dropped);
+  CHECK_EQ(leaked(system), 0u);
+}
+
+// Whichever system goes first, the other still stops in order.
+TEST(a_signal_stops_every_system_of_the_process) {
+  for (const bool first_goes : {true, false}) {
+    Plan plan = plan_of("sig-a");
+    plan.shards = {shard("gen", "generate"), shard("end", "sink")};
+    plan.channels = {channel("c", 0, 1)};
+    BootOptions options;
+    options.handle_signals = true;
+    auto first = std::make_unique<System>(plan, options);
+    plan.name = "sig-b";
+    auto second = std::make_unique<System>(plan, options);
+    first->start();
+    second->start();
+    CHECK(wait_for(*first, SystemState::running));
+    CHECK(wait_for(*second, SystemState::running));
+    (first_goes ? first : second).reset();
+    System& left = first_goes ? *second : *first;
+    struct sigaction now {};
+    sigaction(SIGINT, nullptr, &now);
+    CHECK(now.sa_handler != SIG_DFL);
+    kill(getpid(), SIGINT);
+    CHECK(wait_for(left, SystemState::stopped));
+  }
+  struct sigaction now {};
+  sigaction(SIGINT, nullptr, &now);
+  CHECK(now.sa_handler == SIG_DFL);
+}
+
+TEST(signals_do_not_interrupt_shards) {
+  Plan plan = plan_of("masked");
+  plan.shards = {shard("gen", "generate"), shard("end", "sink")};
+  plan.channels = {channel("c", 0, 1)};
+  System system(plan, {});
+  system.start();
+  CHECK(wait_for(system, SystemState::running));
+  std::ifstream status("/proc/self/task/" + std::to_string(system.segment().shard(1).tid) +
+                       "/status");
+  std::string line;
+  uint64_t blocked = 0;
+  while (std::getline(status, line)) {
+    if (line.rfind("SigBlk:", 0) == 0) blocked = std::stoull(line.substr(7), nullptr, 16);
+  }
+  CHECK((blocked >> (SIGINT - 1) & 1) == 1);
+  CHECK((blocked >> (SIGCHLD - 1) & 1) == 1);
+  CHECK((blocked >> (SIGSEGV - 1) & 1) == 0);
+}
+
+// Left-overs are swept by every start: that must never hit what another process has just made.
+TEST(a_sweep_never_takes_what_lives) {
+  std::vector<pid_t> others;
+  for (int i = 0; i < 3; ++i) {
+    others.push_back(in_child([&] {
+      const std::string left = runtime() + "/raced.segment";
+      for (;;) {
+        std::ofstream(left, std::ios::app).flush();  // as a killed process leaves it
+        sweep_leftovers();
+      }
+    }));
+  }
+  std::string wrong;
+  const uint64_t until = monotonic_ns() + 1'500'000'000;
+  while (monotonic_ns() < until && wrong.empty()) {
+    try {
+      Segment segment("raced", {});
+      for (int i = 0; i < 50; ++i) {
+        if (access(segment.path().c_str(), F_OK) != 0) wrong = "a living segment was removed";
+      }
+    } catch (const Error& error) {
+      wrong = error.what();
+    }
+  }
+  for (const pid_t other : others) {
+    kill(other, SIGKILL);
+    waitpid(other, nullptr, 0);
+  }
+  sweep_leftovers();
+  CHECK_EQ(wrong, "");
+}
+
+// As many threads as the limit allows, and one less than the system needs.
+TEST(a_thread_that_cannot_start_is_an_error_and_leaves_nothing) {
+  if (getuid() != 0) return;  // root makes itself a user whose only processes are these
+  char folder[] = "/tmp/vanity-system-test-XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  CHECK_EQ(chmod(folder, 0777), 0);
+  const pid_t child = in_child([&] {
+    setenv("VANITY_RUNTIME_DIR", folder, 1);
+    if (setuid(54321) != 0) _exit(2);
+    const rlimit limit{3, 3};
+    setrlimit(RLIMIT_NPROC, &limit);
+    Plan plan = plan_of("threads");
+    plan.shards = {shard("gen", "generate"), shard("mid", "forward"), shard("end", "port-tx")};
+    plan.channels = {channel("a", 0, 1), channel("b", 1, 2)};
+    PortPlan port;
+    port.name = "out";
+    port.driver = "capture";
+    port.tx = {2};
+    port.write = std::string(folder) + "/out.pcap";
+    plan.ports = {port};
+    for (int i = 0; i < 20; ++i) {
+      try {
+        System system(plan, {});
+        _exit(3);
+      } catch (const Error& error) {
+        if (std::string(error.code()) != "VANITY_E_SYSTEM") throw;
+      }
+      if (access((std::string(folder) + "/threads.segment").c_str(), F_OK) == 0) _exit(4);
+    }
+  });
+  int status = 0;
+  waitpid(child, &status, 0);
+  rmdir(folder);
+  CHECK(WIFEXITED(status));
+  CHECK_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(a_second_signal_ends_the_process_and_leaves_nothing) {

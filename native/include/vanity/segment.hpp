@@ -129,7 +129,7 @@ struct alignas(128) ShardRecord {
   std::atomic<uint32_t> state;  // ShardState
   uint32_t reserved;
 
-  // written by the shard only, once a turn
+  // written by the shard, once a turn; switches_* and stalls by the kernel, ten times a second
   alignas(128) Counter polls;
   Counter polls_busy;
   Counter busy_ticks;
@@ -151,7 +151,7 @@ struct alignas(128) ShardRecord {
   Counter switches_involuntary;
   Counter switches_voluntary;
   Counter progress;  // turns of the poll loop; the kernel watches it
-  Counter stalls;    // written by the kernel
+  Counter stalls;
 
   DynamicCounter user[limits::kUserCounters];
   Histogram burst;          // elements per busy poll
@@ -175,10 +175,10 @@ struct alignas(128) ChannelRecord {
   Counter dropped;         // overflow = "drop", or the program gave up
   Counter blocked;         // times the producer found it full
   Counter high_watermark;  // times the depth rose to high_watermark
-  Counter depth_max;
 
   alignas(128) Counter received;  // consumer's line
-  Counter low_watermark;          // times the depth fell to low_watermark after a high one
+  Counter depth_max;
+  Counter low_watermark;  // times the depth fell to low_watermark after a high one
 };
 
 enum class PortState : uint32_t { starting, up, down, finished, failed };

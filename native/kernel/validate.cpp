@@ -1,0 +1,117 @@
+#include "kernel/validate.hpp"
+
+#include <string>
+
+#include "platform/error.hpp"
+#include "vanity/limits.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr uint32_t kFifoMax = 99;
+constexpr uint64_t kArenaBytesMax = uint64_t{1} << 46;  // of the address space
+
+[[noreturn]] void refuse(const std::string& who, const std::string& why) {
+  throw Error("VANITY_E_PLAN", who + ": " + why);
+}
+
+void within(const std::string& what, uint64_t value, uint64_t least, uint64_t most) {
+  if (value >= least && value <= most) return;
+  throw Error("VANITY_E_LIMIT", what + " is " + std::to_string(value) + ": expected " +
+                                    std::to_string(least) + " to " + std::to_string(most));
+}
+
+// A name becomes a file name and a fixed field of the segment.
+void check_name(const std::string& kind, const std::string& name) {
+  within("the length of the " + kind + "'s name \"" + name + "\"", name.size(), 1,
+         limits::kNameBytes);
+  if (name.find('/') != std::string::npos || name[0] == '.') {
+    refuse(kind + " " + name, "no name has a slash, or a dot in front");
+  }
+}
+
+void check_core(const std::string& who, uint32_t core) {
+  if (core != kNone) within("the core of " + who, core, 0, limits::kCoreMax);
+}
+
+void check_shard(const Plan& plan, uint32_t index) {
+  const ShardPlan& shard = plan.shards[index];
+  check_name("shard", shard.name);
+  const std::string who = "shard " + shard.name;
+  check_core(who, shard.core);
+  within("burst of " + who, shard.burst, 1, limits::kBurstMax);
+  within("fifo of " + who, shard.fifo, 0, kFifoMax);
+  within("arena of " + who, shard.arena_bytes, 0, kArenaBytesMax);
+  if (shard.primary == kNone) return;
+  if (shard.primary >= plan.channels.size() || plan.channels[shard.primary].to != index) {
+    refuse(who, "its primary channel does not lead to it");
+  }
+}
+
+void check_channel(const Plan& plan, const ChannelPlan& channel) {
+  check_name("channel", channel.name);
+  const std::string who = "channel " + channel.name;
+  if (channel.from >= plan.shards.size() || channel.to >= plan.shards.size()) {
+    refuse(who, "there is no such shard");
+  }
+  if (channel.from == channel.to) refuse(who, "it leads to the shard it comes from");
+  within("capacity of " + who, channel.capacity, limits::kCapacityMin, limits::kCapacityMax);
+  if ((channel.capacity & (channel.capacity - 1)) != 0) {
+    refuse(who, "its capacity is no power of two");
+  }
+  if (!channel.packets) {
+    within("element_bytes of " + who, channel.element_bytes, limits::kElementBytesMin,
+           limits::kElementBytesMax);
+    if (channel.element_bytes % 8 != 0) refuse(who, "its element_bytes are no multiple of 8");
+  }
+  if (channel.high_watermark == 0) return;
+  within("high_watermark of " + who, channel.high_watermark, 1, channel.capacity);
+  within("low_watermark of " + who, channel.low_watermark, 0, channel.high_watermark - 1);
+}
+
+void check_port(const Plan& plan, const PortPlan& port) {
+  check_name("port", port.name);
+  const std::string who = "port " + port.name;
+  for (const auto* queues : {&port.rx, &port.tx}) {
+    within("the number of queues of " + who, queues->size(), 0, limits::kQueuesPerPort);
+    for (const uint32_t shard : *queues) {
+      if (shard >= plan.shards.size()) refuse(who, "there is no such shard");
+    }
+  }
+  if (port.rx.empty() && port.tx.empty()) refuse(who, "it has no queue");
+  if (port.driver == "capture" && (port.rx.size() != (port.file.empty() ? 0 : 1) ||
+                                   port.tx.size() != (port.write.empty() ? 0 : 1))) {
+    refuse(who, "a capture has one queue for the file it reads and one for the file it writes");
+  }
+  within("buffers of " + who, port.buffers, 1, limits::kPoolBuffersMax);
+  within("buffer_bytes of " + who, port.buffer_bytes, limits::kBufferBytesMin,
+         limits::kBufferBytesMax);
+  if (port.buffer_bytes % 64 != 0) refuse(who, "its buffer_bytes are no multiple of 64");
+}
+
+}  // namespace
+
+void validate(const Plan& plan) {
+  check_name("system", plan.name);
+  check_core("the kernel", plan.kernel_core);
+  within("the number of shards", plan.shards.size(), 0, limits::kShards);
+  within("the number of channels", plan.channels.size(), 0, limits::kChannels);
+  within("the number of ports", plan.ports.size(), 0, limits::kPorts);
+  for (uint32_t s = 0; s < plan.shards.size(); ++s) check_shard(plan, s);
+  std::vector<uint32_t> in(plan.shards.size(), 0);
+  std::vector<uint32_t> out(plan.shards.size(), 0);
+  for (const ChannelPlan& channel : plan.channels) {
+    check_channel(plan, channel);
+    ++in[channel.to];
+    ++out[channel.from];
+  }
+  for (uint32_t s = 0; s < plan.shards.size(); ++s) {
+    within("the number of channels into shard " + plan.shards[s].name, in[s], 0,
+           limits::kChannelsIntoShard);
+    within("the number of channels out of shard " + plan.shards[s].name, out[s], 0,
+           limits::kChannelsOutOfShard);
+  }
+  for (const PortPlan& port : plan.ports) check_port(plan, port);
+}
+
+}  // namespace vanity

@@ -1,0 +1,12 @@
+// What must hold for a plan before anything is built from it. The manifest's rules say the same and
+// more, with places; these are for callers that bring a plan of their own.
+#pragma once
+
+#include "shard/plan.hpp"
+
+namespace vanity {
+
+// Throws VANITY_E_LIMIT for what is beyond a limit, VANITY_E_PLAN for what contradicts itself.
+void validate(const Plan& plan);
+
+}  // namespace vanity
