@@ -1,7 +1,16 @@
 // The guide, followed step by step in an empty folder.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'ava';
 import { command, missing, ROOT, shell, shellBlocks } from './helpers/paste.js';
 
@@ -38,4 +47,30 @@ test('getting started: from an empty folder to an own program', async (t) => {
   t.true(Number(large.replaceAll(',', '')) > 1000);
   t.regex(stdout, /large: [1-9]\d+/);
   t.regex(stdout, /^vanity_shard_user_total\{.*counter="large".*\} [1-9]/m);
+});
+
+test('the picture in the README is what `vanity check --graph svg` draws', async (t) => {
+  const { stdout } = await shell(
+    `node '${ROOT}/dist/cli/main.js' check examples/flow-split/vanity.toml --graph svg`,
+    ROOT,
+  );
+  t.is(stdout, readFileSync(join(ROOT, 'docs/images/flow-split.svg'), 'utf8'));
+});
+
+test('documents link to what is there', (t) => {
+  const documents = ['README.md', 'CHANGELOG.md'];
+  for (const folder of ['docs', 'examples']) {
+    for (const path of readdirSync(join(ROOT, folder), { recursive: true })) {
+      if (path.endsWith('.md') && !path.startsWith('reference/api/')) {
+        documents.push(join(folder, path));
+      }
+    }
+  }
+  t.true(documents.length > 15);
+  for (const document of documents) {
+    const text = readFileSync(join(ROOT, document), 'utf8').replace(/^```[\s\S]*?^```$/gm, '');
+    for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)) {
+      t.true(existsSync(join(ROOT, dirname(document), link)), `${document}: ${link}`);
+    }
+  }
 });
