@@ -3,9 +3,10 @@
  *
  * @packageDocumentation
  */
-export { VanityError, type Warning } from './errors.js';
+export { type Location, type Related, VanityError, type Warning } from './errors.js';
 export {
   type ChannelPlan,
+  type DevicePlan,
   defineManifest,
   type Loaded,
   type LoadOptions,
@@ -31,7 +32,13 @@ export {
 } from './runtime/program.js';
 export { type BootOptions, boot, type RunResult, type System } from './runtime/run.js';
 export { Histogram } from './telemetry/histogram.js';
-export { type Rates, rates } from './telemetry/rates.js';
+export {
+  type ChannelRate,
+  type PortRate,
+  type Rates,
+  rates,
+  type ShardRate,
+} from './telemetry/rates.js';
 export {
   type Count,
   type FieldValue,
@@ -39,6 +46,7 @@ export {
   Segment,
   type SegmentField,
   type Snapshot,
+  type SystemRow,
   type TableName,
 } from './telemetry/segment.js';
 export { chooseSystem, type FoundSystem, findSystems, openSystem } from './telemetry/systems.js';
