@@ -39,6 +39,8 @@ export interface NativeSystem {
   overdue(): number[];
   /** What went wrong while running: failed shards, ports that ended with an error. */
   failures(): NativeFailure[];
+  /** True when a second signal came before the stop was done. */
+  interrupted(): boolean;
   /** Joins everything, unmaps, unlinks the segment, drops the locks. Idempotent. */
   close(): void;
 }

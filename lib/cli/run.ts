@@ -15,7 +15,12 @@ export interface RunOptions {
   interval: string;
 }
 
-/** Exit code 0: it ended in order and nothing failed, Ctrl-C included. 1: something failed. */
+const EXIT_INTERRUPTED = 130; // 128 + SIGINT, as a shell has it
+
+/**
+ * Exit code 0: it ended in order and nothing failed, Ctrl-C included. 1: something failed. 130: a second
+ * signal stopped it at once.
+ */
 export async function runCommand(manifest: string, options: RunOptions): Promise<number> {
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
@@ -33,7 +38,7 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
     ? undefined
     : follow(() => system.snapshot(), process.stderr, interval, wantsColor(process.stderr));
   const timer = duration === undefined ? undefined : setTimeout(() => system.stop(), duration);
-  const { snapshot, failures } = await system.ended;
+  const { snapshot, failures, interrupted } = await system.ended;
   clearTimeout(timer);
   live?.stop();
   if (options.json) {
@@ -42,5 +47,6 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
     print(...summaryLines(snapshot));
   }
   for (const failure of failures) notice('error', failure);
+  if (interrupted) return EXIT_INTERRUPTED;
   return failures.length > 0 || snapshot.system.state === 'failed' ? 1 : 0;
 }

@@ -20,6 +20,8 @@ export interface RunResult {
   snapshot: Snapshot;
   failures: readonly NativeFailure[];
   warnings: readonly NativeFailure[];
+  /** A second signal stopped it at once. */
+  interrupted: boolean;
 }
 
 // The kernel wakes this side at every change of state. The timer is what keeps the process up until the
@@ -102,11 +104,12 @@ export class System {
     try {
       this.#last = this.#segment.read();
       const failures = this.#native.failures();
+      const interrupted = this.#native.interrupted();
       this.#metrics?.close();
       await this.#shards?.close();
       // From here on nothing may read the segment: it is unmapped.
       this.#native.close();
-      this.#resolve({ snapshot: this.#last, failures, warnings: this.warnings });
+      this.#resolve({ snapshot: this.#last, failures, warnings: this.warnings, interrupted });
     } catch (error) {
       this.#reject(VanityError.from(error));
     }

@@ -41,6 +41,7 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
         {InstanceMethod<&SystemHandle::start>("start"), InstanceMethod<&SystemHandle::stop>("stop"),
          InstanceMethod<&SystemHandle::overdue>("overdue"),
          InstanceMethod<&SystemHandle::failures>("failures"),
+         InstanceMethod<&SystemHandle::interrupted>("interrupted"),
          InstanceMethod<&SystemHandle::close>("close")});
   }
 
@@ -99,6 +100,9 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   }
   Napi::Value failures(const Napi::CallbackInfo& info) {
     return to_js(info.Env(), system_ != nullptr ? system_->failures() : last_failures_);
+  }
+  Napi::Value interrupted(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), system_ != nullptr && system_->interrupted());
   }
   void close(const Napi::CallbackInfo& info) {
     if (!segment_.IsEmpty()) {

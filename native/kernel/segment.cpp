@@ -284,9 +284,19 @@ const std::vector<FieldTable>& field_tables() {
   return tables;
 }
 
-std::string runtime_directory() {
+namespace {
+
+// The folder that the user chose; empty: ours.
+std::string chosen_directory() {
   const char* set = std::getenv("VANITY_RUNTIME_DIR");
-  if (set != nullptr && *set != '\0') return set;
+  return set == nullptr ? "" : set;
+}
+
+}  // namespace
+
+std::string runtime_directory() {
+  const std::string chosen = chosen_directory();
+  if (!chosen.empty()) return chosen;
   return "/dev/shm/vanity-" + std::to_string(getuid());
 }
 
@@ -389,7 +399,7 @@ void Segment::unlink() {
   close(fd_);
   fd_ = -1;
   // The folder too when it is ours and empty; another start may just be making its file in it.
-  if (std::getenv("VANITY_RUNTIME_DIR") == nullptr) rmdir(runtime_directory().c_str());
+  if (chosen_directory().empty()) rmdir(runtime_directory().c_str());
 }
 
 Segment::~Segment() {

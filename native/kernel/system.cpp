@@ -158,7 +158,9 @@ void System::kernel_main() noexcept {
     const bool over = now == SystemState::stopped || now == SystemState::failed;
     if (over && close_asked_.load(std::memory_order_acquire)) return;  // pairs with close()
     pollfd wanted{wake_fd_, POLLIN, 0};
-    const int timeout = over ? -1 : now == SystemState::stopping ? kTurnStoppingMs : kTurnMs;
+    const int timeout = now == SystemState::stopping ? kTurnStoppingMs
+                        : over && !hurried()         ? -1
+                                                     : kTurnMs;
     if (poll(&wanted, 1, timeout) > 0) {
       uint64_t drained;
       if (read(wake_fd_, &drained, sizeof(drained)) < 0) {
@@ -194,8 +196,8 @@ void System::turn() noexcept {
     case SystemState::stopped:
     case SystemState::failed:
       // Whoever should have read the report is stuck: a second signal ends the process all the
-      // same.
-      if (signals_ != nullptr && signals_->count() >= 2) abandon();
+      // same. It had a second to read it.
+      if (hurried() && now - ended_ns_ > kStopNowNs) abandon();
       return;
   }
   if (state() != SystemState::stopping) return;
@@ -203,6 +205,7 @@ void System::turn() noexcept {
     stop_now_since_ns_ = monotonic_ns();
     for (const auto& shard : shards_) shard->control(Control::stop_now);
   }
+  if (hurried()) interrupted_.store(true);
   turn_stopping();
 }
 
@@ -436,8 +439,8 @@ void System::turn_stopping() noexcept {
       if (!ended(shard->state())) stuck += (stuck.empty() ? "" : ", ") + shard->plan().name;
     }
     fail("VANITY_E_STUCK", "did not stop: " + stuck, "its poll() does not return");
-    if (signals_ != nullptr && signals_->count() >= 2) abandon();
     abandoned_ = true;
+    ended_ns_ = now;
     set_state(SystemState::failed);
   }
 }
@@ -472,7 +475,12 @@ void System::finish_stop() noexcept {
     const std::lock_guard<std::mutex> lock(failures_mutex_);
     failed = !failures_.empty();
   }
+  ended_ns_ = monotonic_ns();
   set_state(failed ? SystemState::failed : SystemState::stopped);
+}
+
+bool System::hurried() const noexcept {
+  return signals_ != nullptr && signals_->count() >= 2;
 }
 
 void System::abandon() noexcept {

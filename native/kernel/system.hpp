@@ -50,6 +50,8 @@ class System {
   Segment& segment() { return segment_; }
   const Plan& plan() const { return plan_; }
   std::vector<Failure> failures() const;
+  // A second signal came before the stop was done.
+  bool interrupted() const noexcept { return interrupted_.load(); }
   const std::vector<Failure>& warnings() const { return warnings_; }
   Shard& shard(uint32_t index) { return *shards_[index]; }
   uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
@@ -87,6 +89,7 @@ class System {
   void note_failed_shards() noexcept;
   bool fed(uint32_t shard) const noexcept;
   void watch_loops() noexcept;
+  bool hurried() const noexcept;  // a second signal has come
   void abandon() noexcept;
   void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void set_state(SystemState state) noexcept;
@@ -136,12 +139,14 @@ class System {
   std::atomic<bool> start_asked_{false};
   std::atomic<uint32_t> stop_asked_{0};  // 1 in order, 2 at once
   std::atomic<bool> close_asked_{false};
+  std::atomic<bool> interrupted_{false};
   std::vector<Watch> watches_;
   uint64_t booted_ns_ = 0;
   uint64_t running_since_ns_ = 0;
   uint64_t stopping_since_ns_ = 0;
   uint64_t stop_now_since_ns_ = 0;
   uint64_t serviced_ns_ = 0;
+  uint64_t ended_ns_ = 0;
   bool abandoned_ = false;
   mutable std::mutex failures_mutex_;
   std::vector<Failure> failures_;
