@@ -261,6 +261,20 @@ overflow = "block"
   t.is(pools.ts.leaked, 0);
 });
 
+test.serial('an immediate stop in full traffic loses no buffer', async (t) => {
+  const name = nameOf();
+  const source = `[system]\nname = "${name}"\noversubscribe = true\n${through('forward.js', { count: 0 })}`;
+  const { plan } = loadManifestText(at('vanity.toml'), source);
+  const system = await bootPatiently(plan);
+  await sleep(200);
+  system.stop(true);
+  const { snapshot, failures } = await system.ended;
+  t.deepEqual(failures, []);
+  t.true(snapshot.shards.find((row) => row.name === 'ts').received > 0);
+  t.is(snapshot.pools[0].leaked, 0);
+  t.is(snapshot.pools[0].taken, snapshot.pools[0].returned);
+});
+
 test.serial('a program that throws fails its shard; the system stops in order', async (t) => {
   const { state, codes, failures, shards, pools, left } = await run(through('throws.js'));
   t.is(state, 'failed');
