@@ -151,6 +151,10 @@ test('native-cpp', async (t) => {
   t.true(aggregate.waits > 0);
 });
 
+test('typescript', async (t) => {
+  await paste(t, 'typescript');
+});
+
 test('two-port', async (t) => {
   if (process.getuid() !== 0) {
     t.log('left out: it needs root');
