@@ -7,14 +7,21 @@
 namespace vanity::addon {
 namespace {
 
-uint32_t index_of(const Napi::Object& object, const char* key) {
+// A plan may come from a caller that did not go through the manifest. What is no whole number
+// within [0, most] becomes `most`, which no limit allows.
+uint64_t whole(const Napi::Object& object, const char* key, uint64_t most = uint64_t{1} << 62) {
   const double value = number(object, key);
-  return value < 0 ? kNone : static_cast<uint32_t>(value);
+  return value >= 0 && value < static_cast<double>(most) ? static_cast<uint64_t>(value) : most;
 }
 
-uint64_t whole(const Napi::Object& object, const char* key) {
-  const double value = number(object, key);
-  return value <= 0 ? 0 : static_cast<uint64_t>(value);
+uint32_t whole32(const Napi::Object& object, const char* key) {
+  return static_cast<uint32_t>(whole(object, key, UINT32_MAX));
+}
+
+// -1 says none.
+uint32_t index_of(const Napi::Object& object, const char* key) {
+  if (number(object, key) == -1) return kNone;
+  return static_cast<uint32_t>(whole(object, key, kNone - 1));
 }
 
 // The position of the word in `words`, which stand in the order of the enum.
@@ -52,8 +59,8 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.wait = text(o, "wait");
   shard.strategy = choice<Strategy>(o, "strategy", {"doorbell", "rotate", "primary"});
   shard.primary = index_of(o, "primary");
-  shard.burst = static_cast<uint32_t>(whole(o, "burst"));
-  shard.fifo = static_cast<uint32_t>(whole(o, "fifo"));
+  shard.burst = whole32(o, "burst");
+  shard.fifo = whole32(o, "fifo");
   shard.spin_ns_max = whole(o, "spinNsMax");
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
@@ -65,13 +72,13 @@ ChannelPlan channel_from(const Napi::Object& o) {
   channel.name = text(o, "name");
   channel.from = index_of(o, "from");
   channel.to = index_of(o, "to");
-  channel.capacity = static_cast<uint32_t>(whole(o, "capacity"));
-  channel.element_bytes = static_cast<uint32_t>(whole(o, "elementBytes"));
+  channel.capacity = whole32(o, "capacity");
+  channel.element_bytes = whole32(o, "elementBytes");
   channel.packets = flag(o, "packets");
   channel.layout = choice<Layout>(o, "layout", {"bulk", "latency"});
   channel.overflow = choice<Overflow>(o, "overflow", {"drop", "block", "program"});
-  channel.high_watermark = static_cast<uint32_t>(whole(o, "highWatermark"));
-  channel.low_watermark = static_cast<uint32_t>(whole(o, "lowWatermark"));
+  channel.high_watermark = whole32(o, "highWatermark");
+  channel.low_watermark = whole32(o, "lowWatermark");
   return channel;
 }
 
@@ -90,33 +97,9 @@ PortPlan port_from(const Napi::Object& o) {
   port.interface = text(o, "interface");
   port.fanout = text(o, "fanout");
   port.promiscuous = flag(o, "promiscuous");
-  port.buffers = static_cast<uint32_t>(whole(o, "buffers"));
-  port.buffer_bytes = static_cast<uint32_t>(whole(o, "bufferBytes"));
+  port.buffers = whole32(o, "buffers");
+  port.buffer_bytes = whole32(o, "bufferBytes");
   return port;
-}
-
-// A plan may come from a caller that did not go through the manifest: indices must exist.
-void check_indices(const Plan& plan) {
-  const auto shard = [&](uint32_t index, const std::string& who) {
-    if (index >= plan.shards.size()) throw Error("VANITY_E_PLAN", who + ": there is no such shard");
-  };
-  for (const ChannelPlan& channel : plan.channels) {
-    shard(channel.from, "channel " + channel.name);
-    shard(channel.to, "channel " + channel.name);
-  }
-  for (const PortPlan& port : plan.ports) {
-    for (const uint32_t index : port.rx) shard(index, "port " + port.name);
-    for (const uint32_t index : port.tx) shard(index, "port " + port.name);
-  }
-  for (const ShardPlan& each : plan.shards) {
-    if (each.burst == 0 || each.burst > limits::kBurstMax) {
-      throw Error("VANITY_E_PLAN", "shard " + each.name + ": burst out of range");
-    }
-  }
-  if (plan.shards.size() > limits::kShards || plan.channels.size() > limits::kChannels ||
-      plan.ports.size() > limits::kPorts) {
-    throw Error("VANITY_E_PLAN", "too many shards, channels or ports");
-  }
 }
 
 }  // namespace
@@ -138,7 +121,6 @@ Plan plan_from_js(const Napi::Object& o) {
   each_of(o, "ports", [&](const Napi::Value& value) {
     plan.ports.push_back(port_from(value.As<Napi::Object>()));
   });
-  check_indices(plan);
   return plan;
 }
 

@@ -62,11 +62,19 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
       const std::lock_guard<std::mutex> lock(registry().mutex);
       registry().systems[plan.name] = system_;
     });
+    try {
+      describe(env, info.This().As<Napi::Object>());
+    } catch (...) {
+      shut();  // nobody has a handle to stop it by
+      throw;
+    }
     // The kernel's thread calls into this environment: it must be over before that is.
     napi_add_env_cleanup_hook(env, at_exit, this);
-    Ref();  // the hook holds this; shut() lets go of both
+    Ref();  // the hook holds this; close() lets go of both
+  }
 
-    Napi::Object self = info.This().As<Napi::Object>();
+ private:
+  void describe(Napi::Env env, Napi::Object self) {
     Segment& segment = system_->segment();
     // The mapping is the system's; close() detaches this view before the mapping goes.
     const Napi::ArrayBuffer view = Napi::ArrayBuffer::New(
@@ -76,8 +84,6 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
     self.Set("segmentPath", segment.path());
     self.Set("warnings", to_js(env, system_->warnings()));
   }
-
- private:
   void start(const Napi::CallbackInfo&) {
     if (system_ != nullptr) system_->start();
   }

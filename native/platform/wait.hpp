@@ -43,6 +43,13 @@ class BasicWaiter {
   // Other returns of the hardware are counted and waited through.
   template <class Ready>
   Wake idle(const volatile void* watch, Ready&& ready, uint64_t deadline) noexcept {
+    return idle(watch, ready, deadline, [] { return true; });
+  }
+  // Where `watch` does not stand for everything `ready` looks at, `watched` says whether there is
+  // work that it does stand for: only that can come late.
+  template <class Ready, class Watched>
+  Wake idle(const volatile void* watch, Ready&& ready, uint64_t deadline,
+            Watched&& watched) noexcept {
     const uint64_t start = Policy::now();
     const uint64_t limit = start + tuning_.sleep_ticks_max;
     if (limit > start) deadline = std::min(deadline, limit);
@@ -51,7 +58,7 @@ class BasicWaiter {
     if (spin(ready, start, spin_for, deadline)) return Wake::signalled;
 
     for (uint64_t now = Policy::now(); now < deadline; now = Policy::now()) {
-      if (sleep(watch, ready, deadline, now - start > deep_after_)) {
+      if (sleep(watch, ready, deadline, now - start > deep_after_, watched)) {
         adapt(Policy::now() - start);
         return Wake::signalled;
       }
@@ -88,8 +95,9 @@ class BasicWaiter {
   }
 
   // One monitor, look, wait. True: there is work.
-  template <class Ready>
-  bool sleep(const volatile void* watch, Ready& ready, uint64_t deadline, bool deep) noexcept {
+  template <class Ready, class Watched>
+  bool sleep(const volatile void* watch, Ready& ready, uint64_t deadline, bool deep,
+             Watched& watched) noexcept {
     if (!monitor(watch)) {
       Policy::relax();
       return ready();
@@ -103,7 +111,7 @@ class BasicWaiter {
     ++counters_.waits;
     const Wake wake = wait(deadline, deep);
     const bool work = ready();
-    return account(wake, work);
+    return account(wake, work, watched);
   }
 
   bool monitor(const volatile void* watch) noexcept {
@@ -132,14 +140,15 @@ class BasicWaiter {
     if (backend_ == Backend::futex) sleeper_->sleeping.store(0, std::memory_order_relaxed);
   }
 
-  bool account(Wake wake, bool work) noexcept {
+  template <class Watched>
+  bool account(Wake wake, bool work, Watched& watched) noexcept {
     if (wake == Wake::deadline && work && backend_ == Backend::futex && signal_follows()) {
       wake = Wake::signalled;
     }
     disarm();
     if (wake == Wake::deadline) {
       ++counters_.deadline;
-      if (work) ++counters_.late;
+      if (work && watched()) ++counters_.late;
     } else if (work || wake == Wake::signalled) {
       ++counters_.signalled;
     } else if (wake == Wake::os_limit) {

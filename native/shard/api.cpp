@@ -84,6 +84,7 @@ uint32_t receive_copy(vanity_channel* channel, void* elements, uint32_t n) {
 }
 
 const char* option(const vanity_shard* shard, const char* key) {
+  if (key == nullptr) return nullptr;
   const auto& options = of(shard).plan().options;
   const auto found = options.find(key);
   return found == options.end() ? nullptr : found->second.c_str();
@@ -96,6 +97,7 @@ void* arena_allocate(vanity_shard* shard, size_t bytes, size_t align) {
   }
 }
 vanity_counter* counter(vanity_shard* shard, const char* name) {
+  if (name == nullptr) return nullptr;
   try {
     return reinterpret_cast<vanity_counter*>(of(shard).user_counter(name));
   } catch (const Error&) {

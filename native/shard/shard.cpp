@@ -320,8 +320,11 @@ void Shard::idle() noexcept {
   const uint64_t deadline =
       bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
   if (oversubscribed_ && yield_for_work()) return;
+  // A futex is signalled for whatever it is; a monitor watches one line.
+  const bool signals_for_all = waiter_->backend() == Backend::futex;
   waiter_->idle(
-      ready_.watch(), [this] { return anything(); }, deadline);
+      ready_.watch(), [this] { return anything(); }, deadline,
+      [&] { return signals_for_all || ready_.anything_watched(); });
   publish_wait_counters();
 }
 
@@ -419,7 +422,8 @@ void Shard::prefetch_headers(const Consumer& consumer, const vanity_packet* pack
 
 uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
   // Half for the ports when there are channels too, so that neither starves the other.
-  const uint32_t share = inputs_.empty() ? n : (n + 1) / 2;
+  uint32_t share = inputs_.empty() ? n : n / 2;
+  if (n == 1 && !inputs_.empty()) share = (ports_first_ = !ports_first_) ? 1 : 0;
   uint32_t got = rx_.empty() ? 0 : take_from_ports(packets, share);
   uint32_t passed_over = 0;
   while (got < n) {

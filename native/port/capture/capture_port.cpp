@@ -302,6 +302,7 @@ class WriteQueue final : public TxQueue {
 
   uint32_t transmit(const PoolTable& pools, const vanity_packet* packets,
                     uint32_t n) noexcept override {
+    if (!writer_) return 0;  // from a program's init, or its fini in a system that never ran
     uint64_t bytes = 0, now = 0;
     uint32_t written = 0;
     for (uint32_t i = 0; i < n; ++i) {

@@ -13,6 +13,7 @@ class Mirror : public Program {
     const uint32_t got = shard.receive(packets, shard.burst());
     if (got == 0) return 0;
     const uint32_t outputs = shard.output_count();
+    if (outputs == 0) shard.consume(packets, got);
     if (outputs > 1) {
       for (uint32_t i = 0; i < got; ++i) shard.share(packets[i], outputs);
     }
