@@ -52,6 +52,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'a looping capture through two shards, beside testpmd on the same capture',
     module: 'flow-split.js',
   },
+  memory: {
+    about: 'growth of the resident set while running, and the size of the segment',
+    module: 'memory.js',
+  },
   typescript: {
     about: 'a TypeScript shard taking and giving bursts, beside MessagePort',
     module: 'typescript/index.js',

@@ -24,8 +24,8 @@ export interface RunResult {
   interrupted: boolean;
 }
 
-// The kernel wakes this side at every change of state. The timer is what keeps the process up until the
-// end, and a second way to see it.
+// The kernel wakes this side at every change of state, and its handle keeps the process up. A timer costs
+// memory, however little, so there is one only to watch over shards of JavaScript.
 const LOOK_MS = 250;
 
 /** A system that runs. Let `ended` settle before the process exits: it is what tidies up. */
@@ -35,7 +35,7 @@ export class System {
   readonly #segment: Segment;
   readonly #metrics: MetricsServer | undefined;
   readonly #shards: TypeScriptShards | undefined;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer: NodeJS.Timeout | undefined;
   readonly #resolve: (result: RunResult) => void;
   readonly #reject: (error: unknown) => void;
   #over = false;
@@ -62,7 +62,7 @@ export class System {
     this.ended = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#timer = setInterval(() => this.look(), LOOK_MS);
+    this.#timer = shards && setInterval(() => this.look(), LOOK_MS);
   }
 
   get name(): string {
@@ -90,7 +90,7 @@ export class System {
     if (!this.#over) this.#native.stop(immediate);
   }
 
-  /** Internal; what the kernel's wake-up and the timer both do. */
+  /** Internal; what the kernel's wake-up and the timer both do, and boot once at its end. */
   look(): void {
     if (this.#over) return;
     const state = this.#segment.state();
@@ -139,6 +139,8 @@ export async function boot(plan: Plan, options: BootOptions = {}): Promise<Syste
     const warnings = [...(options.warnings ?? []), ...resolved.warnings, ...booted.warnings];
     system = new System(resolved.plan, booted, segment, warnings, metrics, shards);
     booted.start();
+    // A change before there was anybody to tell.
+    system.look();
     return system;
   } catch (error) {
     metrics?.close();
