@@ -295,6 +295,7 @@ TEST(a_core_belongs_to_one_process) {
     if (write(ready[1], &byte, 1) != 1) _exit(1);
     pause();
   });
+  close(ready[1]);  // else a child that failed would be waited for
   char byte;
   CHECK_EQ(read(ready[0], &byte, 1), 1);
   plan.name = "core-b";
@@ -307,7 +308,6 @@ TEST(a_core_belongs_to_one_process) {
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   close(ready[0]);
-  close(ready[1]);
   CHECK_EQ(code, "VANITY_E_CORE_IN_USE");
   System again(plan, {});  // the dead process's lock is no obstacle
 }
