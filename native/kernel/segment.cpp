@@ -295,7 +295,7 @@ std::string chosen_directory() {
 }  // namespace
 
 std::string runtime_directory() {
-  const std::string chosen = chosen_directory();
+  std::string chosen = chosen_directory();
   if (!chosen.empty()) return chosen;
   return "/dev/shm/vanity-" + std::to_string(getuid());
 }
