@@ -11,6 +11,13 @@
 #include "kernel/system.hpp"
 #include "platform/error.hpp"
 
+#if defined(__SANITIZE_THREAD__)
+// A thread that never returns is left behind on purpose here.
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "report_thread_leaks=0";
+}
+#endif
+
 using namespace vanity;
 
 namespace {
