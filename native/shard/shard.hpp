@@ -224,7 +224,10 @@ class Shard {
   // A shard without channels sleeps on the descriptors of its ports. False: there are none.
   bool sleep_on_ports() noexcept;
   bool yield_for_work() noexcept;
-  void notify(vanity_channel& channel) noexcept;
+  void notify(vanity_channel& channel) noexcept {
+    channel.bell.ring();
+    signal(*channel.sleeper);
+  }
   uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
   uint32_t transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept;
   void watch_depth(vanity_channel& channel) noexcept;

@@ -1,0 +1,78 @@
+// A shard whose poll loop is a worker thread of JavaScript: what that thread calls instead.
+#include "platform/clock.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+
+// JavaScript has moved the indices since; what it published is all there is to know.
+void Shard::take_up_rings() noexcept {
+  for (uint32_t i = 0; i < inputs_.size(); ++i) consumers_[i] = inputs_[i]->ring.consumer();
+  uint32_t primary = 0;
+  for (uint32_t i = 0; i < inputs_.size(); ++i) {
+    if (inputs_[i]->index == plan_.primary) primary = i;
+  }
+  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
+}
+
+void Shard::wait_for_work() noexcept {
+  const uint64_t since = now_ticks();
+  record_->progress.add(1);
+  if (control() == Control::wait) {
+    waiter_->idle(
+        &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
+    return;
+  }
+  take_all_returns();
+  take_up_rings();
+  // Takes the marks of the doorbell, too: what they stand for, the next turn finds by itself.
+  if (ready_.next() == Inputs::kNoInput) idle();
+  record_->wait_ticks.add(now_ticks() - since);
+}
+
+uint32_t Shard::receive_ports(vanity_packet* packets, uint32_t n) noexcept {
+  take_all_returns();
+  return count_received(packets, take_from_ports(packets, n));
+}
+
+void Shard::fail_and_drain(const std::string& code, const std::string& message,
+                           const std::string& hint) noexcept {
+  const bool ran = control() != Control::wait;
+  if (ran) set_state(ShardState::draining);
+  note_failure(code, message, hint);
+  while (ran && control() != Control::stop_now) {
+    record_->progress.add(1);
+    take_all_returns();
+    take_up_rings();
+    for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {
+      if (inputs_[input]->record->carries_packets != 0) {
+        drop_input(input);
+        continue;
+      }
+      // Messages hold no buffers: they are only let go.
+      while (const ReadableSlots slots = consumers_[input].peek(limits::kBurstMax)) {
+        inputs_[input]->record->received.add(slots.count);
+        inputs_[input]->record->dropped.add(slots.count);
+        consumers_[input].release(slots.count);
+      }
+    }
+    if (control() == Control::finish && inputs_empty()) break;
+    idle();
+  }
+  for (TxQueue* queue : tx_) queue->flush();
+  set_state(ShardState::failed);
+}
+
+void Shard::stopped() noexcept {
+  for (TxQueue* queue : tx_) queue->flush();
+  publish_wait_counters();
+  set_state(ShardState::stopped);
+}
+
+void Shard::forsake(const std::string& code, const std::string& message,
+                    const std::string& hint) noexcept {
+  forsaken_ = true;  // published with the state
+  if (!has_failed()) note_failure(code, message, hint);
+  set_state(ShardState::failed);
+}
+
+}  // namespace vanity

@@ -1,0 +1,127 @@
+// What a shard does when it found nothing to do: whatever it waits for, the wait is bounded.
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "platform/clock.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr uint64_t kPollNsMax = 10'000'000;
+// A monitor watches one line: with rotate or primary the other inputs are looked at this often.
+constexpr uint64_t kUnwatchedNsMax = 20'000;
+
+}  // namespace
+
+bool Shard::anything() noexcept {
+  return ready_.anything();
+}
+
+uint64_t Shard::port_sleep_ns() const noexcept {
+  uint64_t least = program_ != nullptr ? program_->sleep_ns_max() : kSleepForever;
+  if (stopping()) return kSleepForever;  // ports are not asked any more
+  for (const Rx& rx : rx_) least = std::min(least, rx.queue->sleep_ns_max());
+  return least;
+}
+
+void Shard::idle() noexcept {
+  for (TxQueue* queue : tx_) queue->flush();
+  ready_.flush();
+  // Control was read at the head of the turn or will be at the head of the next: the mark has done
+  // its work and must not keep the shard awake.
+  if (line_->doorbell.bytes[Doorbell::kControlKernel].load(std::memory_order_relaxed) != 0) {
+    line_->doorbell.take(Doorbell::kControlKernel);
+    return;
+  }
+  // A program that peeks at channels of messages takes no marks, and those would keep the shard
+  // awake for ever. What it left in a channel does keep it awake.
+  if (message_inputs_ != 0 && ready_.by_bell() && ready_.next() != Inputs::kNoInput) {
+    pause();
+    return;
+  }
+  const uint64_t sleep_ns = port_sleep_ns();
+  if (sleep_ns == 0) {
+    // Nobody signals what it waits for. On a shared core, whoever brings it needs the core.
+    pause();
+    return;
+  }
+  if (sleep_on_ports()) return;
+  uint64_t bound_ns = sleep_ns;
+  if (!ready_.by_bell() && inputs_.size() > 1 && waiter_->backend() != Backend::futex) {
+    bound_ns = std::min(bound_ns, kUnwatchedNsMax);
+  }
+  const uint64_t deadline =
+      bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
+  if (oversubscribed_ && yield_for_work()) return;
+  // A futex is signalled for whatever it is; a monitor watches one line.
+  const bool signals_for_all = waiter_->backend() == Backend::futex;
+  waiter_->idle(
+      ready_.watch(), [this] { return anything(); }, deadline,
+      [&] { return signals_for_all || ready_.anything_watched(); });
+  publish_wait_counters();
+}
+
+// The spin of a shared core: whoever brings the work may need this very core, so it gets it.
+// Without this, every burst would find its consumer asleep and pay for a wake.
+bool Shard::yield_for_work() noexcept {
+  const uint64_t until = now_ticks() + ns_to_ticks(plan_.spin_ns_max);
+  do {
+    sched_yield();
+    if (anything()) return true;
+  } while (now_ticks() < until);
+  return false;
+}
+
+bool Shard::sleep_on_ports() noexcept {
+  if (polled_.empty() || stopping()) return false;
+  uint64_t ns = std::min(program_->sleep_ns_max(), std::min(plan_.sleep_ns_max, kPollNsMax));
+  nfds_t count = 0;
+  for (const Rx& rx : rx_) {
+    const int fd = rx.queue->poll_fd();
+    if (fd >= 0) {
+      polled_[count++] = {fd, POLLIN, 0};
+    } else {
+      ns = std::min(ns, rx.queue->sleep_ns_max());
+    }
+  }
+  if (count == 0) return false;
+  const timespec timeout{0, static_cast<long>(ns)};
+  const int ready = ppoll(polled_.data(), count, &timeout, nullptr);
+  ++port_waits_.waits;
+  ++(ready > 0 ? port_waits_.signalled : port_waits_.deadline);
+  for (nfds_t i = 0; ready > 0 && i < count; ++i) {
+    // An interface that goes leaves an error behind, which would end every wait from now on.
+    int error;
+    socklen_t size = sizeof(error);
+    if ((polled_[i].revents & POLLERR) != 0) {
+      getsockopt(polled_[i].fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    }
+  }
+  publish_wait_counters();
+  return true;
+}
+
+void Shard::publish_wait_counters() noexcept {
+  const WaitCounters& counters = waiter_->counters();
+  record_->waits.set(counters.waits + port_waits_.waits);
+  record_->wakes_signalled.set(counters.signalled + port_waits_.signalled);
+  record_->wakes_deadline.set(counters.deadline + port_waits_.deadline);
+  record_->wakes_os.set(counters.os_limit);
+  record_->wakes_spurious.set(counters.spurious);
+  record_->wakes_late.set(counters.late);
+  record_->spin_budget_ticks.set(waiter_->spin_budget());
+}
+
+void Shard::pause() noexcept {
+  if (oversubscribed_) {
+    sched_yield();
+  } else {
+    relax();
+  }
+}
+
+}  // namespace vanity

@@ -1,0 +1,62 @@
+// Elements of channels: counted at both ends, announced, watched for their watermarks.
+#include "shard/shard.hpp"
+
+namespace vanity {
+
+void Shard::watch_depth(vanity_channel& channel) noexcept {
+  const uint32_t depth = channel.producer.depth_now();
+  if (!channel.above && depth >= channel.high) {
+    channel.above = true;
+    channel.record->high_watermark.add(1);
+    program_->watermark(*this, &channel, true);
+  } else if (channel.above && depth <= channel.low) {
+    channel.above = false;
+    channel.record->low_watermark.add(1);
+    program_->watermark(*this, &channel, false);
+  }
+}
+
+void Shard::commit(vanity_channel& channel, uint32_t n) noexcept {
+  if (n == 0) return;
+  channel.producer.commit(n);
+  channel.record->sent.add(n);
+  channel.record->bursts.add(1);
+  record_->sent.add(n);
+  notify(channel);
+  if (channel.high != 0) watch_depth(channel);
+}
+
+void Shard::release(vanity_channel& channel, uint32_t n) noexcept {
+  if (n == 0) return;
+  channel.consumer->release(n);
+  channel.record->received.add(n);
+  channel.record->depth_max.raise(n + channel.consumer->depth());
+  record_->received.add(n);
+}
+
+uint32_t Shard::send_copy(vanity_channel& channel, const void* elements, uint32_t n) noexcept {
+  const uint32_t sent = channel.producer.send(elements, n);
+  if (sent != 0) {
+    channel.record->sent.add(sent);
+    channel.record->bursts.add(1);
+    record_->sent.add(sent);
+    notify(channel);
+  }
+  // The program decides about messages, whatever the policy: they hold no buffers.
+  if (sent < n && channel.overflow == Overflow::drop) channel.record->dropped.add(n - sent);
+  if (sent < n && channel.overflow != Overflow::drop) channel.record->blocked.add(1);
+  if (channel.high != 0) watch_depth(channel);
+  return sent;
+}
+
+uint32_t Shard::receive_copy(vanity_channel& channel, void* elements, uint32_t n) noexcept {
+  const uint32_t got = channel.consumer->receive(elements, n);
+  if (got != 0) {
+    channel.record->received.add(got);
+    channel.record->depth_max.raise(got + channel.consumer->depth());
+    record_->received.add(got);
+  }
+  return got;
+}
+
+}  // namespace vanity

@@ -1,0 +1,253 @@
+// Packets in, packets out, and their buffers home.
+#include <algorithm>
+
+#include "shard/shard.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr uint32_t kNoBuffer = 0xffffffffu;
+// Looking for returns costs a crossing whether there are many or few: look seldom, take many.
+constexpr uint32_t kTurnsBetweenReturns = 8;
+constexpr uint32_t kIdsPerElement = 2;  // of a return ring, whose elements are 8 bytes
+
+}  // namespace
+
+uint32_t Shard::take_from_ports(vanity_packet* packets, uint32_t n) noexcept {
+  if (stopping()) return 0;
+  uint32_t got = 0;
+  for (uint32_t i = 0; i < rx_.size() && got < n; ++i) {
+    Rx& rx = rx_[rx_turn_];
+    if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
+    got += rx.queue->receive(*rx.pool, packets + got, n - got);
+  }
+  return got;
+}
+
+uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcept {
+  if (n == 0) return 0;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < n; ++i) bytes += packets[i].length;
+  record_->received.add(n);
+  record_->bytes.add(bytes);
+  return n;
+}
+
+// Descriptors and headers lie in the sender's cache, a crossing away: ask for all at once, a burst
+// before they are needed when it is there already.
+void Shard::prefetch_headers(const Consumer& consumer, const vanity_packet* packets, uint32_t taken,
+                             uint32_t n) const noexcept {
+  if (consumer.depth() == 0) {
+    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[i]));
+    return;
+  }
+  const ReadableSlots next = consumer.ahead(0, n);
+  for (uint32_t i = 0; i < next.count; ++i) {
+    prefetch_read(pools_->data(next.at<vanity_packet>(i)));
+  }
+  const ReadableSlots later = consumer.ahead(n, n);
+  for (uint32_t i = 0; i < later.count; i += kLineBytes / sizeof(vanity_packet)) {
+    prefetch_read(later[i]);
+  }
+}
+
+uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
+  // Half for the ports when there are channels too, so that neither starves the other.
+  uint32_t share = inputs_.empty() ? n : n / 2;
+  if (n == 1 && !inputs_.empty()) share = (ports_first_ = !ports_first_) ? 1 : 0;
+  uint32_t got = rx_.empty() ? 0 : take_from_ports(packets, share);
+  uint32_t passed_over = 0;
+  while (got < n) {
+    const uint32_t input = ready_.next();
+    if (input == Inputs::kNoInput) break;
+    if (!inputs_[input]->packets) [[unlikely]] {
+      // Messages are the program's to peek at. Inputs come in turn, so this many is a whole round.
+      if (++passed_over > message_inputs_) break;
+      continue;
+    }
+    const uint32_t taken = consumers_[input].receive(packets + got, n - got);
+    prefetch_headers(consumers_[input], packets + got, taken, n);
+    ChannelRecord& record = *inputs_[input]->record;
+    record.received.add(taken);
+    record.depth_max.raise(taken + consumers_[input].depth());
+    got += taken;
+  }
+  return count_received(packets, got);
+}
+
+uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept {
+  if (output >= outputs_.size()) {
+    if (output >= output_count()) {
+      drop(packets, n);
+      return 0;
+    }
+    return transmit(*tx_[output - outputs_.size()], packets, n);
+  }
+  vanity_channel& channel = *outputs_[output];
+  if (!channel.packets) [[unlikely]] {
+    drop(packets, n);  // descriptors are no messages
+    return 0;
+  }
+  uint32_t sent = channel.producer.send(packets, n);
+  if (sent != 0) {
+    channel.record->sent.add(sent);
+    channel.record->bursts.add(1);
+    notify(channel);
+  }
+  if (sent < n) [[unlikely]]
+    sent += overflow(channel, packets + sent, n - sent);
+  if (channel.high != 0) watch_depth(channel);
+  record_->sent.add(sent);
+  return sent;
+}
+
+uint32_t Shard::send(uint32_t output, const vanity_packet* packets, uint32_t n) noexcept {
+  const uint32_t sent = offer(output, packets, n);
+  if (sent < n && output < outputs_.size() && outputs_[output]->overflow == Overflow::program) {
+    outputs_[output]->record->dropped.add(n - sent);
+    drop(packets + sent, n - sent);
+  }
+  return sent;
+}
+
+uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
+                         uint32_t n) noexcept {
+  uint32_t sent = 0;
+  switch (channel.overflow) {
+    case Overflow::program:
+      return 0;
+    case Overflow::block:
+      channel.record->blocked.add(1);
+      while (sent < n && control() != Control::stop_now) {
+        const uint32_t more = channel.producer.send(packets + sent, n - sent);
+        if (more == 0) {
+          pause();
+          continue;
+        }
+        sent += more;
+        channel.record->sent.add(more);
+        notify(channel);
+      }
+      [[fallthrough]];
+    case Overflow::drop:
+      if (sent < n) {
+        channel.record->dropped.add(n - sent);
+        drop(packets + sent, n - sent);
+      }
+  }
+  return sent;
+}
+
+uint32_t Shard::transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept {
+  const uint32_t sent = queue.transmit(*pools_, packets, n);
+  // Counted by the queue and not here too, so that every loss stands in one place.
+  if (sent < n) queue.drop(n - sent);
+  give_home(packets, n);
+  record_->sent.add(sent);
+  return sent;
+}
+
+void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->dropped.add(n);
+  give_home(packets, n);
+}
+
+void Shard::consume(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->consumed.add(n);
+  give_home(packets, n);
+}
+
+void Shard::discard(const vanity_packet* packets, uint32_t n) noexcept {
+  record_->filtered.add(n);
+  give_home(packets, n);
+}
+
+uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
+  if (own_pool_ == nullptr) return 0;
+  const uint32_t got = own_pool_->take(packets, n);
+  for (uint32_t i = 0; i < got; ++i) {
+    packets[i].hash = 0;
+    packets[i].offset = VANITY_FRAME_OFFSET;
+    packets[i].length = 0;
+    packets[i].port = 0;
+    packets[i].flags = 0;
+    pools_->meta(packets[i]) = {};
+  }
+  return got;
+}
+
+void Shard::originated(uint32_t packets, uint64_t bytes) noexcept {
+  record_->received.add(packets);
+  record_->bytes.add(bytes);
+}
+
+void Shard::give_home(const vanity_packet* packets, uint32_t n) noexcept {
+  for (uint32_t i = 0; i < n;) {
+    const uint32_t pool = packets[i].buffer >> kPoolShift;
+    // The last owner of a shared buffer sends it home, the others only count themselves out.
+    uint32_t ids[limits::kBurstMax + kIdsPerElement];
+    uint32_t count = 0;
+    for (; i < n && count < limits::kBurstMax && packets[i].buffer >> kPoolShift == pool; ++i) {
+      if (pools_->release(packets[i])) ids[count++] = packets[i].buffer;
+    }
+    if (count == 0) continue;
+    if (pool < owned_pools_.size() && owned_pools_[pool] != nullptr) {
+      owned_pools_[pool]->give(ids, count);
+      continue;
+    }
+    if (count % kIdsPerElement != 0) ids[count] = kNoBuffer;
+    // As many slots as the pool has buffers: it never fills, so send() takes all.
+    const uint32_t sent = homes_[pool].send(ids, (count + kIdsPerElement - 1) / kIdsPerElement);
+    static_cast<void>(sent);
+  }
+}
+
+// One ring a turn: the owner's poll stays short whatever the number of shards it feeds.
+void Shard::take_returns() noexcept {
+  returns_wait_ = kTurnsBetweenReturns;
+  Returns& returns = returns_[returns_turn_];
+  if (++returns_turn_ == returns_.size()) returns_turn_ = 0;
+  for (;;) {
+    const ReadableSlots slots = returns.consumer.peek(limits::kBurstMax);
+    if (!slots) return;
+    const auto* ids = reinterpret_cast<const uint32_t*>(slots.data);
+    for (uint32_t i = 0; i < slots.count; i += kLineBytes / slots.stride) prefetch_read(slots[i]);
+    const uint32_t count = slots.count * kIdsPerElement;
+    uint32_t from = 0;
+    for (uint32_t i = 0; i <= count; ++i) {
+      if (i < count && ids[i] != kNoBuffer) continue;
+      if (i > from) returns.pool->give(ids + from, i - from);
+      from = i + 1;
+    }
+    returns.consumer.release(slots.count);
+  }
+}
+
+void Shard::take_all_returns() noexcept {
+  for (size_t i = 0; i < returns_.size(); ++i) take_returns();
+}
+
+bool Shard::may_hold(uint32_t pool) const noexcept {
+  if (pool < owned_pools_.size() && owned_pools_[pool] != nullptr) return true;
+  return pool < homes_.size() && homes_[pool];
+}
+
+void Shard::settle() noexcept {
+  if (forsaken_) return;  // where it stopped reading is not known
+  if (plan_.kind == ProgramKind::typescript) take_up_rings();
+  for (uint32_t i = 0; i < consumers_.size(); ++i) drop_input(i);
+}
+
+void Shard::drop_input(uint32_t input) noexcept {
+  ChannelRecord& record = *inputs_[input]->record;
+  if (record.carries_packets == 0) return;
+  vanity_packet packets[limits::kBurstMax];
+  uint32_t got;
+  while ((got = consumers_[input].receive(packets, limits::kBurstMax)) != 0) {
+    record.received.add(got);
+    record.dropped.add(got);
+    drop(packets, got);
+  }
+}
+
+}  // namespace vanity
