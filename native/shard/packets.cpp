@@ -33,24 +33,6 @@ uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcep
   return n;
 }
 
-// Descriptors and headers lie in the sender's cache, a crossing away: ask for all at once, a burst
-// before they are needed when it is there already.
-void Shard::prefetch_headers(const Consumer& consumer, const vanity_packet* packets, uint32_t taken,
-                             uint32_t n) const noexcept {
-  if (consumer.depth() == 0) {
-    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[i]));
-    return;
-  }
-  const ReadableSlots next = consumer.ahead(0, n);
-  for (uint32_t i = 0; i < next.count; ++i) {
-    prefetch_read(pools_->data(next.at<vanity_packet>(i)));
-  }
-  const ReadableSlots later = consumer.ahead(n, n);
-  for (uint32_t i = 0; i < later.count; i += kLineBytes / sizeof(vanity_packet)) {
-    prefetch_read(later[i]);
-  }
-}
-
 uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
   // Half for the ports when there are channels too, so that neither starves the other.
   uint32_t share = inputs_.empty() ? n : n / 2;
@@ -66,7 +48,10 @@ uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
       continue;
     }
     const uint32_t taken = consumers_[input].receive(packets + got, n - got);
-    prefetch_headers(consumers_[input], packets + got, taken, n);
+    // The headers lie in the sender's cache: ask for all of them at once, before anybody looks.
+    // Asking a burst ahead as well was slower between cores (bench flow-split): it takes lines that
+    // are still on their way.
+    for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[got + i]));
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
     record.depth_max.raise(taken + consumers_[input].depth());

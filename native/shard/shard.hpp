@@ -234,8 +234,6 @@ class Shard {
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
   void drop_input(uint32_t input) noexcept;
   void take_returns() noexcept;
-  void prefetch_headers(const Consumer& consumer, const vanity_packet* packets, uint32_t taken,
-                        uint32_t n) const noexcept;
   void take_up_rings() noexcept;
   void note_failure(const std::string& code, const std::string& message,
                     const std::string& hint) noexcept;

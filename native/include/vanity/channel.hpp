@@ -371,16 +371,6 @@ class BasicConsumer {
     return true;
   }
 
-  // Elements already known to be there, behind the next `skip`, up to the end of the ring: to
-  // prefetch what a later peek will give. Looks at nothing shared.
-  [[nodiscard]] ReadableSlots ahead(uint32_t skip, uint32_t n) const noexcept {
-    const uint32_t known = tail_seen_ - head_;
-    if (known <= skip) return {nullptr, 0, slot_bytes_};
-    const uint32_t at = (head_ + skip) & (capacity_ - 1);
-    return {slots_ + size_t{at} * slot_bytes_, std::min({n, known - skip, capacity_ - at}),
-            slot_bytes_};
-  }
-
   // Is there an element? Looks at the shared word unless one is already known.
   [[nodiscard]] bool ready() noexcept { return available(1) != 0; }
 
