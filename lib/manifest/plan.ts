@@ -9,7 +9,7 @@ export { resolveCores } from './cores.js';
 
 /**
  * A validated system: every default filled in, every name an index, every path absolute. The same shape
- * as native/kernel/plan.hpp, with -1 for its kNone; devices and metrics are for later and for the CLI.
+ * as native/shard/plan.hpp, with -1 for its kNone; devices and metrics are for later and for the CLI.
  */
 export interface Plan {
   readonly name: string;

@@ -20,7 +20,12 @@ uint32_t receive(vanity_shard* shard, vanity_packet* packets, uint32_t n) {
   return of(shard).receive(packets, n);
 }
 uint32_t send(vanity_shard* shard, uint32_t index, const vanity_packet* packets, uint32_t n) {
-  return of(shard).offer(index, packets, n);
+  const uint32_t sent = of(shard).offer(index, packets, n);
+  vanity_channel* channel = of(shard).output(index);
+  if (sent < n && channel != nullptr && channel->overflow == Overflow::program) {
+    of(shard).found_full(*channel);
+  }
+  return sent;
 }
 void free_packets(vanity_shard* shard, const vanity_packet* packets, uint32_t n) {
   of(shard).consume(packets, n);
@@ -62,6 +67,7 @@ uint32_t element_bytes(const vanity_channel* channel) {
 
 void* claim(vanity_channel* channel, uint32_t n, uint32_t* got) {
   const WritableSlots slots = channel->producer.claim(n);
+  if (!slots && n != 0) channel->shard->found_full(*channel);
   *got = slots.stride == channel->record->element_bytes ? slots.count : std::min(slots.count, 1u);
   return *got == 0 ? nullptr : slots.data;
 }

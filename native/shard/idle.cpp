@@ -14,6 +14,10 @@ namespace {
 constexpr uint64_t kPollNsMax = 10'000'000;
 // A monitor watches one line: with rotate or primary the other inputs are looked at this often.
 constexpr uint64_t kUnwatchedNsMax = 20'000;
+// A consumer that makes room signals nobody, so a program that waits for it looks this often.
+constexpr uint64_t kRoomNsMax = 50'000;
+// Nor does it when it falls to a low watermark.
+constexpr uint64_t kWatermarkNsMax = 1'000'000;
 
 }  // namespace
 
@@ -49,8 +53,17 @@ void Shard::idle() noexcept {
     pause();
     return;
   }
-  if (sleep_on_ports()) return;
+  for (uint32_t i = 0; watched_above_ != 0 && i < outputs_.size(); ++i) {
+    if (outputs_[i]->above) watch_depth(*outputs_[i]);
+  }
   uint64_t bound_ns = sleep_ns;
+  if (watched_above_ != 0) bound_ns = std::min(bound_ns, kWatermarkNsMax);
+  if (full_ != nullptr) {
+    if (wait_for_room()) return;
+    bound_ns = std::min(bound_ns, kRoomNsMax);
+  } else if (sleep_on_ports()) {
+    return;
+  }
   if (!ready_.by_bell() && inputs_.size() > 1 && waiter_->backend() != Backend::futex) {
     bound_ns = std::min(bound_ns, kUnwatchedNsMax);
   }
@@ -73,6 +86,18 @@ bool Shard::yield_for_work() noexcept {
     sched_yield();
     if (anything()) return true;
   } while (now_ticks() < until);
+  return false;
+}
+
+// The program gave up on a full channel: most likely that is what it waits for.
+bool Shard::wait_for_room() noexcept {
+  vanity_channel& channel = *full_;
+  full_ = nullptr;
+  const uint64_t until = now_ticks() + ns_to_ticks(plan_.spin_ns_max);
+  do {
+    if (channel.producer.depth_now() < channel.producer.capacity() || anything()) return true;
+    pause();
+  } while (now_ticks() < until && !stopping());
   return false;
 }
 

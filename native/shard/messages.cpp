@@ -7,10 +7,12 @@ void Shard::watch_depth(vanity_channel& channel) noexcept {
   const uint32_t depth = channel.producer.depth_now();
   if (!channel.above && depth >= channel.high) {
     channel.above = true;
+    ++watched_above_;
     channel.record->high_watermark.add(1);
     program_->watermark(*this, &channel, true);
   } else if (channel.above && depth <= channel.low) {
     channel.above = false;
+    --watched_above_;
     channel.record->low_watermark.add(1);
     program_->watermark(*this, &channel, false);
   }
@@ -44,7 +46,10 @@ uint32_t Shard::send_copy(vanity_channel& channel, const void* elements, uint32_
   }
   // The program decides about messages, whatever the policy: they hold no buffers.
   if (sent < n && channel.overflow == Overflow::drop) channel.record->dropped.add(n - sent);
-  if (sent < n && channel.overflow != Overflow::drop) channel.record->blocked.add(1);
+  if (sent < n && channel.overflow != Overflow::drop) {
+    channel.record->blocked.add(1);
+    found_full(channel);
+  }
   if (channel.high != 0) watch_depth(channel);
   return sent;
 }

@@ -160,6 +160,8 @@ class Shard {
   Counter* user_counter(const std::string& name);  // in init only; throws past the limit
   void* arena_allocate(size_t bytes, size_t align);
 
+  // The program found this output full and has not got rid of what it holds.
+  void found_full(vanity_channel& channel) noexcept { full_ = &channel; }
   // Messages: publish and tell the consumer; count on both ends.
   void commit(vanity_channel& channel, uint32_t n) noexcept;
   void release(vanity_channel& channel, uint32_t n) noexcept;
@@ -224,6 +226,7 @@ class Shard {
   // A shard without channels sleeps on the descriptors of its ports. False: there are none.
   bool sleep_on_ports() noexcept;
   bool yield_for_work() noexcept;
+  bool wait_for_room() noexcept;
   void notify(vanity_channel& channel) noexcept {
     channel.bell.ring();
     signal(*channel.sleeper);
@@ -264,6 +267,8 @@ class Shard {
   uint32_t rx_turn_ = 0;
   bool ports_first_ = false;  // of a burst of one, which ports and channels take in turn
   uint32_t returns_turn_ = 0;
+  vanity_channel* full_ = nullptr;  // an output that refused something since the last idle turn
+  uint32_t watched_above_ = 0;      // outputs above their high watermark
   uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;
   std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels

@@ -28,6 +28,8 @@ struct Counter {
   void add(uint64_t n) noexcept {
     value.store(value.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  // For the rare word that several threads write: errors, not packets.
+  void add_shared(uint64_t n) noexcept { value.fetch_add(n, std::memory_order_relaxed); }
   void set(uint64_t n) noexcept { value.store(n, std::memory_order_relaxed); }
   void raise(uint64_t n) noexcept {
     if (n > value.load(std::memory_order_relaxed)) set(n);

@@ -123,7 +123,7 @@ class ReplayQueue : public RxQueue {
   void finish(bool failed) noexcept {
     finished_ = true;
     if (failed) {
-      port_->errors.add(1);
+      port_->errors.add_shared(1);
       end_.failed.store(true, std::memory_order_release);  // pairs with CapturePort::error()
     }
     const auto state = static_cast<uint32_t>(failed ? PortState::failed : PortState::finished);
@@ -337,7 +337,7 @@ class WriteQueue final : public TxQueue {
       reported_lost_ = writer_->lost();
     }
     if (writer_->error_number() == 0 || failed_.load(std::memory_order_relaxed) != 0) return;
-    port_->errors.add(1);
+    port_->errors.add_shared(1);
     port_->state.store(static_cast<uint32_t>(PortState::failed), std::memory_order_relaxed);
     // The errno is the whole message: nothing is published behind it.
     failed_.store(writer_->error_number(), std::memory_order_relaxed);
