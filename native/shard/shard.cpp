@@ -158,8 +158,4 @@ bool Shard::inputs_empty() noexcept {
   return true;
 }
 
-bool Shard::sources_finished() const noexcept {
-  return !program_->is_source() || program_->finished();
-}
-
 }  // namespace vanity

@@ -122,8 +122,6 @@ class Shard {
   bool has_failed() const noexcept {
     return failed_.load(std::memory_order_acquire);  // pairs with note_failure
   }
-  // The program makes no (more) packets of its own.
-  bool sources_finished() const noexcept;
 
   // ---- what programs call, on the shard's thread
   // -------------------------------------------------
