@@ -150,6 +150,80 @@ export interface NativeRing {
   receive(elements: Uint8Array): number;
 }
 
+/** What one visit of a cell measures. Processors are pinned; the same one twice is allowed for mechanisms that sleep. */
+export interface NativeWakeSpec {
+  mechanism: string;
+  /** oneway, roundtrip; signal: the cost to a producer whose consumer is awake; floor: one line between bare loops. */
+  mode: 'oneway' | 'roundtrip' | 'signal' | 'floor';
+  from: number;
+  to: number;
+  idleNs: number;
+  /** The visit ends with this many samples, or after maxNs. */
+  samples: number;
+  maxNs: number;
+  /** Window of `adaptive`. */
+  spinNs: number;
+  /** Clock of `to` minus clock of `from`: taken off each one-way latency. */
+  offsetNs: number;
+  seed: number;
+}
+
+/** One entry a sample; with mode signal, `latencyNs` holds the plain stores and `signalNs` the signalled ones. */
+export interface NativeWakeVisit {
+  latencyNs: Float64Array;
+  signalNs: Float64Array;
+  /** Bits: 1 preempted, 2 migrated, 4 stolen, 8 the signaller was disturbed. */
+  marks: Uint8Array;
+  idledNs: number;
+  overrun: number;
+  wallNs: number;
+  /** Of the waiter, while it waited. */
+  cpuNs: number;
+  waits: number;
+  signalled: number;
+  deadline: number;
+  osLimit: number;
+  spurious: number;
+  lateFoundWork: number;
+  /** Involuntary switches of the signaller and the waiter. */
+  involuntary: [number, number];
+}
+
+export interface NativeWakeMechanism {
+  name: string;
+  kind: 'backend' | 'reference';
+  about: string;
+  usable: boolean;
+  reason: string;
+  /** It sleeps in the kernel, so two of it may share a processor. */
+  sleeps: boolean;
+}
+
+export interface NativeWake {
+  /** Native ones only; best first, references last. */
+  mechanisms(): NativeWakeMechanism[];
+  /** Takes about 100 ms. */
+  clock(): Promise<{
+    source: string;
+    ticksPerSecond: number;
+    errorPpm: number;
+    invariant: boolean;
+    tickNs: number;
+    readNs: number;
+  }>;
+  skew(from: number, to: number): Promise<{ offsetNs: number; errorNs: number }>;
+  /** On two native threads; JavaScript sleeps meanwhile. Rejects with VANITY_E_CORE_PIN and the like. */
+  visit(spec: NativeWakeSpec): Promise<NativeWakeVisit>;
+  /** Ends the visit that runs; it resolves with what it has. */
+  abort(): void;
+  /** Pins the calling thread, for references that live in JavaScript. */
+  pin(cpu: number): void;
+  /** Nanoseconds since the addon was loaded, by the same ticks as every visit. */
+  nowNs(): number;
+  /** Of the calling thread. */
+  threadUsage(): { cpuNs: number; involuntary: number };
+}
+
 export interface Native {
   readonly version: string;
   readonly abiVersion: number;
@@ -174,6 +248,7 @@ export interface Native {
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;
+  readonly wake: NativeWake;
 }
 
 let addon: Native | undefined;

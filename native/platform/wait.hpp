@@ -3,15 +3,19 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "vanity/platform.hpp"
 
 namespace vanity {
 
-// Both in ticks of now_ticks().
+// All in ticks of now_ticks().
 struct WaitTuning {
+  static constexpr uint64_t kDeepByItself = UINT64_MAX - 1;
   uint64_t spin_ticks_max;
   uint64_t sleep_ticks_max;
+  // Idle longer than this: the deeper, cheaper sleep state. 0: always; UINT64_MAX: never.
+  uint64_t deep_after_ticks = kDeepByItself;  // 100 us
 };
 
 struct WaitCounters {
@@ -20,7 +24,7 @@ struct WaitCounters {
   uint64_t deadline = 0;
   uint64_t os_limit = 0;
   uint64_t spurious = 0;
-  uint64_t late = 0;  // the deadline passed, no signal came, and work was there: a lost wake
+  uint64_t late = 0;  // a bound ended the wait, no signal came, and work was there: a lost wake
 };
 
 // One for each shard's thread. `sleeper` is the shard's own, which its producers signal().
@@ -32,7 +36,9 @@ class BasicWaiter {
   BasicWaiter(Backend backend, WaitTuning tuning, SleeperType* sleeper) noexcept
       : backend_(backend),
         tuning_(tuning),
-        deep_after_(Policy::ticks_of_ns(100'000)),
+        deep_after_(tuning.deep_after_ticks == WaitTuning::kDeepByItself
+                        ? Policy::ticks_of_ns(100'000)
+                        : tuning.deep_after_ticks),
         grace_(Policy::ticks_of_ns(1'000'000)),
         spin_budget_(tuning.spin_ticks_max),
         sleeper_(sleeper) {}
@@ -46,7 +52,10 @@ class BasicWaiter {
     return idle(watch, ready, deadline, [] { return true; });
   }
   // Where `watch` does not stand for everything `ready` looks at, `watched` says whether there is
-  // work that it does stand for: only that can come late.
+  // work that it does stand for: only that can come late. A `watched` that takes a tick says
+  // whether such work was published before it: who can date work finds the wake that a bound of the
+  // system hid (100,000 ticks of UMWAIT, the event stream of WFE), and takes no work for late that
+  // came between the end of the wait and the look.
   template <class Ready, class Watched>
   Wake idle(const volatile void* watch, Ready&& ready, uint64_t deadline,
             Watched&& watched) noexcept {
@@ -110,8 +119,10 @@ class BasicWaiter {
     }
     ++counters_.waits;
     const Wake wake = wait(deadline, deep);
+    const bool bounded = wake == Wake::deadline || wake == Wake::os_limit;
+    const uint64_t ended = bounded ? Policy::now() : 0;
     const bool work = ready();
-    return account(wake, work, watched);
+    return account(wake, ended, work, watched);
   }
 
   bool monitor(const volatile void* watch) noexcept {
@@ -141,14 +152,20 @@ class BasicWaiter {
   }
 
   template <class Watched>
-  bool account(Wake wake, bool work, Watched& watched) noexcept {
+  bool account(Wake wake, uint64_t ended, bool work, Watched& watched) noexcept {
     if (wake == Wake::deadline && work && backend_ == Backend::futex && signal_follows()) {
       wake = Wake::signalled;
     }
     disarm();
+    if constexpr (std::is_invocable_v<Watched&, uint64_t>) {
+      if ((wake == Wake::deadline || wake == Wake::os_limit) && work && watched(ended)) {
+        ++counters_.late;
+      }
+    } else {
+      if (wake == Wake::deadline && work && watched()) ++counters_.late;
+    }
     if (wake == Wake::deadline) {
       ++counters_.deadline;
-      if (work && watched()) ++counters_.late;
     } else if (work || wake == Wake::signalled) {
       ++counters_.signalled;
     } else if (wake == Wake::os_limit) {
@@ -173,8 +190,8 @@ class BasicWaiter {
 
   const Backend backend_;
   const WaitTuning tuning_;
-  const uint64_t deep_after_;  // idle longer than this: the deeper, cheaper sleep state
-  const uint64_t grace_;       // what a producer may take between its store and its signal()
+  const uint64_t deep_after_;
+  const uint64_t grace_;  // what a producer may take between its store and its signal()
   uint64_t spin_budget_;
   SleeperType* const sleeper_;
   WaitCounters counters_;
