@@ -9,13 +9,11 @@
 
 namespace vanity {
 
-// All in ticks of now_ticks().
 struct WaitTuning {
-  static constexpr uint64_t kDeepByItself = UINT64_MAX - 1;
   uint64_t spin_ticks_max;
   uint64_t sleep_ticks_max;
-  // Idle longer than this: the deeper, cheaper sleep state. 0: always; UINT64_MAX: never.
-  uint64_t deep_after_ticks = kDeepByItself;  // 100 us
+  // Idle this long: the deeper, cheaper sleep state. 0: always; UINT64_MAX: never.
+  uint64_t deep_after_ns = 100'000;
 };
 
 struct WaitCounters {
@@ -36,9 +34,9 @@ class BasicWaiter {
   BasicWaiter(Backend backend, WaitTuning tuning, SleeperType* sleeper) noexcept
       : backend_(backend),
         tuning_(tuning),
-        deep_after_(tuning.deep_after_ticks == WaitTuning::kDeepByItself
-                        ? Policy::ticks_of_ns(100'000)
-                        : tuning.deep_after_ticks),
+        deep_after_(Policy::ticks_of_ns(tuning.deep_after_ns)),
+        glance_(Policy::ticks_of_ns(250)),
+        crossing_(Policy::ticks_of_ns(1000)),
         grace_(Policy::ticks_of_ns(1'000'000)),
         spin_budget_(tuning.spin_ticks_max),
         sleeper_(sleeper) {}
@@ -55,7 +53,8 @@ class BasicWaiter {
   // work that it does stand for: only that can come late. A `watched` that takes a tick says
   // whether such work was published before it: who can date work finds the wake that a bound of the
   // system hid (100,000 ticks of UMWAIT, the event stream of WFE), and takes no work for late that
-  // came between the end of the wait and the look.
+  // came between the end of the wait and the look. Date it after the store: a date taken before is
+  // older than the store by as long as the producer was held up between the two.
   template <class Ready, class Watched>
   Wake idle(const volatile void* watch, Ready&& ready, uint64_t deadline,
             Watched&& watched) noexcept {
@@ -67,7 +66,7 @@ class BasicWaiter {
     if (spin(ready, start, spin_for, deadline)) return Wake::signalled;
 
     for (uint64_t now = Policy::now(); now < deadline; now = Policy::now()) {
-      if (sleep(watch, ready, deadline, now - start > deep_after_, watched)) {
+      if (sleep(watch, ready, deadline, now - start >= deep_after_, watched)) {
         adapt(Policy::now() - start);
         return Wake::signalled;
       }
@@ -82,13 +81,21 @@ class BasicWaiter {
 
  private:
   // In time, not in iterations: a pause costs between 10 and 200 cycles, as the processor likes.
+  // It and the clock are what a spinner does not look during, so it looks often between them: as
+  // often as fits into a glance, whatever a look costs.
   template <class Ready>
   bool spin(Ready& ready, uint64_t start, uint64_t ticks, uint64_t deadline) noexcept {
+    uint32_t looks = 1;
+    uint64_t before = start;
     do {
-      if (ready()) return true;
+      for (uint32_t i = 0; i < looks; ++i) {
+        if (ready()) return true;
+      }
       Policy::relax();
       const uint64_t now = Policy::now();
       if (now >= deadline || now - start >= ticks) return false;
+      if (now - before < glance_ && looks < kLooksMax) looks *= 2;
+      before = now;
     } while (true);
   }
 
@@ -157,16 +164,11 @@ class BasicWaiter {
       wake = Wake::signalled;
     }
     disarm();
-    if constexpr (std::is_invocable_v<Watched&, uint64_t>) {
-      if ((wake == Wake::deadline || wake == Wake::os_limit) && work && watched(ended)) {
-        ++counters_.late;
-      }
-    } else {
-      if (wake == Wake::deadline && work && watched()) ++counters_.late;
-    }
+    const bool late = work && came_late(wake, ended, watched);
+    counters_.late += late;
     if (wake == Wake::deadline) {
       ++counters_.deadline;
-    } else if (work || wake == Wake::signalled) {
+    } else if (wake == Wake::signalled || (work && !late)) {
       ++counters_.signalled;
     } else if (wake == Wake::os_limit) {
       ++counters_.os_limit;
@@ -174,6 +176,15 @@ class BasicWaiter {
       ++counters_.spurious;
     }
     return work;
+  }
+
+  template <class Watched>
+  bool came_late(Wake wake, uint64_t ended, Watched& watched) const noexcept {
+    if constexpr (std::is_invocable_v<Watched&, uint64_t>) {
+      return (wake == Wake::deadline || wake == Wake::os_limit) && watched(ended - crossing_);
+    } else {
+      return wake == Wake::deadline && watched();
+    }
   }
 
   // Work was published as the deadline passed: its producer, between store and signal(), still sees
@@ -188,10 +199,14 @@ class BasicWaiter {
     return false;
   }
 
+  static constexpr uint32_t kLooksMax = 64;
+
   const Backend backend_;
   const WaitTuning tuning_;
   const uint64_t deep_after_;
-  const uint64_t grace_;  // what a producer may take between its store and its signal()
+  const uint64_t glance_;    // what a spinner may spend on looks before it pauses
+  const uint64_t crossing_;  // what a store may take to the other core
+  const uint64_t grace_;     // what a producer may take between its store and its signal()
   uint64_t spin_budget_;
   SleeperType* const sleeper_;
   WaitCounters counters_;

@@ -136,6 +136,17 @@ TEST(the_deeper_state_comes_after_a_long_idle) {
   CHECK(script.deep > 20);
 }
 
+TEST(the_deeper_state_can_be_had_always_or_never) {
+  for (const uint64_t after : {uint64_t{0}, UINT64_MAX}) {
+    Fixture f(Backend::waitpkg, {0, 1'000'000, after});
+    script.wake = Wake::spurious;
+    script.wake_after = 100;
+    f.waiter.idle(&f.word, kNever, script.now + 50'000);
+    CHECK(f.waiter.counters().waits > 400);
+    CHECK_EQ(script.deep, after == 0 ? f.waiter.counters().waits : 0u);
+  }
+}
+
 TEST(a_signal_during_the_sleep_is_counted_as_one) {
   Fixture f(Backend::futex);
   bool work = false;
@@ -175,6 +186,46 @@ TEST(work_that_the_watched_line_does_not_stand_for_is_not_late) {
   }
 }
 
+TEST(dated_work_is_late_when_it_was_published_before_the_bound_ended_the_wait) {
+  for (const Wake wake : {Wake::os_limit, Wake::deadline, Wake::spurious}) {
+    for (const bool before : {false, true}) {
+      Fixture f(Backend::waitpkg);
+      script.wake = wake;
+      script.wake_after = 500;
+      // A store that ended its wait is found in the same moment: what is on its way is not late.
+      const uint64_t published = script.now + (before ? 100 : 500);
+      int looks = 0;
+      const auto look = [&] { return ++looks == 3; };
+      CHECK(f.waiter.idle(&f.word, look, UINT64_MAX,
+                          [&](uint64_t tick) { return published < tick; }) == Wake::signalled);
+      const WaitCounters& c = f.waiter.counters();
+      const bool late = before && wake != Wake::spurious;
+      CHECK_EQ(c.late, late ? 1u : 0u);
+      CHECK_EQ(c.os_limit, late && wake == Wake::os_limit ? 1u : 0u);
+      CHECK_EQ(c.deadline, wake == Wake::deadline ? 1u : 0u);
+      CHECK_EQ(c.waits, c.signalled + c.deadline + c.os_limit + c.spurious);
+    }
+  }
+}
+
+TEST(dated_work_that_is_signalled_as_the_deadline_passes_is_not_late) {
+  for (const bool follows : {false, true}) {
+    Fixture f(Backend::futex);
+    static bool signal_follows;
+    signal_follows = follows;
+    int looks = 0;
+    const auto look = [&] {
+      if (++looks < 3) return false;
+      if (signal_follows) signal(f.sleeper);  // after the deadline, before the grace is over
+      return true;
+    };
+    CHECK(f.waiter.idle(&f.word, look, script.now + 500, [&](uint64_t) { return true; }) ==
+          Wake::signalled);
+    CHECK_EQ(f.waiter.counters().late, follows ? 0u : 1u);
+    CHECK_EQ(f.waiter.counters().signalled, follows ? 1u : 0u);
+  }
+}
+
 TEST(while_another_holds_the_heavy_fence_nobody_sleeps) {
   Fixture f(Backend::futex);
   script.fence_free = false;
@@ -207,6 +258,24 @@ TEST(spin_never_sleeps) {
   f.waiter.idle(&f.word, kNever, script.now + 10'000);
   CHECK_EQ(f.waiter.counters().waits, 0u);
   CHECK(script.relaxes > 1000);
+}
+
+TEST(a_spin_looks_often_but_ends_in_time_whatever_a_look_costs) {
+  for (const uint64_t cost : {uint64_t{0}, uint64_t{50}}) {
+    Fixture f(Backend::spin);
+    uint64_t looks = 0;
+    const uint64_t end = script.now + 10'000;
+    f.waiter.idle(
+        &f.word,
+        [&] {
+          ++looks;
+          script.now += cost;
+          return false;
+        },
+        end);
+    CHECK(script.now < end + 100);
+    CHECK(cost == 0 ? looks > 32 * script.relaxes : looks == script.relaxes);
+  }
 }
 
 namespace {
