@@ -202,6 +202,23 @@ export const errors = {
     hint: 'Run it again with VANITY_DEBUG=1, and see what the build or the bench itself printed above.',
   },
 
+  // -- wake latency
+  VANITY_E_WAKE_PAIR: { message: '{problem}', hint: '{hint}', exitCode: 2 },
+  VANITY_E_WAKE_MECHANISM: { message: '{problem}', hint: '{hint}', exitCode: 2 },
+  VANITY_E_WAKE_NOTHING: { message: 'nothing can be measured: {problem}', hint: '{hint}' },
+  VANITY_E_WAKE_REPORT: {
+    message: '{path} is no report of vanity bench wake that can be read: {problem}',
+    hint: '{hint}',
+  },
+  VANITY_E_WAKE_WORKER: {
+    message: 'the JavaScript reference {mechanism} failed: {problem}',
+    hint: 'Leave it out: vanity bench wake --mechanisms spin,futex',
+  },
+  VANITY_E_OUTPUT: {
+    message: '{option} {path} cannot be written: {reason}',
+    hint: 'Give a file in a folder that exists and that you may write: {option} {example}',
+  },
+
   // -- the host, as the native core finds it; it brings its own words, these are the general ones
   VANITY_E_WAIT_UNAVAILABLE: {
     message: 'the way to wait that was asked for cannot be had on this host: {reason}',
