@@ -1,9 +1,9 @@
 // What this host offers a dataplane: reads /sys and /proc, changes nothing. Each row says what was
 // found, why it matters, and the command that mends it.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BackendReport } from '../native.js';
 import { parseCpuList, usableCpus } from './cpus.js';
+import { Host } from './host.js';
 
 export type Status = 'ok' | 'warn' | 'missing';
 
@@ -73,65 +73,19 @@ export function examine(host: DoctorHost): DoctorRow[] {
   ];
 }
 
-// The host as read through one root, so that a folder of files can stand for it.
-class Look {
+class Look extends Host {
   readonly host: DoctorHost;
-  readonly root: string;
   readonly cpus: number[];
   /** All cores but the first: what a command gives to shards. */
   readonly shardCpus: number[];
-  readonly caps: bigint;
   readonly uid: number;
 
   constructor(host: DoctorHost) {
+    super(host.root);
     this.host = host;
-    this.root = host.root ?? '/';
     this.cpus = usableCpus(this.root);
     this.shardCpus = this.cpus.slice(1);
-    const status = this.read('proc/self/status') ?? '';
-    this.caps = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
     this.uid = host.uid ?? process.getuid?.() ?? 0;
-  }
-
-  read(path: string): string | undefined {
-    try {
-      return readFileSync(join(this.root, path), 'utf8').trim();
-    } catch {
-      return undefined;
-    }
-  }
-
-  list(path: string): string[] {
-    try {
-      return readdirSync(join(this.root, path)).sort((a, b) =>
-        a.localeCompare(b, 'en', { numeric: true }),
-      );
-    } catch {
-      return [];
-    }
-  }
-
-  exists(path: string): boolean {
-    try {
-      statSync(join(this.root, path));
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  may(capability: number): boolean {
-    return ((this.caps >> BigInt(capability)) & 1n) === 1n;
-  }
-
-  /** Soft limit of this process; Infinity when unlimited, undefined when it can't be read. */
-  limit(name: string): number | undefined {
-    const line = this.read('proc/self/limits')
-      ?.split('\n')
-      .find((entry) => entry.startsWith(name));
-    const soft = line?.slice(name.length).trim().split(/\s+/)[0];
-    if (soft === undefined) return undefined;
-    return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft);
   }
 
   get virtual(): boolean {
@@ -159,14 +113,6 @@ class Look {
     if (ids.includes('arch')) return `sudo pacman -S --noconfirm ${packages.arch}`;
     if (ids.some((id) => id.includes('suse'))) return `sudo zypper install -y ${packages.suse}`;
     return `sudo apt-get install -y ${packages.debian}`;
-  }
-
-  /** A line that adds kernel parameters and reboots. */
-  bootWith(parameters: string): string {
-    if (this.exists('usr/sbin/grubby') || this.exists('sbin/grubby')) {
-      return `sudo grubby --update-kernel=ALL --args="${parameters}" && sudo reboot`;
-    }
-    return `sudo sed -i 's/^GRUB_CMDLINE_LINUX="/&${parameters} /' /etc/default/grub && sudo update-grub && sudo reboot`;
   }
 
   /** A shell of the same user with one more capability. */
@@ -455,9 +401,7 @@ function iommu(look: Look): DoctorRow {
     'Devices with driver = "vfio" may reach only the memory granted; the IOMMU enforces it.';
   const groups = look.list('sys/kernel/iommu_groups').length;
   if (groups > 0) return row('iommu', why, 'ok', `${groups} groups`);
-  const vendor = /^vendor_id\s*:\s*(\w+)/m.exec(look.read('proc/cpuinfo') ?? '')?.[1];
-  const parameters = vendor === 'GenuineIntel' ? 'intel_iommu=on iommu=pt' : 'iommu=pt';
-  return row('iommu', why, 'missing', 'no IOMMU group', look.bootWith(parameters));
+  return row('iommu', why, 'missing', 'no IOMMU group', look.bootWith(look.iommuParameters));
 }
 
 function vfio(look: Look): DoctorRow {
