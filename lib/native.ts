@@ -5,8 +5,10 @@ import type { Plan } from './manifest/plan.js';
 export interface BackendReport {
   name: string;
   usable: boolean;
-  /** Why it can't be used here; empty when it can. */
+  /** What it offers here, or why it can't be used. */
   reason: string;
+  /** Of the trial: about 1 when a monitor arms, hundreds when it only spins; 0 when there was none. */
+  waitsPerWake: number;
 }
 
 /** A counter table as the segment describes it; the reference of counters is generated from this. */

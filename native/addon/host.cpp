@@ -43,6 +43,7 @@ Napi::Value wait_backends(const Napi::CallbackInfo& info) {
       row.Set("name", backend_name(report.backend));
       row.Set("usable", report.usable);
       row.Set("reason", report.reason);
+      row.Set("waitsPerWake", report.waits_per_wake);
       list.Set(list.Length(), row);
     }
     return list;

@@ -30,4 +30,21 @@ VANITY_MONITOR_BACKEND(zawrs)
 
 #undef VANITY_MONITOR_BACKEND
 
+// On another architecture.
+#define VANITY_ABSENT_BACKEND(needs)             \
+  Declared declared() {                          \
+    return {false, needs};                       \
+  }                                              \
+  void monitor(const volatile void*) noexcept {} \
+  Wake wait(uint64_t, bool) noexcept {           \
+    return Wake::spurious;                       \
+  }
+
+namespace wfe {
+// FEAT_WFxT, so wait() is a WFET.
+bool has_deadline() noexcept;
+// A plain WFE, as without FEAT_WFxT: Linux's event stream bounds it, 100 us apart.
+Wake wait_untimed(uint64_t deadline) noexcept;
+}  // namespace wfe
+
 }  // namespace vanity

@@ -5,16 +5,13 @@
 
 #include <cstdlib>
 #include <mutex>
-#include <thread>
 
 #include "platform/backends.hpp"
-#include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "platform/probe.hpp"
 
 namespace vanity {
 namespace {
-
-// ---- executing what may trap ------------------------------------------------------------------
 
 constexpr int kTraps[] = {SIGILL, SIGSEGV, SIGBUS};
 constexpr size_t kTrapCount = sizeof kTraps / sizeof *kTraps;
@@ -62,77 +59,12 @@ std::string trap_of(const std::function<void()>& run) {
 
 namespace {
 
-// ---- the probe ----------------------------------------------------------------------------------
-
-struct Trial {
-  bool usable;
-  std::string text;
-};
-
-struct Primitives {
-  Backend backend;
-  const char* instructions;
-  Declared (*declared)();
-  void (*monitor)(const volatile void*) noexcept;
-  Wake (*wait)(uint64_t, bool) noexcept;
-};
-
-constexpr Primitives kMonitors[] = {
+constexpr Monitor kMonitors[] = {
     {Backend::waitpkg, "UMONITOR", waitpkg::declared, waitpkg::monitor, waitpkg::wait},
     {Backend::monitorx, "MONITORX", monitorx::declared, monitorx::monitor, monitorx::wait},
     {Backend::wfe, "LDAXR and WFE", wfe::declared, wfe::monitor, wfe::wait},
     {Backend::zawrs, "WRS.STO", zawrs::declared, zawrs::monitor, zawrs::wait},
 };
-
-struct alignas(128) Line {
-  std::atomic<uint32_t> word{0};
-};
-
-// An armed monitor must let time pass when nothing is stored, and must come back at once when the
-// store came between arming and waiting. Wakes for no reason are allowed, so the best of some
-// tries.
-Trial self_test(const Primitives& by) {
-  constexpr int kTries = 16;
-  static Line line;
-  const uint64_t nap = ns_to_ticks(20'000);
-  uint64_t longest = 0;
-  uint64_t shortest = UINT64_MAX;
-  for (int i = 0; i < kTries; ++i) {
-    uint64_t start = now_ticks();
-    by.monitor(&line);
-    by.wait(start + nap, false);
-    longest = std::max(longest, now_ticks() - start);
-    start = now_ticks();
-    by.monitor(&line);
-    line.word.store(static_cast<uint32_t>(i), std::memory_order_seq_cst);
-    by.wait(start + nap * 50, false);
-    shortest = std::min(shortest, now_ticks() - start);
-  }
-  if (shortest > nap * 25) return {false, "a store to the monitored line does not end the wait"};
-  // WFE and Zawrs choose their own bound, which may be short; that is slow, not wrong.
-  if ((by.backend == Backend::waitpkg || by.backend == Backend::monitorx) && longest < nap / 4) {
-    return {false, "the monitor does not arm: every wait returns at once"};
-  }
-  return {true, ""};
-}
-
-BackendReport probe(const Primitives& by) {
-  const Declared declared = by.declared();
-  if (!declared.present) return {by.backend, false, declared.reason};
-  static Line line;
-  const std::string trap = trap_of([&] {
-    by.monitor(&line);
-    by.wait(now_ticks() + 1000, false);
-  });
-  if (!trap.empty()) {
-    return {by.backend, false,
-            declared.reason + ", but " + by.instructions + " raises " + trap +
-                ": hidden by the hypervisor, the kernel or the processor"};
-  }
-  const Trial trial = self_test(by);
-  return {by.backend, trial.usable,
-          trial.usable ? declared.reason : declared.reason + ", but " + trial.text};
-}
 
 std::vector<BackendReport> probe_all() {
   platform_init();
@@ -143,7 +75,7 @@ std::vector<BackendReport> probe_all() {
            ? "Linux wakes; no membarrier, so every signal costs a fence"
            : "Linux wakes; membarrier keeps signal() free of fences"},
   };
-  for (const Primitives& by : kMonitors) reports.push_back(probe(by));
+  for (const Monitor& monitor : kMonitors) reports.push_back(probe(monitor));
   return reports;
 }
 

@@ -14,13 +14,17 @@ struct BackendReport {
   Backend backend;
   bool usable;
   std::string reason;  // usable: what it offers; else: why not
+  // Of the trial. About 1 when the monitor arms, hundreds when each wait returns at once and the
+  // sleep is a spin in disguise. 0: not a monitor, or not tried.
+  double waits_per_wake = 0;
 };
 
 const char* backend_name(Backend backend) noexcept;
 
 // Every backend, in the order of the enum. Asks CPUID, hwcap or hwprobe, then executes the
-// instructions under a guard (a hypervisor may advertise what traps), then checks that an armed
-// monitor sleeps and that a store ends it. Probed once; later calls return the same answer.
+// instructions under a guard (a hypervisor may advertise what traps), then checks between two
+// threads that an armed monitor sleeps and that a store ends it. Probed once; later calls return
+// the same answer.
 std::vector<BackendReport> probe_backends();
 
 // `wanted` is "auto" or a backend's name. The environment variable VANITY_WAIT overrides "auto"; a

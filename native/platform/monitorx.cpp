@@ -2,24 +2,14 @@
 #include <algorithm>
 
 #include "platform/backends.hpp"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
+#include "platform/x86.hpp"
 
 namespace vanity::monitorx {
 
 #if defined(__x86_64__)
 
 Declared declared() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(0x80000001, &a, &b, &c, &d) == 0 || (c & (1u << 29)) == 0) {
-    return {false, "CPUID leaf 80000001h ECX[29] is clear"};
-  }
-  if (detail::ticks_are_ns.load(std::memory_order_relaxed)) {
-    return {false, "its timer counts TSC ticks, and the TSC is not invariant"};
-  }
-  return {true, "CPUID leaf 80000001h ECX[29] is set"};
+  return declared_by_cpuid(0x80000001, 29, "CPUID leaf 80000001h ECX[29]");
 }
 
 void monitor(const volatile void* address) noexcept {
@@ -39,13 +29,7 @@ Wake wait(uint64_t deadline, bool deep) noexcept {
 
 #else
 
-Declared declared() {
-  return {false, "needs an x86-64 processor"};
-}
-void monitor(const volatile void*) noexcept {}
-Wake wait(uint64_t, bool) noexcept {
-  return Wake::spurious;
-}
+VANITY_ABSENT_BACKEND("needs an x86-64 processor")
 
 #endif
 

@@ -36,7 +36,7 @@ class BasicWaiter {
         tuning_(tuning),
         deep_after_(Policy::ticks_of_ns(tuning.deep_after_ns)),
         glance_(Policy::ticks_of_ns(250)),
-        crossing_(Policy::ticks_of_ns(1000)),
+        crossing_(Policy::ticks_of_ns(says_why(backend) ? 1000 : 20'000)),
         grace_(Policy::ticks_of_ns(1'000'000)),
         spin_budget_(tuning.spin_ticks_max),
         sleeper_(sleeper) {}
@@ -178,6 +178,11 @@ class BasicWaiter {
     return work;
   }
 
+  // WFE and Zawrs end without a reason, so that a slow wake and a lost one differ in length only.
+  static constexpr bool says_why(Backend backend) noexcept {
+    return backend != Backend::wfe && backend != Backend::zawrs;
+  }
+
   template <class Watched>
   bool came_late(Wake wake, uint64_t ended, Watched& watched) const noexcept {
     if constexpr (std::is_invocable_v<Watched&, uint64_t>) {
@@ -205,7 +210,7 @@ class BasicWaiter {
   const WaitTuning tuning_;
   const uint64_t deep_after_;
   const uint64_t glance_;    // what a spinner may spend on looks before it pauses
-  const uint64_t crossing_;  // what a store may take to the other core
+  const uint64_t crossing_;  // what a store may take to the other core and end the wait there
   const uint64_t grace_;     // what a producer may take between its store and its signal()
   uint64_t spin_budget_;
   SleeperType* const sleeper_;

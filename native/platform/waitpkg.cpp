@@ -1,24 +1,14 @@
 // Intel WAITPKG: UMONITOR and UMWAIT (SDM volume 2B). The bytes are written out, so that no -march
 // flag is needed and the file compiles for every x86-64.
 #include "platform/backends.hpp"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
+#include "platform/x86.hpp"
 
 namespace vanity::waitpkg {
 
 #if defined(__x86_64__)
 
 Declared declared() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (c & (1u << 5)) == 0) {
-    return {false, "CPUID leaf 7 ECX[5] is clear"};
-  }
-  if (detail::ticks_are_ns.load(std::memory_order_relaxed)) {
-    return {false, "its deadline is a TSC value, and the TSC is not invariant"};
-  }
-  return {true, "CPUID leaf 7 ECX[5] is set"};
+  return declared_by_cpuid(7, 5, "CPUID leaf 7 ECX[5]");
 }
 
 void monitor(const volatile void* address) noexcept {
@@ -39,13 +29,7 @@ Wake wait(uint64_t deadline, bool deep) noexcept {
 
 #else
 
-Declared declared() {
-  return {false, "needs an x86-64 processor"};
-}
-void monitor(const volatile void*) noexcept {}
-Wake wait(uint64_t, bool) noexcept {
-  return Wake::spurious;
-}
+VANITY_ABSENT_BACKEND("needs an x86-64 processor")
 
 #endif
 

@@ -18,11 +18,6 @@ namespace {
 constexpr unsigned long kHwcapEventStream = 1ul << 2;
 constexpr unsigned long kHwcap2Wfxt = 1ul << 31;
 
-bool has_deadline() noexcept {
-  static const bool has = (getauxval(AT_HWCAP2) & kHwcap2Wfxt) != 0;
-  return has;
-}
-
 // Two periods of the event stream: a shorter deadline can't be kept by plain WFE.
 uint64_t shortest() noexcept {
   static const uint64_t ticks = ns_to_ticks(200'000);
@@ -30,6 +25,11 @@ uint64_t shortest() noexcept {
 }
 
 }  // namespace
+
+bool has_deadline() noexcept {
+  static const bool has = (getauxval(AT_HWCAP2) & kHwcap2Wfxt) != 0;
+  return has;
+}
 
 Declared declared() {
   if (has_deadline()) return {true, "FEAT_WFxT: WFET has a deadline"};
@@ -45,28 +45,30 @@ void monitor(const volatile void* address) noexcept {
 }
 
 Wake wait(uint64_t deadline, bool) noexcept {
-  if (has_deadline()) {
-    register uint64_t until asm("x0") = deadline;
-    asm volatile(".inst 0xd5031000" ::"r"(until) : "memory");  // wfet x0
-    return now_ticks() >= deadline ? Wake::deadline : Wake::spurious;
-  }
-  // Never `deadline`: the stream ends a wait that the caller's own clock then finds to be over.
+  if (!has_deadline()) return wait_untimed(deadline);
+  register uint64_t until asm("x0") = deadline;
+  asm volatile(".inst 0xd5031000" ::"r"(until) : "memory");  // wfet x0
+  return now_ticks() >= deadline ? Wake::deadline : Wake::spurious;
+}
+
+Wake wait_untimed(uint64_t deadline) noexcept {
   const uint64_t now = now_ticks();
   if (now >= deadline || deadline - now < shortest()) {
     for (int i = 0; i < 16; ++i) vanity::relax();
-    return Wake::os_limit;
+    return Wake::spurious;
   }
+  // Never `deadline`: the stream ends a wait that the caller's own clock then finds to be over.
   asm volatile("wfe" ::: "memory");
   return Wake::os_limit;
 }
 
 #else
 
-Declared declared() {
-  return {false, "needs an Arm processor"};
+VANITY_ABSENT_BACKEND("needs an Arm processor")
+bool has_deadline() noexcept {
+  return false;
 }
-void monitor(const volatile void*) noexcept {}
-Wake wait(uint64_t, bool) noexcept {
+Wake wait_untimed(uint64_t) noexcept {
   return Wake::spurious;
 }
 

@@ -49,13 +49,7 @@ Wake wait(uint64_t deadline, bool) noexcept {
 
 #else
 
-Declared declared() {
-  return {false, "needs a RISC-V processor"};
-}
-void monitor(const volatile void*) noexcept {}
-Wake wait(uint64_t, bool) noexcept {
-  return Wake::spurious;
-}
+VANITY_ABSENT_BACKEND("needs a RISC-V processor")
 
 #endif
 

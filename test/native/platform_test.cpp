@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <set>
@@ -10,8 +11,10 @@
 
 #include "check.hpp"
 #include "platform/backends.hpp"
+#include "platform/clock.hpp"
 #include "platform/detect.hpp"
 #include "platform/error.hpp"
+#include "platform/probe.hpp"
 
 using namespace vanity;
 
@@ -86,6 +89,118 @@ TEST(hidden_instructions_are_tried_and_survived) {
     std::printf("  %-8s executed all the same: %s\n", backend_name(report.backend),
                 text.empty() ? "no trap" : text.c_str());
   }
+}
+
+namespace {
+
+// ---- monitors of the test's own, for the probe
+Declared declared() {
+  return {true, "declared"};
+}
+
+thread_local const volatile std::atomic<uint64_t>* armed = nullptr;
+thread_local uint64_t held = 0;
+
+void arm(const volatile void* address) noexcept {
+  armed = static_cast<const volatile std::atomic<uint64_t>*>(address);
+  held = armed->load();
+}
+// What a good processor does.
+Wake until_stored(uint64_t deadline, bool) noexcept {
+  while (armed->load() == held) {
+    if (now_ticks() >= deadline) return Wake::deadline;
+  }
+  return Wake::spurious;
+}
+Wake at_once(uint64_t, bool) noexcept {
+  return Wake::spurious;
+}
+// Blind to the store; a bound of the system ends it.
+Wake until_bound(uint64_t deadline, bool) noexcept {
+  static const uint64_t bound = ns_to_ticks(100'000);
+  const uint64_t until = std::min(deadline, now_ticks() + bound);
+  while (now_ticks() < until) relax();
+  return Wake::os_limit;
+}
+Wake until_deadline(uint64_t deadline, bool) noexcept {
+  while (now_ticks() < deadline) relax();
+  return Wake::deadline;
+}
+void trap(const volatile void*) noexcept {
+#if defined(__x86_64__)
+  asm volatile("ud2");
+#elif defined(__aarch64__)
+  asm volatile("udf #0");
+#else
+  asm volatile("unimp");
+#endif
+}
+
+bool two_processors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
+BackendReport probed(Backend backend, Wake (*wait)(uint64_t, bool) noexcept) {
+  const BackendReport report = probe({backend, "FAKE", declared, arm, wait});
+  std::printf("  %s, %.1f\n", report.reason.c_str(), report.waits_per_wake);
+  return report;
+}
+
+}  // namespace
+
+TEST(a_monitor_that_arms_takes_about_one_wait_per_wake) {
+  if (!two_processors()) return;
+  const BackendReport report = probed(Backend::waitpkg, until_stored);
+  CHECK(report.usable);
+  CHECK(report.waits_per_wake >= 1 && report.waits_per_wake < 3);
+  CHECK(report.reason.find("waits per wake") != std::string::npos);
+}
+
+TEST(a_monitor_that_never_arms_is_refused_on_x86_and_named_elsewhere) {
+  if (!two_processors()) return;
+  for (const Backend backend : {Backend::waitpkg, Backend::zawrs}) {
+    const BackendReport report = probed(backend, at_once);
+    CHECK_EQ(report.usable, backend == Backend::zawrs);
+    CHECK(report.waits_per_wake > 100);
+    CHECK(report.reason.find("does not arm") != std::string::npos);
+  }
+}
+
+TEST(a_monitor_that_no_store_ends_is_refused_whatever_bounds_it) {
+  if (!two_processors()) return;
+  for (const auto wait : {until_bound, until_deadline}) {
+    const BackendReport report = probed(Backend::wfe, wait);
+    CHECK(!report.usable);
+    CHECK(report.reason.find("does not end the wait") != std::string::npos);
+  }
+}
+
+TEST(a_monitor_that_traps_is_refused_while_other_threads_go_on) {
+  std::atomic<uint64_t> turns{0};
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop.load()) turns.fetch_add(1);
+  });
+  const uint64_t before = turns.load();
+  for (int i = 0; i < 100; ++i) {
+    const BackendReport report = probe({Backend::waitpkg, "FAKE", declared, trap, at_once});
+    CHECK(!report.usable);
+    CHECK(report.reason.find("FAKE raises SIGILL") != std::string::npos);
+  }
+  while (turns.load() == before) std::this_thread::yield();
+  stop.store(true);
+  other.join();
+}
+
+TEST(a_monitor_that_is_not_declared_is_never_executed) {
+  const BackendReport report = probe({Backend::waitpkg, "FAKE",
+                                      [] {
+                                        return Declared{false, "absent"};
+                                      },
+                                      trap, until_stored});
+  CHECK(!report.usable);
+  CHECK_EQ(report.reason, "absent");
 }
 
 TEST(a_trap_of_another_thread_goes_where_it_went_before) {

@@ -208,6 +208,19 @@ TEST(dated_work_is_late_when_it_was_published_before_the_bound_ended_the_wait) {
   }
 }
 
+TEST(where_a_wait_ends_without_a_reason_a_slow_wake_is_not_late) {
+  for (const Backend backend : {Backend::wfe, Backend::zawrs, Backend::waitpkg}) {
+    Fixture f(backend);
+    script.wake = Wake::os_limit;
+    script.wake_after = 500;
+    const uint64_t published = script.now + 400;  // 10 us before the end
+    int looks = 0;
+    const auto look = [&] { return ++looks == 3; };
+    f.waiter.idle(&f.word, look, UINT64_MAX, [&](uint64_t tick) { return published < tick; });
+    CHECK_EQ(f.waiter.counters().late, backend == Backend::waitpkg ? 1u : 0u);
+  }
+}
+
 TEST(dated_work_that_is_signalled_as_the_deadline_passes_is_not_late) {
   for (const bool follows : {false, true}) {
     Fixture f(Backend::futex);
