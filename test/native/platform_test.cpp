@@ -115,6 +115,12 @@ Wake until_stored(uint64_t deadline, bool) noexcept {
 Wake at_once(uint64_t, bool) noexcept {
   return Wake::spurious;
 }
+// A NOP that a hypervisor makes of it.
+Wake after_an_exit(uint64_t, bool) noexcept {
+  const uint64_t until = now_ticks() + ns_to_ticks(5000);
+  while (now_ticks() < until) continue;
+  return Wake::spurious;
+}
 // Blind to the store; a bound of the system ends it.
 Wake until_bound(uint64_t deadline, bool) noexcept {
   static const uint64_t bound = ns_to_ticks(100'000);
@@ -165,6 +171,12 @@ TEST(a_monitor_that_never_arms_is_refused_on_x86_and_named_elsewhere) {
     CHECK(report.waits_per_wake > 100);
     CHECK(report.reason.find("does not arm") != std::string::npos);
   }
+}
+
+TEST(a_monitor_that_a_hypervisor_makes_a_nop_is_refused_on_x86) {
+  if (!two_processors()) return;
+  CHECK(!probed(Backend::monitorx, after_an_exit).usable);
+  CHECK(probed(Backend::wfe, after_an_exit).usable);
 }
 
 TEST(a_monitor_that_no_store_ends_is_refused_whatever_bounds_it) {
