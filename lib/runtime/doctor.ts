@@ -135,12 +135,44 @@ function row(
 function waiting(look: Look): DoctorRow {
   const why =
     'How a shard sleeps and is woken: by the processor itself, or through the Linux kernel.';
-  const usable = look.host.backends.filter((b) => b.usable).map((b) => b.name);
-  const byCore = usable.filter((name) => name !== 'futex' && name !== 'spin');
-  if (byCore.length > 0) return row('wait', why, 'ok', `${byCore.join(', ')}; also futex, spin`);
+  const usable = look.host.backends.filter((b) => b.usable);
+  const byCore = usable.filter(({ name }) => name !== 'futex' && name !== 'spin');
+  if (byCore.length > 0) {
+    const names = byCore.map(({ name, waitsPerWake }) =>
+      waitsPerWake > 0 ? `${name} (${waitsPerWake.toFixed(1)} waits per wake)` : name,
+    );
+    const found = [`${names.join(', ')}; also futex, spin`, ...waitLimits(look)].join('; ');
+    return row('wait', why, 'ok', found);
+  }
   const reasons = look.host.backends.filter((b) => !b.usable).map((b) => `${b.name}: ${b.reason}`);
   // Nothing typed in here changes the processor, or what its hypervisor shows of it.
-  return row('wait', why, 'warn', [usable.join(', '), ...reasons].join('; '));
+  const found = [usable.map(({ name }) => name).join(', '), ...reasons, ...hiddenWait(look)];
+  return row('wait', why, 'warn', found.join('; '));
+}
+
+/** What Linux allows a wait: UMWAIT's longest and its deeper state, WFE's event stream. */
+function waitLimits(look: Look): string[] {
+  const control = 'sys/devices/system/cpu/umwait_control';
+  const longest = look.read(`${control}/max_time`);
+  const limits: string[] = [];
+  if (longest !== undefined) {
+    const bound = longest === '0' ? 'without a bound of Linux' : `up to ${longest} ticks`;
+    const deeper = look.read(`${control}/enable_c02`) === '1' ? 'C0.2 allowed' : 'C0.1 only';
+    limits.push(`UMWAIT ${bound}, ${deeper}`);
+  }
+  const features = /^Features\s*:(.*)$/m.exec(look.read('proc/cpuinfo') ?? '')?.[1]?.split(' ');
+  if (features !== undefined) {
+    const has = (name: string) => (features.includes(name) ? '' : 'no ');
+    limits.push(`${has('evtstrm')}event stream, ${has('wfxt')}WFET`);
+  }
+  return limits;
+}
+
+function hiddenWait(look: Look): string[] {
+  if (!look.virtual) return [];
+  return /GenuineIntel/.test(look.read('proc/cpuinfo') ?? '')
+    ? ['the hypervisor may hide WAITPKG: QEMU shows it with -cpu host -overcommit cpu-pm=on']
+    : ['the hypervisor may hide what the processor has'];
 }
 
 function fences(look: Look): DoctorRow {

@@ -44,9 +44,9 @@ const GOOD = {
   'etc/os-release': 'ID=debian\n',
 };
 const BACKENDS = [
-  { name: 'spin', usable: true, reason: '' },
-  { name: 'futex', usable: true, reason: '' },
-  { name: 'waitpkg', usable: true, reason: '' },
+  { name: 'spin', usable: true, reason: '', waitsPerWake: 0 },
+  { name: 'futex', usable: true, reason: '', waitsPerWake: 0 },
+  { name: 'waitpkg', usable: true, reason: '', waitsPerWake: 1.04 },
 ];
 
 /** The rows of GOOD with some files changed; undefined removes one. */
@@ -246,10 +246,35 @@ for (const [title, changes, name, status, fix] of cases) {
 }
 
 test('without an instruction to wait with, it says why each is missing', (t) => {
-  const backends = [BACKENDS[1], { name: 'waitpkg', usable: false, reason: 'CPUID hides it' }];
-  const { of } = doctor(t, {}, { backends });
-  t.is(of('wait').status, 'warn');
-  t.regex(of('wait').found, /waitpkg: CPUID hides it/);
+  const hidden = { name: 'waitpkg', usable: false, reason: 'CPUID hides it', waitsPerWake: 0 };
+  const backends = [BACKENDS[1], hidden];
+  const bare = doctor(t, {}, { backends }).of('wait');
+  t.is(bare.status, 'warn');
+  t.is(bare.found, 'futex; waitpkg: CPUID hides it');
+  const intel = 'vendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor\n';
+  const guest = doctor(t, { 'proc/cpuinfo': intel }, { backends }).of('wait');
+  t.regex(guest.found, /-cpu host -overcommit cpu-pm=on/);
+  const other = intel.replace('GenuineIntel', 'AuthenticAMD');
+  t.notRegex(doctor(t, { 'proc/cpuinfo': other }, { backends }).of('wait').found, /QEMU/);
+});
+
+test('a wait by the processor is shown with what Linux allows it', (t) => {
+  const control = 'sys/devices/system/cpu/umwait_control';
+  const found = (changes, host) => doctor(t, changes, host).of('wait').found;
+  const bounded = { [`${control}/max_time`]: '100000', [`${control}/enable_c02`]: '1' };
+  t.is(
+    found(bounded),
+    'waitpkg (1.0 waits per wake); also futex, spin; UMWAIT up to 100000 ticks, C0.2 allowed',
+  );
+  const unbounded = { [`${control}/max_time`]: '0', [`${control}/enable_c02`]: '0' };
+  t.regex(found(unbounded), /UMWAIT without a bound of Linux, C0.1 only$/);
+  const wfe = [{ name: 'wfe', usable: true, reason: '', waitsPerWake: 1.5 }];
+  const arm = (features) => ({ 'proc/cpuinfo': `processor\t: 0\nFeatures\t: ${features}\n` });
+  t.is(
+    found(arm('fp asimd evtstrm aes'), { backends: wfe }),
+    'wfe (1.5 waits per wake); also futex, spin; event stream, no WFET',
+  );
+  t.regex(found(arm('fp wfxt'), { backends: wfe }), /; no event stream, WFET$/);
 });
 
 test('an empty root is reported, not thrown', (t) => {
