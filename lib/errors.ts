@@ -224,6 +224,22 @@ export const errors = {
     message: 'the way to wait that was asked for cannot be had on this host: {reason}',
     hint: 'Type: wait = "auto"; vanity doctor lists what this host can do.',
   },
+  VANITY_E_WAKE_MECHANISM: {
+    message: 'the way to wait that was to be measured cannot be had on this host: {reason}',
+    hint: 'Type: vanity doctor',
+  },
+  VANITY_E_WAKE_PAIR: {
+    message: '{mechanism} keeps its processor, so core {core} cannot signal itself',
+    hint: 'Give two different cores, or a mechanism that sleeps, such as futex.',
+  },
+  VANITY_E_WAKE_SPEC: {
+    message: 'no visit is like that: {problem}',
+    hint: 'Give values within the limits that the message names.',
+  },
+  VANITY_E_WAKE_BUSY: {
+    message: 'this process measures already, and two visits would disturb one another',
+    hint: 'Await the one before, or call abort().',
+  },
   VANITY_E_CORE_PIN: {
     message: 'a thread cannot be pinned to core {core}: {reason}',
     hint: 'List the cores that this process may use: taskset -cp $$',

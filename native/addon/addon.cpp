@@ -3,6 +3,7 @@
 #include "addon/host.hpp"
 #include "addon/shard.hpp"
 #include "addon/system.hpp"
+#include "addon/wake.hpp"
 #include "vanity/platform.hpp"
 #include "vanity/program.h"
 
@@ -17,6 +18,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   vanity::addon::export_host(env, exports);
   vanity::addon::export_system(env, exports);
   vanity::addon::export_shard(env, exports);
+  vanity::addon::export_wake(env, exports);
   return exports;
 }
 
