@@ -25,6 +25,8 @@ export interface Line {
   points: readonly (readonly [number, number])[];
   /** Drawn faint: a second figure of the same thing. */
   faint?: readonly (readonly [number, number])[];
+  /** Where its label points to; its last point when absent. */
+  end?: readonly [number, number];
   /** A marker at each point. */
   marked?: boolean;
 }
@@ -188,7 +190,7 @@ const NARROW: Size = {
   width: 372,
   height: 420,
   left: 50,
-  right: 98,
+  right: 112,
   font: 11.5,
   gap: 15,
 };
@@ -233,7 +235,9 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
   });
 
   const drawn = lines.filter(({ points }) => points.length > 0);
-  const ends = drawn.map(({ points }) => points[points.length - 1] as readonly [number, number]);
+  const ends = drawn.map(
+    ({ points, end }) => end ?? (points[points.length - 1] as readonly [number, number]),
+  );
   const places = spread(
     ends.map(([, b]) => py(b)),
     size.gap,

@@ -16,6 +16,7 @@ export function figuresSection({ report }: View): Section | undefined {
   return {
     id: 'figures',
     title: 'Figures and targets',
+    short: 'Targets',
     body: table(
       '',
       [
@@ -49,6 +50,7 @@ export function adviceSection({ report }: View): Section | undefined {
   return {
     id: 'advice',
     title: 'What would make the figures better',
+    short: 'Advice',
     body: markup`${
       rows.length === 0
         ? markup`<p>Nothing that <code>vanity doctor</code> knows of.</p>`
@@ -141,6 +143,7 @@ export function noiseSection({ report }: View): Section | undefined {
   return {
     id: 'noise',
     title: 'Noise of the machine',
+    short: 'Noise',
     body: markup`<p class="sub">Over the whole run, on the measured processors. ${NONE}: not readable here.</p>${
       rows.length > 16
         ? markup`<details><summary>${whole(rows.length)} processors</summary>${body}</details>`
@@ -220,6 +223,7 @@ export function hostSection(view: View): Section {
   return {
     id: 'host',
     title: 'Host and run',
+    short: 'Host',
     body: markup`${facts([
       ['host', host.name],
       ['processor', host.processor],

@@ -98,7 +98,7 @@ ${
   markup`<p class="alert"><strong>Incomplete.</strong> The run was interrupted after ${seconds(report.elapsed_s)} of ${seconds(report.options.budget_s)}; what follows covers what was measured until then.</p>`
 }
 ${tiles(view)}
-<nav aria-label="Sections"><ul>${sections.map(({ id, title }) => markup`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
+<nav aria-label="Sections"><ul>${sections.map(({ id, title, short = title }) => markup`<li><a href="#${id}">${short}</a></li>`)}</ul></nav>
 </header>
 <main>
 ${sections.map(

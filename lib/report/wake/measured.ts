@@ -103,6 +103,7 @@ export function sweepSection(view: View): Section | undefined {
   return {
     id: 'sweep',
     title: 'Wake latency by idle time',
+    short: 'Idle time',
     body: markup`<p class="sub">From the store on one processor to the first instruction after the wait on another. The longer the waiter has been idle, the deeper it sleeps.</p>${tabs('sweep-pair', 'Processors', panels)}`,
   };
 }
@@ -184,7 +185,7 @@ function glance(view: View, pair: WakePair, idle: number): Markup | undefined {
       },
     ],
     `All mechanisms ${after(idle)}`,
-  )}<p class="note">The marker is p50, the bar ends at p99.</p>`;
+  )}<p class="note wide-only">The marker is p50, the bar ends at p99.</p>`;
 }
 
 // -- pairs of processors
@@ -234,12 +235,15 @@ export function heatSection(view: View): Section | undefined {
   return {
     id: 'pairs',
     title: 'Wake latency by pair of processors',
+    short: 'Pairs',
     body: markup`<p class="sub">p50 of each ordered pair ${after(idle)}. The row signals, the column waits; neighbours in the machine stand together.</p>${tabs('heat', 'Mechanism', panels, Math.max(0, spin))}`,
   };
 }
 
 /** So many columns still have room for the mark of the relation. */
 const ROOMY = 24;
+/** So few columns may be large. */
+const FEW = 4;
 
 function heatmap(
   view: View,
@@ -282,12 +286,15 @@ function heatmap(
   const marks = new Set(cells.flatMap((c) => view.relation(c) ?? []));
   const bound = (i: number): string => ns(low * Math.exp((width * i) / HEAT_STEPS));
   const used = new Set(values.map(step));
-  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${!roomy && ' many'}"><caption>${name}, p50 in ${unit}</caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
+  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${ids.length <= FEW ? ' few' : !roomy && ' many'}"><caption>${name}, p50 in ${unit}</caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
     (to, c) => markup`<th scope="col"${gap(c) && markup` class="gap"`}>${to}</th>`,
-  )}</tr></thead><tbody>${rows}</tbody></table></div><ul class="ramp"><li class="plain">${name}, p50 from</li>${Array.from(
-    { length: HEAT_STEPS },
-    (_, i) => used.has(i) && markup`<li class="h${i}">${bound(i)}</li>`,
-  )}</ul>${
+  )}</tr></thead><tbody>${rows}</tbody></table></div>${
+    used.size > 1 &&
+    markup`<ul class="ramp"><li class="plain">${name}, p50 from</li>${Array.from(
+      { length: HEAT_STEPS },
+      (_, i) => used.has(i) && markup`<li class="h${i}">${bound(i)}</li>`,
+    )}</ul>`
+  }${
     roomy &&
     marks.size > 0 &&
     markup`<p class="note">${Object.entries(RELATIONS)
@@ -345,7 +352,8 @@ export function distributionSection(view: View): Section | undefined {
   return {
     id: 'distribution',
     title: 'Latency distribution by mechanism',
-    body: markup`<p class="sub">The tail is stretched: each nine has the same width. What a batch of ten waits for is its p90, a thousand its p99.9.</p>${tabs('spread-idle', 'Idle time', panels, idles.indexOf(idle))}`,
+    short: 'Distribution',
+    body: markup`<p class="sub">Each nine of the tail has the same width, so that rare wakes are seen as well as common ones.</p>${tabs('spread-idle', 'Idle time', panels, idles.indexOf(idle))}`,
   };
 }
 
@@ -376,14 +384,8 @@ function distribution(view: View, pair: WakePair, idle: number, id: string): Mar
         }
       }
     }
-    const last = points.at(-1);
-    return {
-      name,
-      ...(last && { value: ns(last[1]) }),
-      look: lookOf(name, m),
-      points,
-      faint: beyond,
-    };
+    const end = beyond.at(-1) ?? points.at(-1);
+    return { name, look: lookOf(name, m), points, faint: beyond, ...(end && { end }) };
   });
   const values = lines.flatMap(({ points, faint = [] }) => [...points, ...faint]).map(([, v]) => v);
   return markup`<figure>${lineChart({
@@ -497,17 +499,23 @@ export function signalSection(view: View): Section | undefined {
   return {
     id: 'signal',
     title: 'What a signal costs its producer',
-    body: markup`<p class="sub">Consumer awake: a store followed by signal(), beside the store alone, median of the rounds. Consumer waiting: one signal(), p50, by how long it has waited.</p>${table(
+    short: 'Signal cost',
+    body: markup`<p class="sub">Of a consumer that is awake: a plain store, the store followed by signal(), and what that adds; medians of the rounds. Of one that waits: the call of signal() alone.</p>${table(
       `Processors ${pairLabel(view, main)}`,
       [
         { title: 'mechanism' },
         { title: 'store' },
-        { title: 'store + signal()' },
+        { title: '+ signal()' },
         { title: 'difference' },
-        ...idles.map((idle) => ({ title: `waited ${short(idle)}` })),
+        ...idles.map((idle) => ({ title: short(idle) })),
       ],
       [{ rows }],
       'Cost of a signal',
+      [
+        ['', 1],
+        ['consumer awake', 3],
+        ['consumer waiting, p50 by idle time', idles.length],
+      ],
     )}`,
   };
 }
@@ -546,6 +554,7 @@ export function timeSection(view: View): Section | undefined {
   return {
     id: 'time',
     title: 'Processor time burnt by waiting',
+    short: 'Processor time',
     body: markup`<p class="sub">Processor time of the waiter per second of waiting, by idle time. ${NONE}: not known for this mechanism.</p>${table(
       `Processors ${pairLabel(view, main)}`,
       columns('barcell'),
@@ -589,6 +598,7 @@ export function wakesSection(view: View): Section | undefined {
   return {
     id: 'wakes',
     title: 'Why waits ended',
+    short: 'Wake reasons',
     body: markup`<p class="sub">Over all cells. A wait that its deadline or the system's limit ended and that then found work was a lost wake: <em>found work late</em> must be 0.</p>${table(
       '',
       [
@@ -632,6 +642,7 @@ export function disturbedSection(view: View): Section | undefined {
   return {
     id: 'disturbed',
     title: 'Disturbed samples',
+    short: 'Disturbed',
     body: markup`<p class="sub">Counted by cause, and kept: they are in every percentile of this page. A sample may have several causes. Overrun: a signal was due while the waiter was still busy with the one before.</p>${table(
       '',
       [

@@ -5,6 +5,8 @@ import { NONE, ns } from './units.js';
 export interface Section {
   id: string;
   title: string;
+  /** In the list of sections. */
+  short?: string;
   body: Markup;
 }
 
@@ -27,8 +29,17 @@ export function table(
   columns: readonly Column[],
   groups: readonly { title?: Content; rows: readonly Row[] }[],
   label: string,
+  /** Titles over several columns each. */
+  spans: readonly (readonly [string, number])[] = [],
 ): Markup {
-  const head = markup`<thead><tr>${columns.map(
+  const over =
+    spans.length > 0 &&
+    markup`<tr>${spans.map(([title, width]) =>
+      title === ''
+        ? markup`<td colspan="${width}"></td>`
+        : markup`<th scope="colgroup" colspan="${width}" class="span">${title}</th>`,
+    )}</tr>`;
+  const head = markup`<thead>${over}<tr>${columns.map(
     (column) => markup`<th scope="col"${kindOf(column)}>${column.title}</th>`,
   )}</tr></thead>`;
   const bodies = groups.map(

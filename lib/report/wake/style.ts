@@ -96,7 +96,10 @@ th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--grid);whit
 th:first-child,td:first-child{padding-left:0}
 th:last-child,td:last-child{padding-right:0}
 thead th{color:var(--muted);font-weight:600;font-size:.84rem;border-bottom:1px solid var(--rule);vertical-align:bottom}
-tbody th{font-weight:500;text-align:left}
+tbody th,thead th:first-child{text-align:left}
+tbody th{font-weight:500}
+thead .span{text-align:left;border-bottom:1px solid var(--grid);padding-bottom:2px}
+thead .span+.span{padding-left:26px}
 th.text,td.text{text-align:left}
 td.prose,th.prose{text-align:left;white-space:normal;min-width:15ch}
 tr.group th{padding-top:16px;font-weight:650;color:var(--ink);border-bottom:1px solid var(--rule)}
@@ -125,8 +128,11 @@ ${each(MOST_TABS, (i) => `.tabs>input:nth-of-type(${i + 1}):checked~.panel:nth-o
 .heat th{color:var(--muted);font-weight:600;font-size:.82rem;min-width:30px;padding:0 4px}
 .heat td i{display:block;font-style:normal;font-size:.68rem}
 .heat .self{color:var(--muted)}
-.heat .gap{border-left:3px solid var(--muted)}
-.heat tr.gap>*{border-top:3px solid var(--muted)}
+.heat thead th{height:auto}
+.heat .gap{border-left:9px solid transparent;background-clip:padding-box}
+.heat tr.gap>*{border-top:9px solid transparent;background-clip:padding-box}
+.heat.few td{min-width:92px;height:66px;font-size:1.1rem}
+.heat.few td i{font-size:.76rem;margin-top:2px}
 .heat.many{font-size:.68rem;border-spacing:1px}
 .heat.many td,.heat.many th{min-width:30px;height:26px}
 .heat.many td i{font-size:.56rem}
@@ -168,7 +174,7 @@ td.dotcell,th.dotcell{min-width:130px}
 @media screen and (max-width:620px){
 .chart .wide{display:none}
 .chart .narrow{display:block}
-.optional{display:none}
+.dotcell,.wide-only{display:none}
 }
 @media print{
 @page{margin:13mm 12mm}

@@ -7,7 +7,8 @@ const SPACE = '\u00a0';
 
 function digits(value: number): string {
   const size = Math.abs(value);
-  return value.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
+  // A minus as wide as a plus.
+  return `${value < 0 ? '−' : ''}${size.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0)}`;
 }
 
 /** 0.62 ns, 245 ns, 16.7 µs. */
