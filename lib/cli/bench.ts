@@ -40,6 +40,7 @@ export type RunBench = (options: {
 type Bench = { about: string } & (
   | { /** CMake target of bench/native. */ target: string }
   | { /** File of bench/. */ module: string }
+  | { /** Part of the package, with a command of its own. */ command: true }
 );
 
 // To add a bench, add a line here; bench/README.md says what it has to print.
@@ -59,6 +60,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   typescript: {
     about: 'a TypeScript shard taking and giving bursts, beside MessagePort',
     module: 'typescript/index.js',
+  },
+  wake: {
+    about: 'how long a wake takes, by every mechanism this host has; has its own flags: --help',
+    command: true,
   },
 };
 
@@ -84,7 +89,7 @@ export async function benchCommand(
     return 0;
   }
   const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
-  if (!bench) {
+  if (!bench || 'command' in bench) {
     throw new VanityError('VANITY_E_BENCH_UNKNOWN', {
       name,
       hint: `Type: vanity bench ${names[0]} (there is: ${names.join(', ')})`,

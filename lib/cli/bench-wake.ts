@@ -1,0 +1,116 @@
+// vanity bench wake: progress on stderr, the report on stdout and in files.
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { VanityError } from '../errors.js';
+import { time } from '../report/format.js';
+import { wakeCsv } from '../report/wake/csv.js';
+import { wakeHtml } from '../report/wake/html.js';
+import { progressLine, wakeLines } from '../report/wake/terminal.js';
+import { prepareWake } from '../wake/bench.js';
+import type { Progress } from '../wake/measure.js';
+import type { WakeFlags } from '../wake/options.js';
+import { checkWritable, writeWhole } from './files.js';
+import { note, print, printJson, wantsColor } from './output.js';
+
+export interface BenchWakeOptions extends WakeFlags {
+  json?: boolean;
+  csv?: string;
+  html?: string;
+}
+
+/** Between two lines of progress where there is no terminal. */
+const LINE_EVERY_S = 5;
+const INTERRUPTED = 130;
+
+export async function benchWakeCommand(options: BenchWakeOptions): Promise<number> {
+  const files = outputs(options);
+  // The command began with the process.
+  const bench = prepareWake(options, 0);
+  const { plan, choice } = bench;
+  const cells = plan.rounds[0]?.length ?? 0;
+  note(
+    `wake latency: ${choice.mechanisms.length} mechanisms, ${plan.pairs.length} ${plan.pairs.length === 1 ? 'pair' : 'pairs'}, ` +
+      `${cells} cells in ${choice.rounds} rounds, about ${time(Math.round(bench.estimateS) * 1e9).replace('.0 ', ' ')}; Ctrl-C ends it early, with what there is`,
+  );
+
+  const abort = new AbortController();
+  const onSignal = (): void => {
+    // Threads that measure are native; the second time nobody waits for them.
+    if (abort.signal.aborted) process.exit(INTERRUPTED);
+    abort.abort();
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const display = new Display(process.stderr);
+  try {
+    const report = await bench.run({
+      signal: abort.signal,
+      onProgress: (progress) => display.show(progress),
+    });
+    display.clear();
+    for (const { option, path, draw } of files) writeWhole(option, path, draw(report));
+    if (options.json) printJson(report);
+    else {
+      const style = { color: wantsColor(process.stdout), columns: process.stdout.columns ?? 100 };
+      print(...wakeLines(report, style));
+    }
+    for (const { path } of files) note(`written: ${path}`);
+    if (!report.complete) note('interrupted: the report covers what was measured until then');
+    return report.complete ? 0 : INTERRUPTED;
+  } finally {
+    display.clear();
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
+
+function outputs({ csv, html }: BenchWakeOptions) {
+  const files = [
+    { option: '--csv', path: csv, draw: wakeCsv },
+    { option: '--html', path: html, draw: wakeHtml },
+  ].flatMap((file) => (file.path === undefined ? [] : [{ ...file, path: file.path }]));
+  for (const { option, path } of files) checkWritable(option, path);
+  const [first, second] = files.map(({ path }) => real(path));
+  if (first !== undefined && first === second) {
+    throw new VanityError('VANITY_E_USAGE', {
+      problem: `${files.map(({ option }) => option).join(' and ')} name the same file: ${files[0]?.path}`,
+    });
+  }
+  return files;
+}
+
+// The folder exists: that was checked.
+function real(path: string): string {
+  const whole = resolve(path);
+  try {
+    return realpathSync(whole);
+  } catch {
+    return join(realpathSync(dirname(whole)), basename(whole));
+  }
+}
+
+/** On a terminal one line in place, elsewhere a line now and then. */
+class Display {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #inPlace: boolean;
+  #shownS = Number.NEGATIVE_INFINITY;
+  #drawn = false;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+    this.#inPlace = stream.isTTY === true && process.env.TERM !== 'dumb';
+  }
+
+  show(progress: Progress): void {
+    const every = this.#inPlace ? 0.2 : LINE_EVERY_S;
+    if (progress.elapsedS - this.#shownS < every) return;
+    this.#shownS = progress.elapsedS;
+    const columns = this.#inPlace ? (this.#stream.columns ?? 80) : 200;
+    const line = progressLine(progress, columns);
+    this.#stream.write(this.#inPlace ? `\r\u001b[K${line}` : `${line}\n`);
+    this.#drawn = this.#inPlace;
+  }
+
+  clear(): void {
+    if (this.#drawn) this.#stream.write('\r\u001b[K');
+    this.#drawn = false;
+  }
+}

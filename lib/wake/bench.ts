@@ -1,0 +1,160 @@
+// A whole run: from flags to report. What can be wrong with the flags is found by prepareWake(), before anything
+// is measured.
+import { readFileSync } from 'node:fs';
+import { VanityError } from '../errors.js';
+import { native } from '../native.js';
+import { figuresOf } from './figures.js';
+import { describeHost } from './host.js';
+import { wakeDefaults } from './limits.js';
+import { measureWake, type Progress } from './measure.js';
+import { SCRIPT_MECHANISMS, ScriptReferences } from './node/references.js';
+import { chooseWake, type WakeChoice, type WakeFlags } from './options.js';
+import { planWake, type WakePlan } from './plan.js';
+import { WAKE_FORMAT, WAKE_VERSION, type WakeCell, type WakeReport } from './result.js';
+import { readProcessors } from './topology.js';
+
+export interface WakeBench {
+  choice: WakeChoice;
+  plan: WakePlan;
+  /** What it should take in all, in seconds. */
+  estimateS: number;
+  run(options: {
+    signal: AbortSignal;
+    onProgress: (progress: Progress) => void;
+  }): Promise<WakeReport>;
+}
+
+/** `beganMs`: when the command began, by performance.now(); the budget counts from there. */
+export function prepareWake(flags: WakeFlags, beganMs = performance.now()): WakeBench {
+  const processors = readProcessors();
+  const mechanisms = [...native.wake.mechanisms(), ...SCRIPT_MECHANISMS];
+  const choice = chooseWake(flags, { processors, mechanisms });
+  const usable = processors.filter((p) => p.usable);
+  const pace = choice.quick ? 'quick' : 'full';
+  const budgetS = wakeDefaults.budgetS[pace];
+  const scripts = new Set(SCRIPT_MECHANISMS.map((m) => m.name));
+  const plan = planWake({
+    processors,
+    mechanisms: choice.mechanisms.map((m) => ({ ...m, script: scripts.has(m.name) })),
+    choice,
+    budgetS: budgetS - wakeDefaults.reserveS[pace],
+  });
+  if (plan.rounds.every((round) => round.length === 0)) {
+    const sleeping = mechanisms.filter((m) => m.usable && m.sleeps).map((m) => m.name);
+    throw new VanityError('VANITY_E_WAKE_NOTHING', {
+      problem: `the mechanisms asked for need two processors, and this process may use ${usable.length}`,
+      hint: `Type: --mechanisms ${sleeping.join(',')} (these sleep, so they can share one)`,
+    });
+  }
+  const estimateS = plan.expectedS + wakeDefaults.reserveS[pace];
+
+  return {
+    choice,
+    plan,
+    estimateS,
+    async run({ signal, onProgress }) {
+      const script = new ScriptReferences();
+      try {
+        const clock = await native.wake.clock();
+        const spentS = (performance.now() - beganMs) / 1000;
+        // What is left for writing it all down.
+        const lastS = wakeDefaults.reserveS[pace] / 2;
+        const free = choice.samples !== null || plan.expectedS > budgetS;
+        const measured = await measureWake({
+          wake: native.wake,
+          script,
+          plan,
+          budgetS: free ? null : budgetS - spentS - lastS,
+          seed: choice.seed,
+          signal,
+          onProgress,
+        });
+        const host = describeHost(processors, {
+          backends: native.waitBackends(),
+          membarrier: native.membarrier(),
+        });
+        const parts = {
+          format: WAKE_FORMAT,
+          version: WAKE_VERSION,
+          created: new Date().toISOString(),
+          vanity: version(),
+          complete: measured.complete,
+          elapsed_s: (performance.now() - beganMs) / 1000,
+          options: {
+            quick: choice.quick,
+            rounds: choice.rounds,
+            seed: choice.seed,
+            idles_ns: choice.idlesNs,
+            mechanisms: choice.mechanisms.map((m) => m.name),
+            pairs: plan.pairs.map(({ from, to }): [number, number] => [from, to]),
+            samples: choice.samples,
+            budget_s: estimateS,
+          },
+          host,
+          clock: {
+            source: clock.source,
+            ticks_per_second: clock.ticksPerSecond,
+            error_ppm: clock.errorPpm,
+            invariant: clock.invariant,
+            tick_ns: clock.tickNs,
+            read_ns: clock.readNs,
+            skews: measured.skews,
+          },
+          mechanisms: mechanisms.map(({ name, kind, about, usable: has, reason }) => ({
+            name,
+            kind,
+            about,
+            usable: has,
+            reason,
+          })),
+          pairs: plan.pairs,
+          cells: inOrder(
+            measured.cells,
+            mechanisms.map((m) => m.name),
+          ),
+          signals: measured.signals,
+          floors: measured.floors,
+          noise: measured.noise,
+          energy: measured.energy,
+        } satisfies Omit<WakeReport, 'figures' | 'notes'>;
+        const { figures, notes } = figuresOf(parts);
+        const doubts = clock.invariant
+          ? []
+          : ['The clock is not invariant: it may change its rate, and every figure with it.'];
+        if (usable.length === 1) {
+          doubts.push(
+            `This process may use one processor only (${usable[0]?.id}): signaller and waiter share it, so a wake includes the switch between them.`,
+          );
+        }
+        return {
+          ...parts,
+          figures,
+          notes: [...doubts, ...plan.notes, ...measured.notes, ...notes],
+        };
+      } finally {
+        await script.close();
+      }
+    },
+  };
+}
+
+// As the visits were shuffled, so are the cells.
+function inOrder(cells: readonly WakeCell[], mechanisms: readonly string[]): WakeCell[] {
+  const rank = (cell: WakeCell): number[] => [
+    mechanisms.indexOf(cell.mechanism),
+    cell.mode === 'oneway' ? 0 : 1,
+    cell.from,
+    cell.to,
+    cell.idle_ns,
+  ];
+  return [...cells].sort((a, b) => {
+    const [left, right] = [rank(a), rank(b)];
+    const i = left.findIndex((value, at) => value !== right[at]);
+    return i < 0 ? 0 : (left[i] as number) - (right[i] as number);
+  });
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,216 @@
+// What a run says in few numbers, and what they must reach. Every ratio is that of interleaved rounds: of
+// each round one, and of those the median, so that a machine that changes meanwhile changes both sides.
+import { time } from '../report/format.js';
+import { LatencyHistogram } from './histogram.js';
+import { wakeDefaults } from './limits.js';
+import { median } from './measure.js';
+import type { WakeCell, WakeFigure, WakeHistogram, WakeReport } from './result.js';
+
+/** The one table of targets. */
+export const wakeTargets = {
+  spinOverFloor: 1.1,
+  futexOverRaw: 1.05,
+  signalOverStoreNs: 3,
+  adaptiveWithin: 1.2,
+  adaptiveBeyond: 1.1,
+  atomicsOverFutex: 1.3,
+  lateFoundWork: 0,
+  spinSpreadPercent: 10,
+} as const;
+
+/** Idle time at which a sleeper is really asleep. */
+const ASLEEP_NS = 100_000;
+
+type Measurements = Pick<
+  WakeReport,
+  'cells' | 'signals' | 'floors' | 'noise' | 'host' | 'mechanisms' | 'options'
+>;
+
+interface Series {
+  from: number;
+  to: number;
+  rounds: readonly WakeHistogram[];
+}
+
+export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes: string[] } {
+  const oneway = (mechanism: string, idleNs: number): WakeCell[] =>
+    report.cells.filter(
+      (c) => c.mode === 'oneway' && c.mechanism === mechanism && c.idle_ns === idleNs,
+    );
+  const figures: WakeFigure[] = [];
+  const notes: string[] = [];
+  const upTo = (name: string, value: number | undefined, unit: string, most: number): void => {
+    if (value === undefined) return;
+    figures.push({ name, value, unit, target: `<= ${most}`, met: value <= most });
+  };
+  const idles = [...new Set(report.cells.map((cell) => cell.idle_ns))].sort((a, b) => a - b);
+  const asleep = idles.find((ns) => ns >= ASLEEP_NS);
+
+  upTo(
+    'spin one-way p50 / half the floor, idle 0',
+    twice(ratio(oneway('spin', 0), report.floors)),
+    'x',
+    wakeTargets.spinOverFloor,
+  );
+  if (asleep !== undefined) {
+    const at = `idle ${time0(asleep)}`;
+    upTo(
+      `futex p50 / raw-futex p50, ${at}`,
+      ratio(oneway('futex', asleep), oneway('raw-futex', asleep)),
+      'x',
+      wakeTargets.futexOverRaw,
+    );
+  }
+  upTo(
+    'signal() to an awake consumer over the plain store, futex',
+    signalOverStore(report, 'futex'),
+    'ns',
+    wakeTargets.signalOverStoreNs,
+  );
+  for (const idle of idles) {
+    const within = idle <= wakeDefaults.adaptiveSpinNs;
+    const beside = within ? 'spin' : 'futex';
+    upTo(
+      `adaptive p50 / ${beside} p50, idle ${time0(idle)} (spins ${time0(wakeDefaults.adaptiveSpinNs)})`,
+      ratio(oneway('adaptive', idle), oneway(beside, idle)),
+      'x',
+      within ? wakeTargets.adaptiveWithin : wakeTargets.adaptiveBeyond,
+    );
+  }
+  const late = report.cells.reduce((sum, cell) => sum + cell.wakes.late_found_work, 0);
+  if (report.cells.length > 0) {
+    figures.push({
+      name: 'waits that a bound ended and that then found work (late_found_work)',
+      value: late,
+      unit: 'waits',
+      target: `= ${wakeTargets.lateFoundWork}`,
+      met: late === wakeTargets.lateFoundWork,
+    });
+  }
+
+  const spinIdle = idles.find((ns) => oneway('spin', ns).length > 0);
+  if (spinIdle !== undefined) {
+    const spread = spreadPercent(oneway('spin', spinIdle));
+    const most = wakeTargets.spinSpreadPercent;
+    upTo(`spin one-way p50, spread over rounds, idle ${time0(spinIdle)}`, spread, '%', most);
+    if (spread !== undefined && spread > most) notes.push(whySpread(report, spread));
+  }
+
+  if (asleep !== undefined) {
+    const value = ratio(oneway('atomics', asleep), oneway('futex', asleep));
+    if (value !== undefined) {
+      figures.push({
+        name: `atomics p50 / futex p50, idle ${time0(asleep)}`,
+        value,
+        unit: 'x',
+        target: `expected >= ${wakeTargets.atomicsOverFutex}`,
+        met: null,
+      });
+    }
+  }
+  const shown = idles.reduce<number | undefined>(
+    (best, ns) =>
+      best === undefined ||
+      Math.abs(ns - wakeDefaults.mapIdleNs) < Math.abs(best - wakeDefaults.mapIdleNs)
+        ? ns
+        : best,
+    undefined,
+  );
+  for (const { name } of report.mechanisms) {
+    if (shown === undefined) break;
+    const cells = oneway(name, shown);
+    const value = merged(cells).median();
+    if (value === undefined) continue;
+    figures.push({
+      name: `${name} one-way p50, idle ${time0(shown)}`,
+      value,
+      unit: 'ns',
+      target: null,
+      met: null,
+    });
+  }
+  return { figures, notes };
+}
+
+function time0(ns: number): string {
+  return ns === 0 ? '0' : time(ns).replace('.0 ', ' ');
+}
+
+function twice(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : 2 * value;
+}
+
+export function merged(series: readonly Series[], round?: number): LatencyHistogram {
+  return LatencyHistogram.merged(
+    series.flatMap(({ rounds }) => (round === undefined ? rounds : (rounds[round] ?? []))),
+  );
+}
+
+/** Median over the rounds of p50 over p50, on the pairs that both have; undefined when there are none. */
+function ratio(above: readonly Series[], below: readonly Series[]): number | undefined {
+  const has = (all: readonly Series[], { from, to }: Series): boolean =>
+    all.some((one) => one.from === from && one.to === to);
+  const [a, b] = [above.filter((s) => has(below, s)), below.filter((s) => has(above, s))];
+  const rounds = Math.max(0, ...[...a, ...b].map((s) => s.rounds.length));
+  const ratios = Array.from({ length: rounds }, (_, round) => {
+    const [over, under] = [merged(a, round).median(), merged(b, round).median()];
+    return over === undefined || !under ? [] : [over / under];
+  });
+  return median(ratios.flat());
+}
+
+function signalOverStore({ signals }: Measurements, mechanism: string): number | undefined {
+  return median(
+    signals
+      .filter((signal) => signal.mechanism === mechanism)
+      .flatMap(({ signal_ns, store_ns }) =>
+        signal_ns.flatMap((ns, round) => {
+          const store = store_ns[round];
+          return store === undefined ? [] : [ns - store];
+        }),
+      ),
+  );
+}
+
+/** Of the rounds' medians: (greatest - least) / median, in percent. */
+function spreadPercent(series: readonly Series[]): number | undefined {
+  const rounds = Math.max(0, ...series.map((s) => s.rounds.length));
+  const medians = Array.from(
+    { length: rounds },
+    (_, round) => merged(series, round).median() ?? [],
+  );
+  const values = medians.flat();
+  const middle = median(values);
+  if (values.length < 2 || !middle) return undefined;
+  return (100 * (Math.max(...values) - Math.min(...values))) / middle;
+}
+
+// Only what was measured in this run, or read from this host, is given as a reason.
+function whySpread({ floors, noise, host }: Measurements, spread: number): string {
+  const reasons: string[] = [];
+  const floor = spreadPercent(floors);
+  if (floor !== undefined && floor > wakeTargets.spinSpreadPercent) {
+    reasons.push(
+      `the bare floor between the same processors moved by ${floor.toFixed(0)} %, so the machine changed`,
+    );
+  }
+  const sum = (pick: (cpu: (typeof noise.cpus)[number]) => number | null): number =>
+    noise.cpus.reduce((all, cpu) => all + (pick(cpu) ?? 0), 0);
+  const steal = sum((cpu) => cpu.steal_ms);
+  if (steal > 0) reasons.push(`the hypervisor took ${steal.toFixed(0)} ms from these processors`);
+  const switches = sum((cpu) => cpu.involuntary_switches);
+  if (switches > 0) {
+    reasons.push(`other threads took a processor from a measuring thread ${switches} times`);
+  }
+  const smi = sum((cpu) => cpu.smi);
+  if (smi > 0) reasons.push(`the firmware interrupted ${smi} times (SMI)`);
+  const governor = host.advice.find((row) => row.name === 'governor');
+  if (governor) reasons.push(`the governor "${governor.found}" changes the frequency`);
+  if (host.hypervisor !== null) {
+    reasons.push(
+      `this is a virtual machine (${host.hypervisor}): where its processors really run may change unseen`,
+    );
+  }
+  const why = reasons.length > 0 ? reasons.join('; ') : 'nothing that was measured explains it';
+  return `The p50 of spin differs by ${spread.toFixed(0)} % between rounds: ${why}.`;
+}
