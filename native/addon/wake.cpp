@@ -14,7 +14,9 @@
 #include "platform/clock.hpp"
 #include "platform/topology.hpp"
 #include "vanity/platform.hpp"
+#include "wake/clock_quality.hpp"
 #include "wake/mechanism.hpp"
+#include "wake/skew.hpp"
 #include "wake/visit.hpp"
 
 namespace vanity::addon {
@@ -191,6 +193,43 @@ Napi::Value visit_js(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value skew_object(Napi::Env env, wake::Skew& skew) {
+  Napi::Object row = Napi::Object::New(env);
+  row.Set("offsetNs", skew.offset_ns);
+  row.Set("errorNs", skew.error_ns);
+  return row;
+}
+
+Napi::Value skew_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const uint32_t from = processor(info[0].ToNumber().DoubleValue());
+    const uint32_t to = processor(info[1].ToNumber().DoubleValue());
+    return Measurement<wake::Skew>::start(
+        env, [from, to](wake::Pair& pair) { return wake::measure_skew(from, to, pair); },
+        skew_object);
+  });
+}
+
+Napi::Value clock_object(Napi::Env env, wake::ClockQuality& clock) {
+  Napi::Object row = Napi::Object::New(env);
+  row.Set("source", clock.source);
+  row.Set("ticksPerSecond", clock.ticks_per_second);
+  row.Set("errorPpm", clock.error_ppm);
+  row.Set("invariant", clock.invariant);
+  row.Set("tickNs", clock.tick_ns);
+  row.Set("readNs", clock.read_ns);
+  return row;
+}
+
+Napi::Value clock_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    return Measurement<wake::ClockQuality>::start(
+        env, [](wake::Pair&) { return wake::measure_clock(); }, clock_object);
+  });
+}
+
 Napi::Value mechanisms_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
@@ -245,6 +284,8 @@ void export_wake(Napi::Env env, Napi::Object exports) {
     wake.Set(name, Napi::Function::New(env, function, name));
   };
   set("mechanisms", mechanisms_js);
+  set("clock", clock_js);
+  set("skew", skew_js);
   set("visit", visit_js);
   set("abort", abort_js);
   set("pin", pin_js);

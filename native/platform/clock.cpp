@@ -29,25 +29,10 @@ uint64_t clock_ns(clockid_t clock) noexcept {
   return static_cast<uint64_t>(now.tv_sec) * kNsPerSecond + static_cast<uint64_t>(now.tv_nsec);
 }
 
-#if defined(__x86_64__)
-bool counter_is_invariant() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & (1u << 8)) != 0) return true;
-  // A hypervisor may hide the bit. Linux itself using the counter for its clock says the same.
-  std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
-  std::string source;
-  return (file >> source) &&
-         (source == "tsc" || source == "kvm-clock" || source.find("hyperv") == 0);
-}
+}  // namespace
 
-// A pair of counter and clock, taken as close together as ten tries allow.
-struct Stamp {
-  uint64_t ticks;
-  uint64_t ns;
-};
-
-Stamp stamp() {
-  Stamp best{};
+ClockStamp clock_stamp() noexcept {
+  ClockStamp best{};
   uint64_t narrowest = UINT64_MAX;
   for (int i = 0; i < 10; ++i) {
     const uint64_t before = now_ticks();
@@ -61,6 +46,19 @@ Stamp stamp() {
   return best;
 }
 
+namespace {
+
+#if defined(__x86_64__)
+bool counter_is_invariant() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & (1u << 8)) != 0) return true;
+  // A hypervisor may hide the bit. Linux itself using the counter for its clock says the same.
+  std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  std::string source;
+  return (file >> source) &&
+         (source == "tsc" || source == "kvm-clock" || source.find("hyperv") == 0);
+}
+
 Rate measure() {
   if (!counter_is_invariant()) {
     detail::ticks_are_ns.store(true, std::memory_order_relaxed);
@@ -68,12 +66,12 @@ Rate measure() {
   }
   detail::ticks_are_ns.store(false, std::memory_order_relaxed);
   // 20 ms against stamps that are good to some 50 ns: a few parts in a million.
-  const Stamp first = stamp();
-  Stamp last = first;
+  const ClockStamp first = clock_stamp();
+  ClockStamp last = first;
   while (last.ns - first.ns < 20'000'000) {
     timespec nap{0, 5'000'000};
     nanosleep(&nap, nullptr);
-    last = stamp();
+    last = clock_stamp();
   }
   const uint64_t rate =
       static_cast<uint64_t>(static_cast<unsigned __int128>(last.ticks - first.ticks) *

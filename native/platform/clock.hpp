@@ -15,4 +15,11 @@ uint64_t ns_to_ticks(uint64_t ns);  // saturates at UINT64_MAX
 
 uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
 
+// Ticks and CLOCK_MONOTONIC_RAW, taken as close together as ten tries allow.
+struct ClockStamp {
+  uint64_t ticks;
+  uint64_t ns;
+};
+ClockStamp clock_stamp() noexcept;
+
 }  // namespace vanity

@@ -1,0 +1,120 @@
+// One way. Idle 0 is a closed loop: the signal follows as soon as the waiter says that it goes to
+// wait. Longer is an open loop: signals are due at times laid down beforehand, and the signaller
+// never waits for the waiter, so that a wake that is late makes the next one late too instead of
+// hiding it (coordinated omission). Each signal has its own latency, also where one wake found
+// several.
+//
+// What crosses between the cores for each sample: the line of mail, the sleeper's line where the
+// waiter sleeps in the kernel, and in a closed loop the waiter's `taken`. Everything else is
+// memory of the thread's own, read by the other after the joins or where said so.
+#pragma once
+
+#include "platform/clock.hpp"
+#include "wake/cell.hpp"
+
+namespace vanity::wake {
+
+// The times at which signals are due: evenly, each shifted by up to a tenth of the period, so that
+// no rhythm of the machine is met or missed each time. The period leaves time for a usual wake.
+void lay_down(Cell& cell);
+
+template <class M>
+void oneway_signaller(Cell& cell, const Page<M>& page) {
+  constexpr uint64_t kPilotIdleNs = 200'000;
+  cell.prepare_sender();
+  Disturbance disturbance(cell.spec.from);
+  Suspicion late(cell.microsecond);
+  Suspicion dear(cell.microsecond);
+  if (!cell.pair.meet()) return;
+  cell.warm_up();
+  Sent& sent = cell.sent;
+  sent.reading = reading_ticks();
+  M& mailbox = *page.get();
+  const uint64_t pilot_idle = std::min(cell.idle, ns_to_ticks(kPilotIdleNs));
+
+  uint32_t i = 0;
+  for (; i < cell.planned; ++i) {
+    const bool measured = i >= kPilot;
+    const bool by_schedule = cell.open_loop && measured;
+    if (i <= kPilot || !by_schedule) {
+      if (!cell.await(cell.taken, i)) break;
+    }
+    if (i == kPilot) {
+      disturbance.begin();
+      if (by_schedule) lay_down(cell);
+    }
+    if (by_schedule) {
+      prefetch_write(&sent.stamps[i + 1]);
+      prefetch_write(&sent.after[i + 1]);
+      cell.pause_until(sent.due[i]);
+    } else if (pilot_idle != 0) {
+      cell.pause_until(now_ticks() + pilot_idle);
+    }
+    const uint64_t stamp = now_ticks();
+    if (cell.over(stamp)) break;
+    cell.send(mailbox, i, stamp);
+    if (!measured) continue;
+    const bool was_late = by_schedule && late.suspects(stamp - sent.due[i]);
+    const bool was_dear = dear.suspects(cell.cost(i));
+    if (was_late || was_dear) {
+      const bool disturbed = disturbance.marks() != 0;
+      if (was_late || disturbed) sent.marks[i] = kSignaller;
+    }
+  }
+  cell.finish(mailbox, i);
+  sent.involuntary = disturbance.involuntary();
+}
+
+template <class M, class... Args>
+void oneway_waiter(Cell& cell, Page<M>& page, const Args&... args) {
+  page.create(args..., Dates{&cell.sent.after, cell.offset});
+  cell.prepare_receiver();
+  Disturbance disturbance(cell.spec.to);
+  Suspicion slow(cell.microsecond);
+  if (!cell.pair.meet()) return;
+  cell.warm_up();
+  Received& received = cell.received;
+  M& mailbox = *page.get();
+
+  uint32_t seen = 0;
+  uint64_t before = now_ticks();
+  bool measured = false;
+  while (cell.expects(seen)) {
+    if (!measured && seen >= kPilot) {
+      measured = true;
+      slow.begin();
+      disturbance.begin();
+      cell.begin(mailbox.counters());
+      before = now_ticks();
+    }
+    cell.taken.store(seen, std::memory_order_release);  // pairs with await() in the signaller
+    const uint32_t newest = mailbox.wait_for(seen, cell.pair);
+    const uint64_t arrival = ordered_ticks();
+    if (newest == seen) break;  // stopped
+    for (uint32_t i = seen; i < newest; ++i) received.arrivals[i] = arrival;
+    // Late against what was due where that is known, else against the round before. The
+    // signaller's stamp would tell better, but reading its line here would slow its next signal.
+    const uint64_t expected = cell.open_loop && measured
+                                  ? cell.sent.due[seen] + static_cast<uint64_t>(cell.offset)
+                                  : before;
+    before = arrival;
+    if (slow.suspects(arrival > expected ? arrival - expected : 0) && measured) {
+      const uint8_t marks = disturbance.marks();
+      for (uint32_t i = seen; i < newest; ++i) received.marks[i] = marks;
+      before = now_ticks();
+    }
+    seen = newest;
+  }
+  cell.stop(mailbox.counters(), seen);
+  received.involuntary = disturbance.involuntary();
+}
+
+template <class M, class... Args>
+void oneway(Cell& cell, const Args&... args) {
+  Page<M> page;
+  run_cell(
+      cell, [&] { oneway_signaller(cell, page); }, [&] { oneway_waiter(cell, page, args...); },
+      page);
+}
+
+}  // namespace vanity::wake
