@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { BenchOptions } from './bench.js';
 import type { CheckOptions } from './check.js';
+import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { TopOptions } from './top.js';
 
@@ -125,6 +126,27 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .addHelpText('after', examples('vanity bench', 'vanity bench channel --json > channel.json'))
     .action(async (name: string | undefined, options: BenchOptions) => {
       done(await (await import('./bench.js')).benchCommand(name, options));
+    });
+
+  program
+    .command('report')
+    .description('draw a report of bench wake again, or compare two')
+    .argument('<report>', 'what bench wake --json wrote; - is stdin')
+    .argument('[later]', 'a later one, to be compared with the first')
+    .option('--html <file>', 'write it as one page that needs nothing else')
+    .option('--csv <file>', 'write every cell of one report, a row each')
+    .option('--json', 'print one JSON object: the figures, or the comparison')
+    .option('--fail-on-slower', 'exit with 1 when the later one is slower by more than the noise')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity report wake.json --html wake.html',
+        'vanity report before.json after.json',
+        'vanity bench wake --quick --json | vanity report before.json - --fail-on-slower',
+      ),
+    )
+    .action(async (report: string, later: string | undefined, options: ReportOptions) => {
+      done((await import('./report.js')).reportCommand(report, later, options));
     });
 
   return program;

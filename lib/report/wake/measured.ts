@@ -168,7 +168,7 @@ function glance(view: View, pair: WakePair, idle: number): Markup | undefined {
       { title: dotScale(axis), kind: 'dotcell' },
       { title: 'p50' },
       { title: 'p99' },
-      { title: `p50 over ${base.cell.mechanism}` },
+      { title: `× ${base.cell.mechanism}` },
     ],
     [
       {

@@ -13,7 +13,7 @@ export interface Section {
 export interface Column {
   title: Content;
   /** text: to the left; prose: to the left, and it may wrap. Numbers are to the right. */
-  kind?: 'text' | 'prose' | 'dotcell' | 'barcell';
+  kind?: 'text' | 'prose' | 'dotcell' | 'barcell' | 'forest';
 }
 
 export interface Row {

@@ -106,6 +106,13 @@ tr.group th{padding-top:16px;font-weight:650;color:var(--ink);border-bottom:1px 
 td.zero{color:var(--muted)}
 td.dotcell,th.dotcell{width:46%;min-width:170px;text-align:left}
 td.barcell{min-width:96px}
+.forest{min-width:190px;width:26%}
+.ratio{--k:var(--k6)}
+.ratio.slower{--k:var(--bad)}
+.ratio.faster{--k:var(--good)}
+.verdict{font-size:1.08rem;font-weight:600;border-left:4px solid var(--rule);padding:2px 0 2px 12px;color:var(--ink)}
+.verdict.bad{border-color:var(--bad);color:var(--ink)}
+.verdict.good{border-color:var(--good);color:var(--ink)}
 .barcell svg{display:block;margin-top:2px}
 .reference th{font-weight:400}
 .good{color:var(--good);font-weight:600}
