@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { BenchOptions } from './bench.js';
+import type { BenchWakeOptions } from './bench-wake.js';
 import type { CheckOptions } from './check.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
@@ -116,16 +117,45 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
       done((await import('./doctor.js')).doctorCommand(options));
     });
 
-  program
+  const bench = program
     .command('bench')
     .description('measure; without a name, list what can be measured')
     .argument('[name]', 'name of the bench')
     .option('--rounds <n>', 'interleaved rounds; medians are taken over them')
     .option('--quick', 'few short rounds, to see that it works')
     .option('--json', 'print one JSON object: figures and raw samples')
+    // What stands behind "wake" is for wake, also where both know the flag.
+    .enablePositionalOptions()
+    .helpCommand(false)
     .addHelpText('after', examples('vanity bench', 'vanity bench channel --json > channel.json'))
     .action(async (name: string | undefined, options: BenchOptions) => {
       done(await (await import('./bench.js')).benchCommand(name, options));
+    });
+
+  bench
+    .command('wake')
+    .description('how long a wake takes, by every mechanism this host has, between its processors')
+    .option('--quick', 'ten seconds instead of sixty')
+    .option('--pairs <list>', 'processors, from-to: 0-1,1-0, or all')
+    .option('--mechanisms <list>', 'such as spin,futex,atomics; a wrong name lists them')
+    .option('--idle <list>', 'idle times before a signal: 0,10us,1ms')
+    .option('--samples <n>', 'wakes of each cell, over all rounds; the time then follows')
+    .option('--rounds <n>', 'interleaved rounds; 8, or 5 with --quick')
+    .option('--seed <n>', 'decides the order of visits and the sample of pairs; 1')
+    .option('--json', 'print the report as one JSON object')
+    .option('--csv <file>', 'write one row a cell')
+    .option('--html <file>', 'write one self-contained page')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity bench wake --quick',
+        'vanity bench wake --json > wake.json',
+        'vanity bench wake --pairs 2-3,3-2 --mechanisms spin,futex --idle 0,100us --html wake.html',
+      ),
+    )
+    .action(async (options: BenchWakeOptions, command: Command) => {
+      const all = { ...command.parent?.opts<BenchWakeOptions>(), ...options };
+      done(await (await import('./bench-wake.js')).benchWakeCommand(all));
     });
 
   program
@@ -160,7 +190,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   const program = createProgram((code) => {
     exitCode = code;
   });
-  for (const command of [program, ...program.commands]) {
+  for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) {
     command.configureOutput({
       outputError: (text) => {
         complaint += text;
@@ -176,6 +206,8 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0;
+    // A command of commands by itself: its help is printed by now.
+    if (error.code === 'commander.help') return 2;
     const problem = (complaint || error.message).replace(/^error: /, '').trim();
     throw new VanityError('VANITY_E_USAGE', { problem: problem.replace(/\n/g, ' ') });
   }
