@@ -19,7 +19,7 @@ export interface BenchWakeOptions extends WakeFlags {
 }
 
 /** Between two lines of progress where there is no terminal. */
-const LINE_EVERY_S = 5;
+const LINE_EVERY_S = 2;
 const INTERRUPTED = 130;
 
 export async function benchWakeCommand(options: BenchWakeOptions): Promise<number> {

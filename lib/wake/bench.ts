@@ -1,6 +1,7 @@
 // A whole run: from flags to report. What can be wrong with the flags is found by prepareWake(), before anything
 // is measured.
 import { readFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
 import { figuresOf } from './figures.js';
@@ -12,6 +13,9 @@ import { chooseWake, type WakeChoice, type WakeFlags } from './options.js';
 import { planWake, type WakePlan } from './plan.js';
 import { WAKE_FORMAT, WAKE_VERSION, type WakeCell, type WakeReport } from './result.js';
 import { readProcessors } from './topology.js';
+
+/** Load of a processor above which others are in the way. */
+const BUSY = 0.5;
 
 export interface WakeBench {
   choice: WakeChoice;
@@ -54,6 +58,7 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
     estimateS,
     async run({ signal, onProgress }) {
       const script = new ScriptReferences();
+      const [load = 0] = loadavg();
       try {
         const clock = await native.wake.clock();
         const spentS = (performance.now() - beganMs) / 1000;
@@ -121,6 +126,11 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
         const doubts = clock.invariant
           ? []
           : ['The clock is not invariant: it may change its rate, and every figure with it.'];
+        if (load > BUSY * usable.length) {
+          doubts.push(
+            `Others were running when it began (load average ${load.toFixed(1)} on ${usable.length} processors): they delay wakes, by milliseconds in the tails.`,
+          );
+        }
         if (usable.length === 1) {
           doubts.push(
             `This process may use one processor only (${usable[0]?.id}): signaller and waiter share it, so a wake includes the switch between them.`,

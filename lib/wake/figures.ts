@@ -1,5 +1,5 @@
-// What a run says in few numbers, and what they must reach. Every ratio is that of interleaved rounds: of
-// each round one, and of those the median, so that a machine that changes meanwhile changes both sides.
+// What a run says in few numbers, and what they must reach. Every ratio is made of visits that stood next to
+// one another: one of each pair and round, and of those the median. A machine that changes changes both sides.
 import { time } from '../report/format.js';
 import { LatencyHistogram } from './histogram.js';
 import { wakeDefaults } from './limits.js';
@@ -140,23 +140,27 @@ function twice(value: number | undefined): number | undefined {
   return value === undefined ? undefined : 2 * value;
 }
 
-export function merged(series: readonly Series[], round?: number): LatencyHistogram {
+function merged(series: readonly Series[], round?: number): LatencyHistogram {
   return LatencyHistogram.merged(
     series.flatMap(({ rounds }) => (round === undefined ? rounds : (rounds[round] ?? []))),
   );
 }
 
-/** Median over the rounds of p50 over p50, on the pairs that both have; undefined when there are none. */
+/** Median of p50 over p50, of each pair that both have in each round; undefined when there are none. */
 function ratio(above: readonly Series[], below: readonly Series[]): number | undefined {
-  const has = (all: readonly Series[], { from, to }: Series): boolean =>
-    all.some((one) => one.from === from && one.to === to);
-  const [a, b] = [above.filter((s) => has(below, s)), below.filter((s) => has(above, s))];
-  const rounds = Math.max(0, ...[...a, ...b].map((s) => s.rounds.length));
-  const ratios = Array.from({ length: rounds }, (_, round) => {
-    const [over, under] = [merged(a, round).median(), merged(b, round).median()];
-    return over === undefined || !under ? [] : [over / under];
+  const ratios = above.flatMap((a) => {
+    const b = below.find(({ from, to }) => from === a.from && to === a.to);
+    return a.rounds.flatMap((_, round) => {
+      const [over, under] = [medianOf(a, round), medianOf(b, round)];
+      return over === undefined || !under ? [] : [over / under];
+    });
   });
-  return median(ratios.flat());
+  return median(ratios);
+}
+
+function medianOf(series: Series | undefined, round: number): number | undefined {
+  const histogram = series?.rounds[round];
+  return histogram && LatencyHistogram.fromJSON(histogram).median();
 }
 
 function signalOverStore({ signals }: Measurements, mechanism: string): number | undefined {

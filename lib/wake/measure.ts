@@ -52,8 +52,10 @@ export interface Measured {
   notes: string[];
 }
 
-/** How far beyond its time a visit may go before it is cut short. */
-const PATIENCE = { factor: 2, ns: 20e6 } as const;
+/** How far beyond its time a visit may go before it is cut short: on a busy host its first wakes take long. */
+const PATIENCE = { factor: 2, ns: 100e6 } as const;
+/** Samples of a late run shrink down to this share; what is still too much costs rounds. */
+const LEAST_SCALE = 0.5;
 /** Skews that are measured again at the end. */
 const RECHECKED = 16;
 
@@ -76,6 +78,7 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
   const totalNs = plan.expectedS * 1e9;
   let plannedNs = 0;
   let spentNs = 0;
+  let measuredRounds = 0;
 
   try {
     const report = (visit: PlannedVisit | null, round: number): void => {
@@ -97,6 +100,7 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
     report(null, 0);
     await skews.measure(plan, signal);
     for (const [round, visits] of plan.rounds.entries()) {
+      const roundBeganS = elapsedS();
       for (const visit of visits) {
         if (signal.aborted) break;
         report(visit, round);
@@ -107,7 +111,7 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
             : Math.min(
                 1,
                 Math.max(
-                  0.1,
+                  LEAST_SCALE,
                   ((options.budgetS - elapsedS()) * 1e9) / (leftNs * pace(spentNs, plannedNs)),
                 ),
               );
@@ -118,10 +122,11 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
           to: visit.to,
           idleNs: visit.idleNs,
           samples: Math.max(Math.min(2, visit.samples), Math.round(visit.samples * scale)),
-          maxNs:
+          maxNs: Math.round(
             options.budgetS === null
               ? visit.expectedNs * 20 + 1e9
               : visit.expectedNs * PATIENCE.factor * scale + PATIENCE.ns,
+          ),
           spinNs: wakeDefaults.adaptiveSpinNs,
           offsetNs: skews.offset(visit.from, visit.to),
           seed: (options.seed + round) >>> 0,
@@ -142,6 +147,9 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
         }
         spentNs += (performance.now() - at) * 1e6;
       }
+      measuredRounds = round + 1;
+      const tookS = elapsedS() - roundBeganS;
+      if (options.budgetS !== null && elapsedS() + tookS * 0.75 > options.budgetS) break;
     }
     if (!signal.aborted) await skews.measureAgain(signal);
   } finally {
@@ -150,9 +158,12 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
 
   const [failed] = failures.values();
   if (failed && collected.empty) throw failed;
-  const notes = [...failures].map(
-    ([key, error]) => `Not measured: ${key.replaceAll('|', ' ')}: ${error.message}`,
-  );
+  const notes = failureNotes(failures);
+  if (!signal.aborted && measuredRounds < plan.rounds.length) {
+    notes.push(
+      `The host was too busy for all of it: ${measuredRounds} of ${plan.rounds.length} rounds fitted into the time.`,
+    );
+  }
   return {
     complete: !signal.aborted,
     skews: skews.list,
@@ -161,6 +172,18 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
     energy: energy.about,
     notes: [...notes, ...skews.notes],
   };
+}
+
+/** One for each reason, however many cells it cost. */
+function failureNotes(failures: ReadonlyMap<string, VanityError>): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const [key, { message }] of failures) {
+    byReason.set(message, [...(byReason.get(message) ?? []), key.replaceAll('|', ' ')]);
+  }
+  return [...byReason].map(([reason, cells]) => {
+    const more = cells.length > 3 ? ` and ${cells.length - 3} more` : '';
+    return `Not measured: ${cells.slice(0, 3).join('; ')}${more}: ${reason}`;
+  });
 }
 
 // What visits take over what they were planned to.
@@ -261,7 +284,7 @@ class Building {
     this.wakes.os_limit += result.osLimit;
     this.wakes.spurious += result.spurious;
     this.wakes.late_found_work += result.lateFoundWork;
-    if (result.latencyNs.length > 0) this.idled.push(result.idledNs);
+    if (result.latencyNs.length > 0 && result.idledNs >= 0) this.idled.push(result.idledNs);
     this.overrun += result.overrun;
     this.wallNs += result.wallNs;
     this.cpuNs += result.cpuNs;

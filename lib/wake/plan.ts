@@ -1,5 +1,6 @@
 // From what is wanted and what time there is to rounds of visits: a pure function. Each round visits every
-// cell once, in an order of its own, so that two cells are compared over the same minutes.
+// cell once, in an order of its own: block by block, a block being all mechanisms on one pair at one idle
+// time. What is compared is measured within the same tenths of a second, over and over.
 import { wakeDefaults, wakeLimits } from './limits.js';
 import type { WakeChoice } from './options.js';
 import { type Random, random, shuffled } from './random.js';
@@ -44,21 +45,24 @@ export interface WakePlanInput {
   budgetS: number;
 }
 
-// What a visit takes beside its idle times, in ns: threads that start and are pinned, and for each
-// sample the wake itself and what is noted about it. Only the estimate rests on these.
+// What a visit takes beside its idle times, in ns: threads that start and are pinned, the first wakes,
+// which do not count, and for each sample the wake itself. Only the estimate rests on these.
 const COST = {
-  visit: { native: 1_000_000, script: 4_000_000 },
-  sample: { native: 1_000, sleeper: 25_000, script: 60_000 },
-  /** A sample of the modes `floor` and `signal` is itself many turns. */
-  turns: 1_000,
+  visit: { native: 2_500_000, script: 1_000_000 },
+  first: { native: { wakes: 16, idleNsMax: 200_000 }, script: { wakes: 20, idleNsMax: 200_000 } },
+  wake: { spins: 700, sleeps: 20_000, script: 40_000 },
+  /** One sample of the mode `signal` is many signals; a system call each, where it sleeps. */
+  signals: { spins: 1_000, sleeps: 80_000 },
 } as const;
 
 /** Samples that a visit has at least: when there is time, and when there is less and less. */
 const LEAST: Readonly<Record<'quick' | 'full', readonly number[]>> = {
-  quick: [8, 6, 4, 2],
-  full: [12, 8, 4, 2],
+  quick: [5, 4, 3, 2],
+  full: [13, 8, 4, 2],
 };
 const MOST = 20_000;
+/** The cost of a signal varies little. */
+const MOST_SIGNALS = 200;
 
 interface Cell {
   mechanism: PlannedMechanism | null;
@@ -119,7 +123,7 @@ export function planWake(input: WakePlanInput): WakePlan {
 
   const asked = choice.samples === null ? null : Math.ceil(choice.samples / choice.rounds);
   const share = asked === null ? timeOfVisit(cells, perRoundNs, least) : 0;
-  const visits = cells.map((cell): PlannedVisit => {
+  const planned = (cell: Cell): PlannedVisit => {
     const samples = asked ?? samplesIn(cell, share, least);
     return {
       mechanism: cell.mechanism?.name ?? '',
@@ -131,9 +135,18 @@ export function planWake(input: WakePlanInput): WakePlan {
       samples,
       expectedNs: visitNs(cell, samples),
     };
-  });
-  const rounds = Array.from({ length: choice.rounds }, () => shuffled(visits, next));
-  const oneRoundNs = visits.reduce((sum, visit) => sum + visit.expectedNs, 0);
+  };
+  const blocks = new Map<string, PlannedVisit[]>();
+  for (const cell of cells) {
+    // The floor is what waits without idle time are held against.
+    const mode = cell.mode === 'floor' ? 'oneway' : cell.mode;
+    const key = [cell.from, cell.to, mode, cell.idleNs].join();
+    blocks.set(key, [...(blocks.get(key) ?? []), planned(cell)]);
+  }
+  const rounds = Array.from({ length: choice.rounds }, () =>
+    shuffled([...blocks.values()], next).flatMap((block) => shuffled(block, next)),
+  );
+  const oneRoundNs = [...blocks.values()].flat().reduce((sum, visit) => sum + visit.expectedNs, 0);
   return { pairs, rounds, expectedS: (oneRoundNs * choice.rounds) / 1e9, notes };
 }
 
@@ -230,24 +243,27 @@ function floorOf({ from, to, relation }: WakePair): Cell[] {
   return relation === 'same' ? [] : [{ mechanism: null, mode: 'floor', from, to, idleNs: 0 }];
 }
 
-function sampleNs({ mechanism, mode, idleNs }: Cell): number {
-  if (mode === 'floor' || mode === 'signal') return COST.turns;
-  const wake = mechanism?.script
-    ? COST.sample.script
-    : mechanism?.sleeps
-      ? COST.sample.sleeper
-      : COST.sample.native;
-  return idleNs + (mode === 'roundtrip' ? 2 * wake : wake);
+function wakeNs({ mechanism }: Cell): number {
+  return mechanism?.script ? COST.wake.script : COST.wake[mechanism?.sleeps ? 'sleeps' : 'spins'];
+}
+
+function sampleNs(cell: Cell): number {
+  const { mechanism, mode, idleNs } = cell;
+  if (mode === 'signal') return COST.signals[mechanism?.sleeps ? 'sleeps' : 'spins'];
+  return idleNs + (mode === 'roundtrip' ? 2 * wakeNs(cell) : wakeNs(cell));
 }
 
 function visitNs(cell: Cell, samples: number): number {
-  const start = cell.mechanism?.script ? COST.visit.script : COST.visit.native;
-  return start + samples * sampleNs(cell);
+  const kind = cell.mechanism?.script ? 'script' : 'native';
+  const { wakes, idleNsMax } = COST.first[kind];
+  const first = wakes * (Math.min(cell.idleNs, idleNsMax) + wakeNs(cell));
+  return COST.visit[kind] + first + samples * sampleNs(cell);
 }
 
 function samplesIn(cell: Cell, ns: number, least: number): number {
-  const start = visitNs(cell, 0);
-  return Math.min(MOST, Math.max(least, Math.floor((ns - start) / sampleNs(cell))));
+  const most = cell.mode === 'signal' ? MOST_SIGNALS : MOST;
+  const fitting = Math.floor((ns - visitNs(cell, 0)) / sampleNs(cell));
+  return Math.min(most, Math.max(least, fitting));
 }
 
 // The time that each visit may take, so that all together fill the budget: cells that are done

@@ -23,6 +23,9 @@ export const SCRIPT_MECHANISMS: readonly NativeWakeMechanism[] = [
 
 /** Until the code is compiled. */
 const WARM_VISIT = 2000;
+/** Of each visit, before the samples: many, or one when each takes long. */
+const WARM = 20;
+const WARM_IDLE_NS = 200_000;
 /** How long after its end a visit may still be on its way. */
 const GRACE_MS = 5000;
 /** Workers that are kept; an engine each, so not one for every processor of a large machine. */
@@ -63,7 +66,7 @@ export class ScriptReferences {
   }
 
   async #visit(spec: NativeWakeSpec): Promise<NativeWakeVisit> {
-    const warm = spec.idleNs >= 1e6 ? 1 : 20;
+    const warm = spec.idleNs > WARM_IDLE_NS ? 1 : WARM;
     const samples = warm + spec.samples;
     const memory = new VisitMemory(samples);
     this.#memory = memory;
@@ -162,7 +165,8 @@ function assemble(
     latencyNs,
     signalNs,
     marks,
-    idledNs: count > 0 ? Math.max(0, idled.sort()[count >> 1] as number) : 0,
+    // There and back nobody notes when the other goes to wait.
+    idledNs: oneway && count > 0 ? Math.max(0, idled.sort()[count >> 1] as number) : Number.NaN,
     overrun: signaller.overrun,
     wallNs: waiter.wallNs,
     cpuNs: waiter.cpuNs,
