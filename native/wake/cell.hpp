@@ -133,6 +133,7 @@ class Cell {
   const bool shared_cpu;
   const bool open_loop;
   const uint64_t idle;
+  const uint64_t pilot_idle;
   const uint64_t microsecond;
   const int64_t offset;
   const uint64_t end;

@@ -9,7 +9,6 @@
 // memory of the thread's own, read by the other after the joins or where said so.
 #pragma once
 
-#include "platform/clock.hpp"
 #include "wake/cell.hpp"
 
 namespace vanity::wake {
@@ -20,7 +19,6 @@ void lay_down(Cell& cell);
 
 template <class M>
 void oneway_signaller(Cell& cell, const Page<M>& page) {
-  constexpr uint64_t kPilotIdleNs = 200'000;
   cell.prepare_sender();
   Disturbance disturbance(cell.spec.from);
   Suspicion late(cell.microsecond);
@@ -30,7 +28,6 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
   Sent& sent = cell.sent;
   sent.reading = reading_ticks();
   M& mailbox = *page.get();
-  const uint64_t pilot_idle = std::min(cell.idle, ns_to_ticks(kPilotIdleNs));
 
   uint32_t i = 0;
   for (; i < cell.planned; ++i) {
@@ -47,8 +44,8 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
       prefetch_write(&sent.stamps[i + 1]);
       prefetch_write(&sent.after[i + 1]);
       cell.pause_until(sent.due[i]);
-    } else if (pilot_idle != 0) {
-      cell.pause_until(now_ticks() + pilot_idle);
+    } else if (cell.pilot_idle != 0) {
+      cell.pause_until(now_ticks() + cell.pilot_idle);
     }
     const uint64_t stamp = now_ticks();
     if (cell.over(stamp)) break;

@@ -22,7 +22,8 @@ void roundtrip_signaller(Cell& cell, const Page<M>& out, Page<M>& back, const Ar
   uint32_t i = 0;
   for (; i < cell.planned; ++i) {
     if (i == kPilot) disturbance.begin();
-    if (cell.idle != 0) cell.pause_until(now_ticks() + cell.idle);
+    const uint64_t idle = i < kPilot ? cell.pilot_idle : cell.idle;
+    if (idle != 0) cell.pause_until(now_ticks() + idle);
     const uint64_t stamp = now_ticks();
     if (cell.over(stamp)) break;
     cell.send(mailbox, i, stamp);

@@ -15,39 +15,51 @@ namespace {
 constexpr uint32_t kExchanges = 2000;
 constexpr uint64_t kMaxNs = 1'000'000'000;
 
-struct Exchange {
-  alignas(kIsolationBytes) std::atomic<uint32_t> word{0};
-  // Of the thread that sends first, then of the other.
-  alignas(kIsolationBytes) uint64_t sent[kExchanges];
-  uint64_t returned[kExchanges];
-  alignas(kIsolationBytes) uint64_t arrived[kExchanges];
-  uint64_t replied[kExchanges];
-};
+struct alignas(kIsolationBytes) Line {
+  std::atomic<uint32_t> word{0};
 
-bool await(const Exchange& exchange, uint32_t value, const Pair& pair) {
-  // Pairs with the release stores of the other thread; only the word itself is needed.
-  while (exchange.word.load(std::memory_order_acquire) != value) {
-    if (pair.stopped()) return false;
+  void publish(uint32_t value) {
+    word.store(value, std::memory_order_release);  // pairs with await() in the other thread
   }
-  return true;
-}
+  bool await(uint32_t value, const Pair& pair) const {
+    while (word.load(std::memory_order_acquire) != value) {  // pairs with publish()
+      if (pair.stopped()) return false;
+    }
+    return true;
+  }
+};
 
 }  // namespace
 
+Skew estimate_skew(const std::vector<Exchange>& exchanges, double ns_per_tick) {
+  int64_t there = INT64_MAX;
+  int64_t back = INT64_MAX;
+  int64_t both = INT64_MAX;
+  for (const Exchange& at : exchanges) {
+    there = std::min(there, static_cast<int64_t>(at.arrived - at.sent));
+    back = std::min(back, static_cast<int64_t>(at.returned - at.replied));
+    both = std::min(both, static_cast<int64_t>(at.returned - at.sent) -
+                              static_cast<int64_t>(at.replied - at.arrived));
+  }
+  return {static_cast<double>(there - back) / 2 * ns_per_tick,
+          static_cast<double>(both) / 2 * ns_per_tick};
+}
+
 Skew measure_skew(uint32_t from, uint32_t to, Pair& pair) {
   if (from == to) return {};  // one clock
-  const auto exchange = std::make_unique<Exchange>();
-  Exchange& at = *exchange;
-  uint32_t done = 0;
+  const auto line = std::make_unique<Line>();
+  std::vector<Exchange> here(kExchanges);
+  std::vector<Exchange> there(kExchanges);
+  size_t done = 0;
   pair.run(
       from,
       [&] {
         if (!pair.meet()) return;
         for (uint32_t i = 0; i < kExchanges; ++i) {
-          at.sent[i] = now_ticks();
-          at.word.store(2 * i + 1, std::memory_order_release);  // pairs with await()
-          if (!await(at, 2 * i + 2, pair)) return;
-          at.returned[i] = ordered_ticks();
+          here[i].sent = now_ticks();
+          line->publish(2 * i + 1);
+          if (!line->await(2 * i + 2, pair)) return;
+          here[i].returned = ordered_ticks();
           done = i + 1;
         }
       },
@@ -55,10 +67,10 @@ Skew measure_skew(uint32_t from, uint32_t to, Pair& pair) {
       [&] {
         if (!pair.meet()) return;
         for (uint32_t i = 0; i < kExchanges; ++i) {
-          if (!await(at, 2 * i + 1, pair)) return;
-          at.arrived[i] = ordered_ticks();
-          at.replied[i] = now_ticks();
-          at.word.store(2 * i + 2, std::memory_order_release);  // pairs with await()
+          if (!line->await(2 * i + 1, pair)) return;
+          there[i].arrived = ordered_ticks();
+          there[i].replied = now_ticks();
+          line->publish(2 * i + 2);
         }
       },
       kMaxNs, [] {});
@@ -68,18 +80,12 @@ Skew measure_skew(uint32_t from, uint32_t to, Pair& pair) {
                     " exchanged nothing within a second",
                 "something else keeps one of them; look with: top -H");
   }
-
-  int64_t there = INT64_MAX;
-  int64_t back = INT64_MAX;
-  int64_t both = INT64_MAX;
-  for (uint32_t i = 0; i < done; ++i) {
-    there = std::min(there, static_cast<int64_t>(at.arrived[i] - at.sent[i]));
-    back = std::min(back, static_cast<int64_t>(at.returned[i] - at.replied[i]));
-    both = std::min(both, static_cast<int64_t>(at.returned[i] - at.sent[i]) -
-                              static_cast<int64_t>(at.replied[i] - at.arrived[i]));
+  here.resize(done);
+  for (size_t i = 0; i < done; ++i) {
+    here[i].arrived = there[i].arrived;
+    here[i].replied = there[i].replied;
   }
-  const double ns = 1e9 / static_cast<double>(ticks_per_second());
-  return {static_cast<double>(there - back) / 2 * ns, static_cast<double>(both) / 2 * ns};
+  return estimate_skew(here, 1e9 / static_cast<double>(ticks_per_second()));
 }
 
 }  // namespace vanity::wake
