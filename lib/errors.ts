@@ -157,6 +157,51 @@ export const errors = {
   VANITY_E_TRIGGER: { message: '{where}: {problem}', hint: '{hint}' },
   VANITY_E_DMA: { message: '{where}: {problem}', hint: '{hint}' },
 
+  // -- devices of this host
+  VANITY_E_DEVICE_SELECTOR: {
+    message: '"{text}" names no PCI device',
+    hint: 'Type an address (0000:01:00.0, 01:00.0), vendor:device (8086:10d3), mac=, serial= or slot=; vanity device list shows them.',
+    exitCode: 2,
+  },
+  VANITY_E_DEVICE_NONE: { message: 'no PCI device of this host is "{text}"', hint: '{hint}' },
+  VANITY_E_DEVICE_MANY: {
+    message: '"{text}" means several devices: {matches}',
+    hint: 'Name one by its address, for example {example}',
+  },
+  VANITY_E_DEVICE_KIND: {
+    message: '{pci} is a {kind}, which VFIO does not hand out',
+    hint: 'Name a device behind it: vanity device list',
+  },
+  VANITY_E_DEVICE_IN_USE: {
+    message: '{pci} is in use: {uses}',
+    hint: 'End that use first. To take the device all the same: sudo vanity device {command} {pci} --force',
+  },
+  VANITY_E_DEVICE_BUSY: {
+    message: '{pci} is open in {processes}; the kernel would wait until it is closed',
+    hint: 'Stop that process first, for example: kill {pid}',
+  },
+  VANITY_E_DEVICE_DRIVER: { message: '{pci}: {problem}', hint: '{hint}' },
+  VANITY_E_DEVICE_RIGHTS: {
+    message: 'only root may change the driver of a device: {path}: {reason}',
+    hint: 'Type: sudo vanity device {command} {pci}',
+  },
+  VANITY_E_DEVICE_RECORD: {
+    message: 'the record of the driver before, {path}, cannot be {what}: {reason}',
+    hint: '{hint}',
+  },
+  VANITY_E_IOMMU: { message: '{pci} has no IOMMU in front of it: {problem}', hint: '{hint}' },
+  VANITY_E_GROUP: {
+    message: 'IOMMU group {group} of {pci} has other owners: {others}',
+    hint: '{hint}',
+  },
+  VANITY_E_VFIO: { message: 'vfio-pci cannot be had: {reason}', hint: '{hint}' },
+  VANITY_E_BAR: { message: '{where}: {problem}', hint: '{hint}' },
+  VANITY_E_VECTOR: { message: '{where}: {problem}', hint: '{hint}' },
+  VANITY_E_MEMLOCK: {
+    message: 'DMA regions take {bytes} of locked memory; the limit of this process is {limit}',
+    hint: 'Type: sudo prlimit --pid $$ --memlock={needed}:{needed}',
+  },
+
   // -- reading a running system
   VANITY_E_SEGMENT_INVALID: {
     message: 'not a readable segment: {problem}',
@@ -205,6 +250,10 @@ export const errors = {
   // -- wake latency
   VANITY_E_WAKE_PAIR: { message: '{problem}', hint: '{hint}', exitCode: 2 },
   VANITY_E_WAKE_MECHANISM: { message: '{problem}', hint: '{hint}', exitCode: 2 },
+  VANITY_E_WAKE_SPEC: {
+    message: 'a visit of a wake bench is not well-formed: {problem}',
+    hint: 'Type: vanity bench wake --quick',
+  },
   VANITY_E_WAKE_NOTHING: { message: 'nothing can be measured: {problem}', hint: '{hint}' },
   VANITY_E_WAKE_REPORT: {
     message: '{path} is no report of vanity bench wake that can be read: {problem}',
@@ -223,18 +272,6 @@ export const errors = {
   VANITY_E_WAIT_UNAVAILABLE: {
     message: 'the way to wait that was asked for cannot be had on this host: {reason}',
     hint: 'Type: wait = "auto"; vanity doctor lists what this host can do.',
-  },
-  VANITY_E_WAKE_MECHANISM: {
-    message: 'the way to wait that was to be measured cannot be had on this host: {reason}',
-    hint: 'Type: vanity doctor',
-  },
-  VANITY_E_WAKE_PAIR: {
-    message: '{mechanism} keeps its processor, so core {core} cannot signal itself',
-    hint: 'Give two different cores, or a mechanism that sleeps, such as futex.',
-  },
-  VANITY_E_WAKE_SPEC: {
-    message: 'no visit is like that: {problem}',
-    hint: 'Give values within the limits that the message names.',
   },
   VANITY_E_WAKE_BUSY: {
     message: 'this process measures already, and two visits would disturb one another',
@@ -379,6 +416,61 @@ export const errors = {
     message: 'port {port}: a packet socket cannot be set up: {reason}',
     hint: 'Use fewer or smaller buffers in [ports.{port}].',
   },
+  // -- devices, as the native core finds them
+  VANITY_E_VFIO_ADDRESS: {
+    message: '"{text}" is no PCI address; one looks like 0000:01:00.0',
+    hint: 'List the devices: lspci -D',
+  },
+  VANITY_E_VFIO_ABSENT: {
+    message: 'there is no PCI device {address}',
+    hint: 'List the devices: lspci -D',
+  },
+  VANITY_E_VFIO_DRIVER: {
+    message: '{address} is with the driver {driver}; it must be with vfio-pci',
+    hint: 'Type: sudo vanity device bind {address}',
+  },
+  VANITY_E_VFIO_IOMMU: {
+    message: 'no IOMMU guards {address}, so its DMA could reach all memory',
+    hint: 'Switch it on in the firmware (VT-d, AMD-Vi, SMMU) and boot Linux with intel_iommu=on (Intel)',
+  },
+  VANITY_E_VFIO_GROUP: {
+    message: 'IOMMU group {group} of {address} cannot be used: in it is also {others}',
+    hint: 'Give all of them to vfio-pci (sudo vanity device bind ADDRESS), or use another slot.',
+  },
+  VANITY_E_VFIO_BUSY: {
+    message: '{node} is held by {who}',
+    hint: 'Stop it first; a group of devices belongs to one process.',
+  },
+  VANITY_E_VFIO_PERMISSION: {
+    message: 'this user may not open {node}',
+    hint: 'Type: sudo chown $USER {node}',
+  },
+  VANITY_E_VFIO_KERNEL: {
+    message: 'the kernel refused what a device needs: {reason}',
+    hint: "Look at what it says: dmesg | grep -iE 'vfio|DMAR|iommu'",
+  },
+  VANITY_E_VFIO_REGION: {
+    message: 'BAR {bar} of {address}: {bytes} bytes at {offset} cannot be granted: {reason}',
+    hint: 'See what is there: lspci -vv -s {address}',
+  },
+  VANITY_E_VFIO_VECTOR: {
+    message: '{count} {kind} vectors asked for; the device has {available}',
+    hint: 'Grant fewer vectors, or another kind.',
+  },
+  VANITY_E_VFIO_IOVA: {
+    message: 'no {bytes} of DMA addresses below 2^{bits}; the largest gap there has {largest}',
+    hint: 'Use fewer or smaller dma regions for this device, or more bits if it has them.',
+  },
+  VANITY_E_VFIO_MEMLOCK: {
+    message:
+      'mapping {bytes} for DMA needs {needed} of locked memory; the limit is {limit}, of which {used} are used',
+    hint: 'Raise it: ulimit -l {needed} (LimitMEMLOCK= of a systemd service)',
+  },
+  VANITY_E_VFIO_ACCESS: {
+    message:
+      'an access to {bytes} bytes at offset {offset} is not inside the {granted} bytes granted',
+    hint: 'Grant the range in the manifest (mmio of the device), or correct the driver.',
+  },
   VANITY_E_NO_LIBPCAP: {
     message: 'program = "filter" needs libpcap, which cannot be loaded: {reason}',
     hint: 'Install it: sudo apt-get install libpcap0.8',
@@ -411,6 +503,19 @@ export const warnings = {
   VANITY_W_SHARD_ALONE: {
     message: 'shard "{shard}" has no channel, port or grant',
     hint: 'Join it by a channel: [channels.NAME] from = "{shard}", or remove it.',
+  },
+  // -- devices of this host
+  VANITY_W_DEVICE_DRIVER: {
+    message: '{pci} is driven by {driver}, not by vfio-pci',
+    hint: 'Type: sudo vanity device bind {pci}',
+  },
+  VANITY_W_DEVICE_HIDDEN: {
+    message: '{pci} shows its capabilities to root only, so its vectors are not checked',
+    hint: 'Type: sudo vanity check --host {file}',
+  },
+  VANITY_W_MSIX_TABLE: {
+    message: '{where} has the MSI-X table of {pci} in it (BAR {bar} from {offset})',
+    hint: 'Grant the ranges before and after it, so that no shard can redirect an interrupt.',
   },
   // -- as the native core finds them at boot
   VANITY_W_CORE_NOT_ISOLATED: {

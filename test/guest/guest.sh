@@ -8,8 +8,8 @@ pci() {
     [ "$(cat "$device/vendor" "$device/device" | tr -d '\n')" = "0x${1%:*}0x${1#*:}" ] && basename "$device"
   done
 }
-edu=$(pci 1234:11e8)
-e1000e=$(pci 8086:10d3)
+edu=$(pci 1234:11e8 | head -n 1)
+e1000e=$(pci 8086:10d3 | head -n 1)
 virtio_net=$(pci 1af4:1041 | head -n 1)
 
 driver_of() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
