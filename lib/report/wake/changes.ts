@@ -129,10 +129,19 @@ export function comparisonLines(
   return [...lines, method(comparison)].map((line) => line.replaceAll('\u00a0', ' '));
 }
 
+export const OVERVIEW = [
+  'mechanism',
+  'cells',
+  'p50, middle of all',
+  'p99, middle of all',
+  'slower',
+  'faster',
+] as const;
+
 /** By mechanism: the middle of the ratios, so that a shift of all is seen even where none is marked. */
-function overview({ cells }: WakeComparison): string[] {
+export function overviewRows({ cells }: WakeComparison): string[][] {
   const names = [...new Set(cells.map(({ mechanism }) => mechanism))];
-  const rows = names.flatMap((name) => {
+  return names.flatMap((name) => {
     const own = cells.filter(({ mechanism }) => mechanism === name);
     const of = (figure: 'p50' | 'p99') => own.flatMap((cell) => cell[figure] ?? []);
     const all = [...of('p50'), ...of('p99')];
@@ -151,18 +160,14 @@ function overview({ cells }: WakeComparison): string[] {
           ],
         ];
   });
+}
+
+function overview(comparison: WakeComparison): string[] {
+  const rows = overviewRows(comparison);
   if (rows.length === 0) return [];
-  const right = (title: string): Column => ({ title, right: true });
   return [
     ...table(
-      [
-        { title: 'mechanism' },
-        right('cells'),
-        right('p50, middle of all'),
-        right('p99, middle of all'),
-        right('slower'),
-        right('faster'),
-      ],
+      OVERVIEW.map((title, i) => ({ title, right: i > 0 })),
       rows,
     ),
     '',

@@ -17,16 +17,23 @@ export interface Axis {
   ticks: readonly Tick[];
 }
 
+/** Null: not known there; the line has a gap. */
+export type Point = readonly [number, number | null];
+export type Known = readonly [number, number];
+
+export const known = (points: readonly Point[]): Known[] =>
+  points.flatMap(([x, y]): Known[] => (y === null ? [] : [[x, y]]));
+
 export interface Line {
   name: string;
   /** Behind the name where there is room. */
   value?: string;
   look: Look;
-  points: readonly (readonly [number, number])[];
+  points: readonly Point[];
   /** Drawn faint: a second figure of the same thing. */
-  faint?: readonly (readonly [number, number])[];
+  faint?: readonly Point[];
   /** Where its label points to; its last point when absent. */
-  end?: readonly [number, number];
+  end?: Known;
   /** A marker at each point. */
   marked?: boolean;
 }
@@ -208,10 +215,16 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
   const [inset, wide] = [12, size === WIDE];
   const px = (v: number): number => left + inset + x.place(v) * (plotWidth - 2 * inset);
   const py = (v: number): number => TOP + (1 - y.place(v)) * plotHeight;
-  const path = (points: readonly (readonly [number, number])[]): string =>
-    points
-      .map(([a, b], i) => `${i === 0 ? 'M' : 'L'}${px(a).toFixed(1)} ${py(b).toFixed(1)}`)
+  const path = (points: readonly Point[]): string => {
+    let open = false;
+    return points
+      .map(([a, b]) => {
+        const verb = open ? 'L' : 'M';
+        open = b !== null;
+        return b === null ? '' : `${verb}${px(a).toFixed(1)} ${py(b).toFixed(1)}`;
+      })
       .join('');
+  };
   const named = `${id}-${size.suffix}`;
 
   const rows = y.ticks.map(({ at, label }) => {
@@ -234,10 +247,8 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
     }`;
   });
 
-  const drawn = lines.filter(({ points }) => points.length > 0);
-  const ends = drawn.map(
-    ({ points, end }) => end ?? (points[points.length - 1] as readonly [number, number]),
-  );
+  const drawn = lines.filter(({ points }) => known(points).length > 0);
+  const ends = drawn.map(({ points, end }) => end ?? (known(points).at(-1) as Known));
   const places = spread(
     ends.map(([, b]) => py(b)),
     size.gap,
@@ -257,7 +268,7 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
         faint.length > 0 && markup`<path class="line faint" d="${path(faint)}"/>`
       }<path class="line" d="${path(points)}" stroke-dasharray="${look.dash}"/>${
         marked &&
-        points.map(
+        known(points).map(
           ([a, b]) =>
             markup`<path class="mark" transform="translate(${px(a).toFixed(1)} ${py(b).toFixed(1)})" d="${look.marker}"/>`,
         )

@@ -1,14 +1,23 @@
 // The section of the page that compares the report with an earlier one.
 import type { WakeReport } from '../../wake/result.js';
-import { change, interval, type MarkedChange, marked, method, verdict } from './changes.js';
+import {
+  change,
+  interval,
+  type MarkedChange,
+  marked,
+  method,
+  OVERVIEW,
+  overviewRows,
+  verdict,
+} from './changes.js';
 import { lookOf, swatch } from './chart.js';
 import { type ComparedCell, compareWake, type WakeChange, type WakeComparison } from './compare.js';
 import { type Content, type Markup, markup } from './markup.js';
 import { latency, type Row, type Section, table } from './parts.js';
-import { date, NONE, pairName, short, whole } from './units.js';
+import { date, pairName, short, whole } from './units.js';
 
-const MOST_ROWS = 60;
-/** Cells listed in full; the CSV and JSON have all of larger runs. */
+const MOST_ROWS = 20;
+/** Figures listed in full. */
 const MOST_CELLS = 400;
 
 export function comparisonSection(before: WakeReport, after: WakeReport): Section {
@@ -36,10 +45,12 @@ export function comparisonSection(before: WakeReport, after: WakeReport): Sectio
       markup`<ul class="notes">${warnings.map((text) => markup`<li>${text}</li>`)}</ul>`
     }${
       found.length > 0 &&
-      markup`${forest(found.slice(0, MOST_ROWS), 'Figures that differ by more than the noise, the largest change first')}${
-        found.length > MOST_ROWS &&
-        markup`<p class="note">And ${whole(found.length - MOST_ROWS)} more.</p>`
-      }`
+      forest(
+        found.slice(0, MOST_ROWS),
+        found.length > MOST_ROWS
+          ? `The ${MOST_ROWS} largest of ${whole(found.length)} changes beyond the noise`
+          : 'Changes beyond the noise, the largest first',
+      )
     }<details${found.length === 0 && markup` open`}><summary>By mechanism</summary>${overview(comparison)}</details>${
       all.length > 0 &&
       markup`<details><summary>All ${whole(all.length)} figures compared</summary>${forest(all.slice(0, MOST_CELLS), '')}${
@@ -70,15 +81,14 @@ function forest(rows: readonly MarkedChange[], caption: string): Markup {
     caption,
     [
       { title: 'mechanism' },
-      { title: 'pair' },
+      { title: 'change' },
+      { title: 'figure' },
       { title: 'idle' },
-      { title: 'figure', kind: 'text' },
+      { title: 'pair' },
       { title: 'before' },
       { title: 'after' },
-      { title: 'change' },
       { title: scale, kind: 'forest' },
       { title: '95 % of the ratio' },
-      { title: '', kind: 'text' },
     ],
     [
       {
@@ -86,15 +96,14 @@ function forest(rows: readonly MarkedChange[], caption: string): Markup {
           return {
             cells: [
               markup`${swatch(lookOf(cell.mechanism))}${cell.mechanism}`,
-              pairName(cell),
-              idle(cell),
+              chip(c),
               figure,
+              idle(cell),
+              pairName(cell),
               latency(c.before_ns),
               latency(c.after_ns),
-              change(c.ratio),
               ratioRow(c, at),
               interval(c),
-              chip(c),
             ],
           };
         }),
@@ -108,10 +117,11 @@ function idle({ mode, idle_ns }: ComparedCell): string {
   return mode === 'roundtrip' ? 'round trip' : short(idle_ns);
 }
 
-function chip({ verdict: v }: WakeChange): Content {
-  if (v === 'slower') return markup`<span class="chip bad">▲ slower</span>`;
-  if (v === 'faster') return markup`<span class="chip good">▼ faster</span>`;
-  return v === 'same' ? 'noise' : 'unknown';
+function chip({ verdict: v, ratio }: WakeChange): Content {
+  const text = change(ratio);
+  if (v === 'slower') return markup`<span class="chip bad">▲ ${text} slower</span>`;
+  if (v === 'faster') return markup`<span class="chip good">▼ ${text} faster</span>`;
+  return markup`<span class="quiet">${text} ${v === 'same' ? 'noise' : '?'}</span>`;
 }
 
 function ratioRow(c: WakeChange, at: (ratio: number) => string): Markup {
@@ -123,41 +133,15 @@ function ratioRow(c: WakeChange, at: (ratio: number) => string): Markup {
   }<circle class="mark" cx="${at(c.ratio)}%" cy="10" r="3.6"/></svg>`;
 }
 
-function overview({ cells }: WakeComparison): Markup {
-  const names = [...new Set(cells.map(({ mechanism }) => mechanism))];
-  const middle = (changes: readonly WakeChange[]): string => {
-    const ratios = changes.map((c) => c.ratio).sort((a, b) => a - b);
-    const ratio = ratios[ratios.length >> 1];
-    return ratio === undefined ? NONE : change(ratio);
-  };
+function overview(comparison: WakeComparison): Markup {
   return table(
     '',
-    [
-      { title: 'mechanism' },
-      { title: 'cells' },
-      { title: 'p50, middle of all' },
-      { title: 'p99, middle of all' },
-      { title: 'slower' },
-      { title: 'faster' },
-    ],
+    OVERVIEW.map((title) => ({ title })),
     [
       {
-        rows: names.map((name) => {
-          const own = cells.filter(({ mechanism }) => mechanism === name);
-          const of = (figure: 'p50' | 'p99') => own.flatMap((cell) => cell[figure] ?? []);
-          const count = (v: WakeChange['verdict']): string =>
-            whole([...of('p50'), ...of('p99')].filter((c) => c.verdict === v).length);
-          return {
-            cells: [
-              markup`${swatch(lookOf(name))}${name}`,
-              whole(own.length),
-              middle(of('p50')),
-              middle(of('p99')),
-              count('slower'),
-              count('faster'),
-            ],
-          };
-        }),
+        rows: overviewRows(comparison).map(([name = '', ...cells]) => ({
+          cells: [markup`${swatch(lookOf(name))}${name}`, ...cells],
+        })),
       },
     ],
     'By mechanism',

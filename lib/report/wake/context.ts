@@ -2,7 +2,7 @@
 import { type Content, markup } from './markup.js';
 import { byTopology } from './measured.js';
 import { facts, type Section, table } from './parts.js';
-import { NONE, ns, pairName, seconds, share, short, whole } from './units.js';
+import { NONE, ns, pairName, seconds, share, short, times, whole } from './units.js';
 import type { View } from './view.js';
 
 export function figuresSection({ report }: View): Section | undefined {
@@ -39,8 +39,9 @@ export function figuresSection({ report }: View): Section | undefined {
 
 function figure(value: number, unit: string): string {
   if (unit === 'ns') return ns(value);
-  const text = Math.abs(value) < 1000 ? value.toFixed(2) : whole(value);
-  return `${text}${unit === 'x' || unit === '×' ? '×' : `\u00a0${unit}`}`;
+  if (unit === 'x' || unit === '×') return times(value);
+  const text = Number.isInteger(value) || Math.abs(value) >= 1000 ? whole(value) : value.toFixed(2);
+  return `${text}\u00a0${unit}`;
 }
 
 export function adviceSection({ report }: View): Section | undefined {

@@ -5,25 +5,23 @@ import {
   dotRow,
   dotScale,
   idleAxis,
+  type Known,
+  known,
   type Line,
   lineChart,
   logAxis,
   lookOf,
+  type Point,
   quantileAxis,
   swatch,
 } from './chart.js';
 import { type Content, type Markup, markup } from './markup.js';
 import { latency, type Row, type Section, table, tabs } from './parts.js';
+import { median } from './statistics.js';
 import { HEAT_STEPS } from './style.js';
 import { NONE, ns, pairName, share, short, times, whole } from './units.js';
 import { cumulative, grouped, RELATIONS, type View } from './view.js';
 
-const median = (values: readonly number[]): number | undefined => {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const [a, b] = [sorted[middle - 1], sorted[middle]];
-  return sorted.length % 2 === 1 || a === undefined || b === undefined ? b : (a + b) / 2;
-};
 const sum = (values: readonly number[]): number => values.reduce((all, v) => all + v, 0);
 
 const after = (idle: number): string =>
@@ -53,7 +51,7 @@ export function tiles(view: View): Content {
     tile(
       what,
       ns(cell.latency.p50),
-      `${cell.mechanism}, p50 ${after(idle)}; p99 ${ns(cell.latency.p99)}`,
+      `${cell.mechanism}, p50 ${after(idle)}${cell.latency.p99 === null ? '' : `; p99 ${ns(cell.latency.p99)}`}`,
     );
   const [fastest] = cells;
   const resting = cells.find((c) => c.cpu_s_per_s !== null && c.cpu_s_per_s < 0.5);
@@ -110,14 +108,10 @@ export function sweepSection(view: View): Section | undefined {
 
 function sweep(view: View, pair: WakePair, id: string): Markup {
   const lines = view.mechanisms.map(({ name }, i): Line => {
-    const cells = view.idles.flatMap((idle) => view.cell(name, pair, idle) ?? []);
     const points = (of: 'p50' | 'p99') =>
-      cells.flatMap((c): [number, number][] => {
-        const value = c.latency[of];
-        return value === null ? [] : [[c.idle_ns, value]];
-      });
+      view.idles.map((idle): Point => [idle, view.cell(name, pair, idle)?.latency[of] ?? null]);
     const p50 = points('p50');
-    const last = p50.at(-1);
+    const last = known(p50).at(-1);
     return {
       name,
       ...(last && { value: ns(last[1]) }),
@@ -127,14 +121,16 @@ function sweep(view: View, pair: WakePair, id: string): Markup {
       marked: true,
     };
   });
-  const values = lines.flatMap(({ points, faint = [] }) => [...points, ...faint]).map(([, v]) => v);
+  const values = lines.flatMap(({ points, faint = [] }) =>
+    known([...points, ...faint]).map(([, v]) => v),
+  );
   return markup`<figure>${lineChart({
     id,
     title: `Wake latency by idle time, processors ${pairName(pair)}`,
     description: lines
-      .filter(({ points }) => points.length > 0)
+      .filter(({ points }) => known(points).length > 0)
       .map(({ name, points }) => {
-        const [first, last] = [points[0], points.at(-1)];
+        const [first, last] = [known(points)[0], known(points).at(-1)];
         return `${name}: p50 ${ns(first?.[1])} at ${short(first?.[0] ?? 0)}, ${ns(last?.[1])} at ${short(last?.[0] ?? 0)}.`;
       })
       .join(' '),
@@ -286,7 +282,7 @@ function heatmap(
   const marks = new Set(cells.flatMap((c) => view.relation(c) ?? []));
   const bound = (i: number): string => ns(low * Math.exp((width * i) / HEAT_STEPS));
   const used = new Set(values.map(step));
-  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${ids.length <= FEW ? ' few' : !roomy && ' many'}"><caption>${name}, p50 in ${unit}</caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
+  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${ids.length <= FEW ? ' few' : !roomy && ' many'}"><caption><span>${name}, p50 in ${unit}</span></caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
     (to, c) => markup`<th scope="col"${gap(c) && markup` class="gap"`}>${to}</th>`,
   )}</tr></thead><tbody>${rows}</tbody></table></div>${
     used.size > 1 &&
@@ -366,8 +362,8 @@ function distribution(view: View, pair: WakePair, idle: number, id: string): Mar
   const lines = view.mechanisms.map(({ name }, m): Line => {
     const buckets = cumulative(view.cell(name, pair, idle)?.rounds ?? []);
     const count = buckets.at(-1)?.[1] ?? 0;
-    const points: [number, number][] = [];
-    const beyond: [number, number][] = [];
+    const points: Known[] = [];
+    const beyond: Known[] = [];
     if (count > 1) {
       const end = Math.log10(count);
       nines = Math.max(nines, end);
@@ -375,7 +371,7 @@ function distribution(view: View, pair: WakePair, idle: number, id: string): Mar
       for (let i = 0; i <= CURVE_POINTS; i++) {
         const q = 1 - 10 ** (-(end * i) / CURVE_POINTS);
         while ((buckets[bucket]?.[1] ?? count) < q * count) bucket++;
-        const point: [number, number] = [q, Math.max(buckets[bucket]?.[0] ?? 0, 0.25)];
+        const point: Known = [q, Math.max(buckets[bucket]?.[0] ?? 0, 0.25)];
         if (count * (1 - q) >= LEAST_ABOVE) points.push(point);
         else {
           const last = points.at(-1);
@@ -387,7 +383,9 @@ function distribution(view: View, pair: WakePair, idle: number, id: string): Mar
     const end = beyond.at(-1) ?? points.at(-1);
     return { name, look: lookOf(name, m), points, faint: beyond, ...(end && { end }) };
   });
-  const values = lines.flatMap(({ points, faint = [] }) => [...points, ...faint]).map(([, v]) => v);
+  const values = lines.flatMap(({ points, faint = [] }) =>
+    known([...points, ...faint]).map(([, v]) => v),
+  );
   return markup`<figure>${lineChart({
     id,
     title: `Latency distribution by mechanism ${after(idle)}, processors ${pairName(pair)}`,

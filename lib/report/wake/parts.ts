@@ -58,7 +58,7 @@ export function table(
   );
   // Who has no pointer scrolls it with the keys.
   return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table>${
-    caption !== '' && markup`<caption>${caption}</caption>`
+    caption !== '' && markup`<caption><span>${caption}</span></caption>`
   }${head}${bodies}</table></div>`;
 }
 

@@ -92,6 +92,7 @@ ${each(8, (i) => `.k${i}{--k:var(--k${i})}`)}
 .scroll:focus-visible{outline:2px solid var(--accent);outline-offset:-2px}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;width:100%}
 caption{text-align:left;color:var(--muted);font-size:.88rem;padding:0 0 6px}
+caption span{display:block;position:sticky;left:0;max-width:calc(100vw - 62px)}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap;vertical-align:middle}
 th:first-child,td:first-child{padding-left:0}
 th:last-child,td:last-child{padding-right:0}
@@ -110,6 +111,7 @@ td.barcell{min-width:96px}
 .ratio{--k:var(--k6)}
 .ratio.slower{--k:var(--bad)}
 .ratio.faster{--k:var(--good)}
+.quiet{color:var(--muted)}
 .verdict{font-size:1.08rem;font-weight:600;border-left:4px solid var(--rule);padding:2px 0 2px 12px;color:var(--ink)}
 .verdict.bad{border-color:var(--bad);color:var(--ink)}
 .verdict.good{border-color:var(--good);color:var(--ink)}
@@ -179,6 +181,7 @@ td.dotcell,th.dotcell{min-width:130px}
 .tabs>label{padding:5px 12px}
 }
 @media screen and (max-width:620px){
+.optional{display:none}
 .chart .wide{display:none}
 .chart .narrow{display:block}
 .dotcell,.wide-only{display:none}

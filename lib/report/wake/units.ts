@@ -15,6 +15,7 @@ function digits(value: number): string {
 export function ns(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
+  if (size === 0) return `0${SPACE}ns`;
   if (size < 999.5) return `${digits(value)}${SPACE}ns`;
   if (size < 999.5e3) return `${digits(value / 1e3)}${SPACE}µs`;
   if (size < 999.5e6) return `${digits(value / 1e6)}${SPACE}ms`;
@@ -47,6 +48,7 @@ export function share(value: number): string {
 
 export function times(ratio: number | null): string {
   if (ratio === null || !Number.isFinite(ratio)) return NONE;
+  if (ratio > 0 && ratio < 0.0995) return `${ratio.toPrecision(1)}×`;
   return `${ratio < 9.995 ? ratio.toFixed(2) : ratio < 99.95 ? ratio.toFixed(1) : whole(ratio)}×`;
 }
 

@@ -111,12 +111,14 @@ function chosenPairs(report: WakeReport, measured: readonly WakeCell[]): WakePai
     const pair = known.get(name);
     return pair ? [{ pair, idles: idles.size, cells }] : [];
   });
-  // A sort that keeps the report's order among equals.
+  // The order of a report is that of its seed.
   candidates.sort(
     (a, b) =>
       b.idles - a.idles ||
       b.cells - a.cells ||
-      PREFERRED.indexOf(a.pair.relation) - PREFERRED.indexOf(b.pair.relation),
+      PREFERRED.indexOf(a.pair.relation) - PREFERRED.indexOf(b.pair.relation) ||
+      a.pair.from - b.pair.from ||
+      a.pair.to - b.pair.to,
   );
   const most = candidates[0]?.idles ?? 0;
   const swept = candidates.filter(({ idles }) => idles === most || idles > 1);
