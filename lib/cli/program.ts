@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
 import type { CheckOptions } from './check.js';
+import type { DeviceBindOptions, DeviceOptions } from './device.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { TopOptions } from './top.js';
@@ -103,6 +104,69 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .addHelpText('after', examples('vanity stats', "vanity stats --json | jq '.shards'"))
     .action(async (name: string | undefined, options: { json?: boolean }) => {
       done((await import('./stats.js')).statsCommand(name, options));
+    });
+
+  const device = program
+    .command('device')
+    .description('PCI devices of this host: what there is, and who drives it')
+    .addHelpText(
+      'after',
+      `${examples(
+        'vanity device list',
+        'vanity device info 01:00.0',
+        'sudo vanity device bind 0000:01:00.0',
+        'sudo vanity device unbind 0000:01:00.0',
+      )}
+A device is an address (0000:01:00.0 or 01:00.0), vendor:device (8086:10d3), mac=52:54:00:12:34:56,
+serial=S4EWNX0R or slot=3, and must mean one device.
+`,
+    );
+
+  device
+    .command('list')
+    .description('every PCI device: driver, IOMMU group, interrupts, interfaces, and what uses it')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity device list', 'vanity device list --json | jq .devices'))
+    .action(async (options: DeviceOptions) => {
+      done((await import('./device.js')).deviceListCommand(options));
+    });
+
+  device
+    .command('info')
+    .description(
+      'one device: BARs, capabilities, its group, and what stands in the way of granting it',
+    )
+    .argument('<device>', 'address or selector')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity device info 01:00.0', 'vanity device info 8086:10d3'))
+    .action(async (selector: string, options: DeviceOptions) => {
+      done((await import('./device.js')).deviceInfoCommand(selector, options));
+    });
+
+  device
+    .command('bind')
+    .description('hand devices to vfio-pci, and note the driver they had')
+    .argument('<devices...>', 'addresses or selectors; those of one IOMMU group together')
+    .option('--force', 'also when a mounted disk or the way to the network is on it')
+    .option('--unsafe-noiommu', 'also when no IOMMU confines its DMA')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples('sudo vanity device bind 01:00.0', 'sudo vanity device bind mac=52:54:00:12:34:56'),
+    )
+    .action(async (selectors: string[], options: DeviceBindOptions) => {
+      done((await import('./device.js')).deviceBindCommand(selectors, options));
+    });
+
+  device
+    .command('unbind')
+    .description('give devices back to the driver they had')
+    .argument('<devices...>', 'addresses or selectors')
+    .option('--force', 'also when a process has it open; the kernel waits until it closes it')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('sudo vanity device unbind 01:00.0'))
+    .action(async (selectors: string[], options: DeviceBindOptions) => {
+      done((await import('./device.js')).deviceUnbindCommand(selectors, options));
     });
 
   program

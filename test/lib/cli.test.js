@@ -80,9 +80,15 @@ test('every command has examples, and the reference names every command and flag
   const reference = readFileSync(REFERENCE, 'utf8');
   for (const command of createProgram(() => {}).commands) {
     const name = command.name();
-    const { code, stdout } = await vanity([name, '--help']);
-    t.is(code, 0);
-    t.regex(stdout, /\nExamples:\n {2}\$ vanity /, name);
+    const helps = await Promise.all(
+      [[name], ...command.commands.map((inner) => [name, inner.name()])].map(async (words) => {
+        const { code, stdout } = await vanity([...words, '--help']);
+        t.is(code, 0);
+        t.regex(stdout, /\nExamples:\n {2}\$ (sudo )?vanity /, words.join(' '));
+        return stdout;
+      }),
+    );
+    const stdout = helps.join('\n');
     const section = reference.split(/^## /m).find((part) => part.startsWith(`vanity ${name}\n`));
     t.truthy(section, `docs/reference/cli.md has no section "vanity ${name}"`);
     for (const [flag] of stdout.matchAll(/^ {2}--[a-z-]+/gm)) {
@@ -92,6 +98,15 @@ test('every command has examples, and the reference names every command and flag
       t.true(stdout.includes(flag.slice(1)), `${name} has no ${flag.slice(1)}`);
     }
   }
+});
+
+test('a command of commands prints help by itself, and names the nearest right one', async (t) => {
+  const bare = await vanity(['device']);
+  t.is(bare.code, 2);
+  t.regex(bare.stderr, /^Usage: vanity device/);
+  const wrong = await vanity(['device', 'lst']);
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /Did you mean list\?/);
 });
 
 test('errors are plain on stderr, JSON on stdout when asked, with a stack only for debugging', async (t) => {
