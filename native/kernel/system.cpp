@@ -90,11 +90,7 @@ void System::start() {
 }
 
 void System::stop(bool immediate) {
-  const uint32_t wanted = immediate ? 2 : 1;
-  uint32_t asked = stop_asked_.load(std::memory_order_relaxed);
-  while (asked < wanted &&
-         !stop_asked_.compare_exchange_weak(asked, wanted, std::memory_order_release)) {
-  }  // pairs with turn()
+  stop_asked_.fetch_or(immediate ? 2 : 1, std::memory_order_release);  // pairs with turn()
   wake();
 }
 
@@ -205,7 +201,7 @@ void System::turn() noexcept {
     stop_now_since_ns_ = monotonic_ns();
     for (const auto& shard : shards_) shard->control(Control::stop_now);
   }
-  if (hurried()) interrupted_.store(true);
+  if (hurried()) interrupted_.store(true, std::memory_order_relaxed);
   turn_stopping();
 }
 

@@ -51,7 +51,7 @@ class System {
   const Plan& plan() const { return plan_; }
   std::vector<Failure> failures() const;
   // A second signal came before the stop was done.
-  bool interrupted() const noexcept { return interrupted_.load(); }
+  bool interrupted() const noexcept { return interrupted_.load(std::memory_order_relaxed); }
   const std::vector<Failure>& warnings() const { return warnings_; }
   Shard& shard(uint32_t index) { return *shards_[index]; }
   uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
@@ -137,7 +137,7 @@ class System {
   int wake_fd_ = -1;
   std::unique_ptr<StopSignals> signals_;
   std::atomic<bool> start_asked_{false};
-  std::atomic<uint32_t> stop_asked_{0};  // 1 in order, 2 at once
+  std::atomic<uint32_t> stop_asked_{0};  // bits: 1 in order, 2 at once
   std::atomic<bool> close_asked_{false};
   std::atomic<bool> interrupted_{false};
   std::vector<Watch> watches_;

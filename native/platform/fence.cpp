@@ -11,7 +11,7 @@
 namespace vanity {
 namespace {
 
-std::atomic<bool> heavy_fence_held{false};
+std::atomic<uint32_t> heavy_fence_held{0};
 
 long membarrier(int command) noexcept {
   return syscall(__NR_membarrier, command, 0, 0);
@@ -35,9 +35,9 @@ bool try_heavy_fence() noexcept {
     return true;
   }
   // Acquire and release only keep the critical sections apart; no data is passed on.
-  if (heavy_fence_held.exchange(true, std::memory_order_acquire)) return false;
+  if (heavy_fence_held.exchange(1, std::memory_order_acquire) != 0) return false;
   const bool fenced = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
-  heavy_fence_held.store(false, std::memory_order_release);
+  heavy_fence_held.store(0, std::memory_order_release);
   return fenced;
 }
 

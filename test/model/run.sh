@@ -55,10 +55,13 @@ spin_check() {
 
 if command -v spin >/dev/null; then
   echo "# test/model/wait.pml"
-  spin_check "membarrier" clean -DHEAVY=2
-  spin_check "membarrier replaced by a fence of the waiter's own" found -DHEAVY=1
-  spin_check "no membarrier" found -DHEAVY=0
+  spin_check "membarrier" clean -DWAITER=2 -DPRODUCER=0
+  spin_check "fences on both sides" clean -DWAITER=1 -DPRODUCER=1
+  spin_check "fence in the waiter only" found -DWAITER=1 -DPRODUCER=0
+  spin_check "fence in the producer only" found -DWAITER=0 -DPRODUCER=1
+  spin_check "no fence at all" found -DWAITER=0 -DPRODUCER=0
   spin_check "no second look" found -DLOOK=0
+  spin_check "no second look, fences on both sides" found -DWAITER=1 -DPRODUCER=1 -DLOOK=0
 else
   echo "skipped - no spin (apt-get install spin)"
 fi

@@ -1,11 +1,16 @@
-/* The asymmetric fences of the wake protocol on a machine with store buffers (x86-TSO), which C++
-   has no words for. HEAVY: 2 membarrier, 1 a fence of the waiter's own, 0 none. LOOK: 1 looks again.
+/* The fences of the wake protocol on a machine with store buffers (x86-TSO), which C++ has no words for.
+   WAITER: 2 membarrier, 1 a fence of its own, 0 none. PRODUCER: 1 a fence, 0 none. LOOK: 1 looks again.
    A lost wake is the waiter asleep for ever: an invalid end state.
 
-     waiter:   sleeping = 1; heavy fence; look at data; none: sleep while sleeping == 1
-     producer: data = 1; (compiler barrier); look at sleeping; 1: exchange it with 0, wake */
-#ifndef HEAVY
-#define HEAVY 2
+     waiter:   sleeping = 1; WAITER's fence; look at data; none: sleep while sleeping == 1
+     producer: data = 1; PRODUCER's fence; look at sleeping; 1: exchange it with 0, wake
+
+   Ships: 2 and 0; where membarrier is missing, 1 and 1. */
+#ifndef WAITER
+#define WAITER 2
+#endif
+#ifndef PRODUCER
+#define PRODUCER 0
 #endif
 #ifndef LOOK
 #define LOOK 1
@@ -30,9 +35,9 @@ active proctype waiter() {
   :: else ->
     sleeping_buffer = 2;
     if
-    :: HEAVY == 2 -> (sleeping_buffer == 0 && data_buffer == 0)
-    :: HEAVY == 1 -> (sleeping_buffer == 0)
-    :: HEAVY == 0 -> skip
+    :: WAITER == 2 -> (sleeping_buffer == 0 && data_buffer == 0)
+    :: WAITER == 1 -> (sleeping_buffer == 0)
+    :: WAITER == 0 -> skip
     fi;
     if
     :: LOOK == 1 -> found = data
@@ -53,6 +58,10 @@ active proctype waiter() {
 active proctype producer() {
   byte asleep;
   data_buffer = 2;
+  if
+  :: PRODUCER == 1 -> (data_buffer == 0)
+  :: PRODUCER == 0 -> skip
+  fi;
   asleep = sleeping;
   if
   :: asleep == 1 ->

@@ -81,6 +81,48 @@ struct Doorbell : rl::test_suite<Doorbell<kWithout>, 3> {
   }
 };
 
+// A futex whose time may run out at any moment, and a consumer that dates its work: what the bound
+// found is late only if no signal follows.
+template <Without kWithout>
+struct Bounded : model::Policy<kWithout> {
+  using Base = model::Policy<kWithout>;
+  static void relax() { rl::yield(1, $); }
+  static vanity::Wake futex_wait(const typename Base::template Atomic<uint32_t>& word,
+                                 uint32_t expected, uint64_t deadline) {
+    if (rl::rand(2) == 0) return vanity::Wake::deadline;
+    return Base::futex_wait(word, expected, deadline);
+  }
+};
+
+template <Without kWithout>
+struct Dated : rl::test_suite<Dated<kWithout>, 2> {
+  using Policy = Bounded<kWithout>;
+  vanity::BasicSleeper<Policy> sleeper;
+  model::Atomic<uint32_t> mail;
+
+  void thread(unsigned index) {
+    constexpr uint32_t kLast = 2;
+    if (index == 1) {
+      for (uint32_t i = 1; i <= kLast; ++i) {
+        mail.store(i, kRelease);
+        vanity::signal(sleeper);
+      }
+      return;
+    }
+    Policy::blind() = false;
+    vanity::BasicWaiter<Policy> waiter(Backend::futex, {0, 1}, &sleeper);
+    for (uint32_t seen = 0; seen != kLast;) {
+      const auto look = [&] {
+        if (Policy::blind()) return Policy::blind() = false;
+        return mail.load(kAcquire) != seen;
+      };
+      waiter.idle(&mail, look, UINT64_MAX, [](uint64_t) { return true; });
+      seen = mail.load(kAcquire);
+    }
+    RL_ASSERT(waiter.counters().late == 0);
+  }
+};
+
 }  // namespace
 
 int main() {
@@ -101,6 +143,9 @@ int main() {
   expect<OneWord<Backend::waitpkg, Without::nothing>>("monitor", true, kRandom, 200'000);
   expect<OneWord<Backend::waitpkg, Without::second_look>>("monitor without the second look", false,
                                                           kRandom, 200'000);
+  expect<Dated<Without::nothing>>("dated, bounded sleeps", true, kRandom, 100'000);
+  expect<Dated<Without::heavy_fence>>("dated without the heavy fence", false, kRandom, 100'000);
+  expect<Dated<Without::light_fence>>("dated without the light fence", false, kRandom, 100'000);
   expect<Doorbell<Without::nothing>>("doorbell", true, kRandom, 200'000);
   expect<Doorbell<Without::heavy_fence>>("doorbell without the heavy fence", false, kRandom,
                                          200'000);

@@ -1,0 +1,28 @@
+// Makes the compiler write out what is otherwise inlined into its callers, so that each function of
+// the table has a symbol. Compiled, disassembled, never run.
+#include "kernel/system.hpp"
+#include "memory/pool.hpp"
+#include "platform/wait.hpp"
+#include "shard/shard.hpp"
+#include "vanity/channel.hpp"
+#include "vanity/doorbell.hpp"
+
+namespace vanity {
+
+template class BasicProducer<Hardware>;
+template class BasicConsumer<Hardware>;
+template struct BasicDoorbell<Hardware>;
+template class BasicWaiter<Hardware>;
+template void signal(BasicSleeper<Hardware>&) noexcept;
+template void signal_slow(BasicSleeper<Hardware>&) noexcept;
+
+auto light_fence_ = &light_fence;
+auto full_fence_ = &detail::full_fence;
+auto control_ = static_cast<Control (Shard::*)() const noexcept>(&Shard::control);
+auto set_state_ = &Shard::set_state;
+auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::state);
+auto has_failed_ = &Shard::has_failed;
+auto system_state_ = &System::state;
+auto release_ = &PoolTable::release;
+
+}  // namespace vanity
