@@ -8,7 +8,7 @@
 namespace vanity::wake {
 
 template <class M>
-void awake_signaller(Cell& cell, const Page<M>& page) {
+void awake_signaller(Cell& cell, const Page<M>& page, std::atomic<bool>& done) {
   cell.prepare_sender();
   Disturbance disturbance(cell.spec.from);
   Suspicion dear(cell.microsecond);
@@ -37,11 +37,11 @@ void awake_signaller(Cell& cell, const Page<M>& page) {
   }
   cell.finish(mailbox, i);
   sent.involuntary = disturbance.involuntary();
-  cell.taken.store(0, std::memory_order_relaxed);  // nothing passes but the word itself
+  done.store(true, std::memory_order_relaxed);  // nothing passes but the word itself
 }
 
 template <class M, class... Args>
-void awake_waiter(Cell& cell, Page<M>& page, const Args&... args) {
+void awake_waiter(Cell& cell, Page<M>& page, const std::atomic<bool>& done, const Args&... args) {
   page.create(args..., Dates{&cell.sent.after, cell.offset});
   cell.prepare_receiver();
   Disturbance disturbance(cell.spec.to);
@@ -50,7 +50,7 @@ void awake_waiter(Cell& cell, Page<M>& page, const Args&... args) {
   if (!cell.pair.meet()) return;
   M& mailbox = *page.get();
   cell.begin(mailbox.counters());
-  while (cell.taken.load(std::memory_order_relaxed) != 0 && !cell.pair.stopped()) {
+  while (!done.load(std::memory_order_relaxed) && !cell.pair.stopped()) {
     (void)mailbox.mail.load();
     mailbox.poll();
     const uint64_t until = now_ticks() + cell.microsecond;
@@ -63,8 +63,10 @@ void awake_waiter(Cell& cell, Page<M>& page, const Args&... args) {
 template <class M, class... Args>
 void awake(Cell& cell, const Args&... args) {
   Page<M> page;
+  std::atomic<bool> done{false};
   run_cell(
-      cell, [&] { awake_signaller(cell, page); }, [&] { awake_waiter(cell, page, args...); }, page);
+      cell, [&] { awake_signaller(cell, page, done); },
+      [&] { awake_waiter(cell, page, done, args...); }, page);
 }
 
 }  // namespace vanity::wake

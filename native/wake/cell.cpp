@@ -90,8 +90,8 @@ void Cell::pause_until(uint64_t tick) const noexcept {
 bool Cell::await(const std::atomic<uint32_t>& word, uint32_t value) const noexcept {
   for (;;) {
     for (int i = 0; i < 1024; ++i) {
-      // Pairs with the release store of `taken` in the waiter, or of the floor's word: what was
-      // written before it is visible.
+      // Pairs with Mail::take() or with a store of the floor: what was written before it
+      // is visible.
       if (word.load(std::memory_order_acquire) == value) return true;
       if (shared_cpu) sched_yield();
     }

@@ -140,8 +140,6 @@ class Cell {
   const uint32_t planned;  // samples, the pilot's included
   Sent sent;
   alignas(kIsolationBytes) Received received;
-  // So many mails the waiter has seen, and goes to wait for the next.
-  alignas(kIsolationBytes) std::atomic<uint32_t> taken{UINT32_MAX};
 
  private:
   // Written once, when the signaller knows how many there will be.

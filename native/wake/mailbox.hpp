@@ -37,14 +37,19 @@ struct Dates {
   }
 };
 
-// The line that crosses between the two cores: once from the signaller to the waiter per signal.
-struct alignas(kIsolationBytes) Mail {
-  std::atomic<uint32_t> sequence{0};
+// What crosses between the two cores: a line to the waiter with each signal, and in a closed loop a
+// line back. Each has one writer, as the lines of channels and shards have. (One line that both
+// write to may pass faster: some processors see that it migrates, and hand it over for writing.)
+struct Mail {
+  alignas(kIsolationBytes) std::atomic<uint32_t> sequence{0};
+  alignas(kIsolationBytes) std::atomic<uint32_t> taken{UINT32_MAX};
 
   // Pairs with load() in the waiter.
   void store(uint32_t value) noexcept { sequence.store(value, std::memory_order_release); }
   // Pairs with store() in the signaller.
   uint32_t load() const noexcept { return sequence.load(std::memory_order_acquire); }
+  // The waiter has seen so many, and goes to wait for the next. Pairs with Cell::await().
+  void take(uint32_t seen) noexcept { taken.store(seen, std::memory_order_release); }
 };
 
 // The waiter that ships, and signal(). Sleeps no longer than 10 ms, so it needs no kick.

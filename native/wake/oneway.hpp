@@ -4,9 +4,9 @@
 // hiding it (coordinated omission). Each signal has its own latency, also where one wake found
 // several.
 //
-// What crosses between the cores for each sample: the line of mail, the sleeper's line where the
-// waiter sleeps in the kernel, and in a closed loop the waiter's `taken`. Everything else is
-// memory of the thread's own, read by the other after the joins or where said so.
+// What crosses between the cores for each sample: the lines of Mail, and the sleeper's line where
+// the waiter sleeps in the kernel. Everything else is memory of the thread's own, read by the other
+// after the joins or where said so.
 #pragma once
 
 #include "wake/cell.hpp"
@@ -34,7 +34,7 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
     const bool measured = i >= kPilot;
     const bool by_schedule = cell.open_loop && measured;
     if (i <= kPilot || !by_schedule) {
-      if (!cell.await(cell.taken, i)) break;
+      if (!cell.await(mailbox.mail.taken, i)) break;
     }
     if (i == kPilot) {
       disturbance.begin();
@@ -84,7 +84,7 @@ void oneway_waiter(Cell& cell, Page<M>& page, const Args&... args) {
       cell.begin(mailbox.counters());
       before = now_ticks();
     }
-    cell.taken.store(seen, std::memory_order_release);  // pairs with await() in the signaller
+    mailbox.mail.take(seen);
     const uint32_t newest = mailbox.wait_for(seen, cell.pair);
     const uint64_t arrival = ordered_ticks();
     if (newest == seen) break;  // stopped

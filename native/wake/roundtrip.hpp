@@ -27,8 +27,10 @@ void roundtrip_signaller(Cell& cell, const Page<M>& out, Page<M>& back, const Ar
     const uint64_t stamp = now_ticks();
     if (cell.over(stamp)) break;
     cell.send(mailbox, i, stamp);
-    if (replies.wait_for(i, cell.pair) == i) break;  // stopped
+    const uint32_t reply = replies.wait_for(i, cell.pair);
     sent.returns[i] = ordered_ticks();
+    if (reply == i) break;  // stopped
+    replies.mail.take(reply);
     sent.count = i + 1;
     if (slow.suspects(sent.returns[i] - stamp) && disturbance.marks() != 0) {
       sent.marks[i] = kSignaller;
@@ -59,16 +61,16 @@ void roundtrip_waiter(Cell& cell, Page<M>& out, const Page<M>& back, const Args&
       cell.begin(mailbox.counters());
       replied = now_ticks();
     }
+    mailbox.mail.take(seen);
     const uint32_t newest = mailbox.wait_for(seen, cell.pair);
     if (newest == seen) break;  // stopped
-    const uint64_t arrival = ordered_ticks();
     replies.publish(newest);
     const uint64_t expected = replied + cell.idle;
     replied = now_ticks();
-    received.arrivals[seen] = arrival;
+    received.arrivals[seen] = replied;  // a reading before the reply would be part of the figure
     // Relaxed: see Dates.
     received.replied[seen].store(replied, std::memory_order_relaxed);
-    if (slow.suspects(arrival > expected ? arrival - expected : 0)) {
+    if (slow.suspects(replied > expected ? replied - expected : 0)) {
       received.marks[seen] = disturbance.marks();
       replied = now_ticks();
     }

@@ -21,12 +21,16 @@ inline uint64_t ordered_ticks() noexcept {
   return now_ticks();
 }
 
-// What two readings in a row are apart at least: every measured time holds that much of clock.
+// What lies between two readings in a row: every measured time holds that much of clock. A mean,
+// for some counters step too seldom to tell two readings apart.
 inline uint64_t reading_ticks() noexcept {
+  constexpr uint64_t kReadings = 200;
   uint64_t least = UINT64_MAX;
-  for (int i = 0; i < 1000; ++i) {
-    const uint64_t before = now_ticks();
-    least = std::min(least, now_ticks() - before);
+  for (int turn = 0; turn < 10; ++turn) {
+    const uint64_t first = now_ticks();
+    uint64_t last = first;
+    for (uint64_t i = 0; i < kReadings; ++i) last = now_ticks();
+    least = std::min(least, (last - first) / kReadings);
   }
   return least;
 }

@@ -296,12 +296,18 @@ TEST(the_time_ends_a_visit) {
   for (const std::string& name : usable(!cores().two())) {
     for (const Mode mode : {Mode::oneway, Mode::roundtrip}) {
       VisitSpec spec = spec_of(name, mode, 1 * kMs, 1'000'000);
-      spec.max_ns = 60 * kMs;  // of which the warm-up takes a tenth
-      const auto start = std::chrono::steady_clock::now();
-      const Visit found = measure(spec);
-      CHECK(milliseconds(std::chrono::steady_clock::now() - start) < 60 + 500);
-      CHECK(!found.latency_ns.empty() && found.latency_ns.size() <= 61);
-      check_samples(found, found.latency_ns.size(), name);
+      spec.max_ns = 50 * kMs;
+      size_t samples = 0;
+      for (int attempt = 0; attempt < 10 && samples == 0; ++attempt) {
+        const auto start = std::chrono::steady_clock::now();
+        const Visit found = measure(spec);
+        CHECK(milliseconds(std::chrono::steady_clock::now() - start) < 50 + 500);
+        samples = found.latency_ns.size();
+        check_samples(found, samples, name);
+      }
+      // None where something else kept a core all the time.
+      CHECK(samples > 0);
+      CHECK(samples <= 51);
     }
   }
 }
