@@ -27,7 +27,7 @@ void DmaRegion::map(unsigned bits) {
 DmaRegion::~DmaRegion() {
   try {
     unmap();
-  } catch (const Error&) {
+  } catch (...) {
     (void)own_.release();  // still mapped for the device, so never free
   }
 }

@@ -11,7 +11,7 @@ namespace vanity {
 
 class DmaRegion {
  public:
-  // An arena of its own: huge pages if the host has them, on the device's NUMA node, zeroed.
+  // An arena of its own: huge pages if the host has them, zeroed.
   DmaRegion(std::shared_ptr<DmaSpace> space, uint64_t bytes, unsigned bits,
             uint32_t numa_node = kAnyNode);
   // Memory of somebody else, who keeps it until this ends: an arena that a shard has already.

@@ -2,11 +2,12 @@
 
 namespace vanity {
 
-void DmaSpace::joined(std::vector<IovaRange> windows, const std::vector<ReservedRange>& reserved) {
+void DmaSpace::joined(const std::vector<IovaRange>& windows,
+                      const std::vector<ReservedRange>& reserved) {
   if (empty_) {
-    iova_ = IovaSpace(std::move(windows));
+    iova_ = IovaSpace(windows);
   } else {
-    iova_.restrict_to(std::move(windows));
+    iova_.restrict_to(windows);
   }
   empty_ = false;
   for (const auto& range : reserved) {

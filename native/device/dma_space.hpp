@@ -49,7 +49,7 @@ class DmaSpace {
  protected:
   DmaSpace() : iova_({}) {}
   // After a device joined: the windows now, less what its group's interrupts and firmware use.
-  void joined(std::vector<IovaRange> windows, const std::vector<ReservedRange>& reserved);
+  void joined(const std::vector<IovaRange>& windows, const std::vector<ReservedRange>& reserved);
 
   virtual void map_at(uint64_t iova, void* memory, uint64_t bytes) = 0;
   virtual void unmap_at(uint64_t iova, uint64_t bytes) = 0;

@@ -34,7 +34,8 @@ std::string holders(const std::string& path) {
       if (fs::read_symlink(fd.path(), none) != path) continue;
       std::string name;
       std::getline(std::ifstream(process.path() / "comm"), name);
-      found += (found.empty() ? "process " : ", process ") + pid + " (" + name + ")";
+      found.append(found.empty() ? "process " : ", process ").append(pid);
+      found.append(" (").append(name).append(")");
       break;
     }
   }

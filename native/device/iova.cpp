@@ -79,7 +79,8 @@ std::string hex(uint64_t value) {
 
 }  // namespace
 
-IovaSpace::IovaSpace(std::vector<IovaRange> windows) : windows_(normal(windows)), free_(windows_) {}
+IovaSpace::IovaSpace(const std::vector<IovaRange>& windows)
+    : windows_(normal(windows)), free_(windows_) {}
 
 void IovaSpace::take(uint64_t first, uint64_t last) {
   remove(free_, first, last);
@@ -96,7 +97,7 @@ void IovaSpace::give(uint64_t first, uint64_t last) {
   }
 }
 
-void IovaSpace::restrict_to(std::vector<IovaRange> windows) {
+void IovaSpace::restrict_to(const std::vector<IovaRange>& windows) {
   uint64_t next = 0;  // everything between the new windows goes
   for (const auto& [first, last] : normal(windows)) {
     if (first > next) reserve({next, first - 1});

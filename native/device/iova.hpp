@@ -24,10 +24,10 @@ class IovaSpace {
   static constexpr uint64_t kFloor = 4096;
 
   // Windows in any order; they may overlap.
-  explicit IovaSpace(std::vector<IovaRange> windows);
+  explicit IovaSpace(const std::vector<IovaRange>& windows);
 
   // A device joined that reaches less. What is given out already stays where it is.
-  void restrict_to(std::vector<IovaRange> windows);
+  void restrict_to(const std::vector<IovaRange>& windows);
   void reserve(IovaRange range);
 
   // `bytes` > 0 and `align` a power of two of 4096 or more: bytes are rounded up to 4096. The range

@@ -107,6 +107,13 @@ int Sysfs::iommu_group(PciAddress address) const {
   return name.empty() ? -1 : std::atoi(name.c_str());
 }
 
+uint32_t Sysfs::numa_node(PciAddress address) const {
+  std::ifstream file(of(address, "numa_node"));
+  int node = -1;
+  file >> node;
+  return node < 0 ? kAnyNode : static_cast<uint32_t>(node);
+}
+
 std::vector<PciAddress> Sysfs::members(int iommu_group) const {
   std::vector<PciAddress> found;
   std::error_code none;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/iova.hpp"
+#include "memory/arena.hpp"
 
 namespace vanity {
 
@@ -36,7 +37,8 @@ class Sysfs {
   bool present(PciAddress address) const;
   std::string driver(PciAddress address) const;  // "" when nobody has it
   bool is_bridge(PciAddress address) const;
-  int iommu_group(PciAddress address) const;  // -1 without an IOMMU
+  int iommu_group(PciAddress address) const;     // -1 without an IOMMU
+  uint32_t numa_node(PciAddress address) const;  // kAnyNode when Linux names none
   std::vector<PciAddress> members(int iommu_group) const;
   std::vector<ReservedRange> reserved(int iommu_group) const;
   // Configuration space as the hardware has it, whoever holds the device: 2 bytes at `offset`.

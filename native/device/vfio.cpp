@@ -40,9 +40,7 @@ VfioDevice::VfioDevice(PciAddress address, std::shared_ptr<DmaSpace> space)
     throw refused(address_, "this is no PCI device", ENOTSUP);
   can_reset_ = (info.flags & VFIO_DEVICE_FLAGS_RESET) != 0;
   config_ = region(VFIO_PCI_CONFIG_REGION_INDEX).offset;
-  set_command(PCI_COMMAND_MASTER, 0);
-  if (can_reset_) reset();
-  set_command(0, PCI_COMMAND_MEMORY);
+  set_command(PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY);
 }
 
 VfioDevice::~VfioDevice() {
@@ -58,7 +56,7 @@ void VfioDevice::quiesce() noexcept {
   const auto attempt = [](auto&& step) {
     try {
       step();
-    } catch (const Error&) {
+    } catch (...) {
     }
   };
   attempt([&] { bus_master(false); });
@@ -189,7 +187,8 @@ void VfioDevice::disarm(Irq& irq) noexcept {
 }
 
 DmaRegion& VfioDevice::dma(uint64_t bytes, unsigned bits) {
-  return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits));
+  const uint32_t node = Sysfs().numa_node(address_);
+  return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits, node));
 }
 
 DmaRegion& VfioDevice::dma(Arena& arena, unsigned bits) {

@@ -10,7 +10,7 @@
 //   close              registers and descriptors; Linux takes the device back
 //
 // After SIGKILL Linux does the same: closing the last descriptor ends bus mastering and all
-// mappings. A start resets the device again, so it never meets the rings of the dead.
+// mappings, and it resets the device, where it can, both then and when it is opened next.
 //
 // What is enforced by whom: DMA and messages by the IOMMU, per device. Whole BARs by the kernel,
 // per device. A register range smaller than a BAR by what is mapped (whole pages) and by MmioView,
@@ -34,8 +34,8 @@ namespace vanity {
 
 class VfioDevice {
  public:
-  // Opens, switches bus mastering off, resets where the device can. `space`: the one of another
-  // device, to share its memory. Throws what DmaSpace::attach does.
+  // Opens, with bus mastering off and, where the device can be reset, as after power-on. `space`:
+  // the one of another device, to share its memory. Throws what DmaSpace::attach does.
   explicit VfioDevice(PciAddress address, std::shared_ptr<DmaSpace> space = DmaSpace::group());
   ~VfioDevice();
   VfioDevice(const VfioDevice&) = delete;

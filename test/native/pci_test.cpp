@@ -27,6 +27,8 @@ class FakeSysfs {
     device("0000:02:00.1", "0x020000", 7);
     device("0001:00:05.0", "0x00ff00", -1);
     fs::create_symlink("../../drivers/e1000e", of("0000:02:00.1") / "driver");
+    std::ofstream(of("0000:02:00.0") / "numa_node") << "1\n";
+    std::ofstream(of("0000:02:00.1") / "numa_node") << "-1\n";
     std::ofstream(of("0000:02:00.0") / "config") << std::string("\x86\x80\xd3\x10\x07\x04", 6);
     std::ofstream(root_ / "kernel/iommu_groups/7/reserved_regions")
         << "0x00000000fee00000 0x00000000feefffff msi\n"
@@ -89,6 +91,9 @@ TEST(sysfs_tells_who_has_a_device_and_who_is_in_its_group) {
   CHECK_EQ(sysfs.driver(PciAddress::parse("0000:02:00.1")), "e1000e");
   CHECK_EQ(sysfs.iommu_group(nic), 7);
   CHECK_EQ(sysfs.iommu_group(PciAddress::parse("0001:00:05.0")), -1);
+  CHECK_EQ(sysfs.numa_node(nic), 1u);
+  CHECK_EQ(sysfs.numa_node(PciAddress::parse("0000:02:00.1")), kAnyNode);
+  CHECK_EQ(sysfs.numa_node(PciAddress::parse("0001:00:05.0")), kAnyNode);
   const auto members = sysfs.members(7);
   CHECK_EQ(members.size(), 3u);
   CHECK_EQ(members[0].text(), "0000:00:1c.0");
