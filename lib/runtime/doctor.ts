@@ -57,6 +57,7 @@ export function examine(host: DoctorHost): DoctorRow[] {
     tickless(look),
     interrupts(look),
     governor(look),
+    idleStates(look),
     smt(look),
     hypervisor(look),
     numa(look),
@@ -290,6 +291,28 @@ function governor(look: Look): DoctorRow {
         others.join(', '),
         'echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor',
       );
+}
+
+// What leaving an idle state may cost before it matters beside a futex wake.
+const IDLE_EXIT_US = 10;
+
+function idleStates(look: Look): DoctorRow {
+  const why = 'A core that sleeps deeply takes tens of microseconds to come back when it is woken.';
+  const deep = new Map<string, string>();
+  for (const cpu of look.cpus) {
+    const folder = `sys/devices/system/cpu/cpu${cpu}/cpuidle`;
+    for (const state of look.list(folder)) {
+      const exitUs = Number(look.read(`${folder}/${state}/latency`));
+      if (!(exitUs > IDLE_EXIT_US) || look.read(`${folder}/${state}/disable`) === '1') continue;
+      deep.set(state, `${look.read(`${folder}/${state}/name`)} takes ${exitUs} us to leave`);
+    }
+  }
+  if (deep.size === 0) return row('idle states', why, 'ok', 'none is deep');
+  const files = [...deep.keys()].map(
+    (state) => `/sys/devices/system/cpu/cpu*/cpuidle/${state}/disable`,
+  );
+  const fix = `echo 1 | sudo tee ${files.join(' ')}`;
+  return row('idle states', why, 'warn', [...deep.values()].join(', '), fix);
 }
 
 function smt(look: Look): DoctorRow {

@@ -16,6 +16,7 @@ export const ADVICE: ReadonlySet<string> = new Set([
   'nohz_full',
   'irq affinity',
   'governor',
+  'idle states',
   'smt',
   'hypervisor',
 ]);

@@ -40,6 +40,7 @@ several('--quick --json: a valid report, samples in every cell, no wake lost', a
   t.deepEqual(report.options.idles_ns, [0, 100_000]);
   t.true(report.pairs.length >= 2);
   t.true(report.cells.length >= report.pairs.length * 4);
+  const busy = report.notes.some((note) => note.startsWith('Others were running'));
   for (const cell of report.cells) {
     const name = `${cell.mechanism} ${cell.from}-${cell.to} ${cell.mode} ${cell.idle_ns}`;
     t.true(cell.latency.count > 0, name);
@@ -49,8 +50,8 @@ several('--quick --json: a valid report, samples in every cell, no wake lost', a
       name,
     );
     t.true(cell.latency.max > 0, name);
-    // A spinner on a processor that others want is not there to be idle.
-    if (cell.mechanism === 'futex' && cell.mode === 'oneway' && cell.idle_ns === 100_000) {
+    // On processors that others want, nobody is idle when he should be.
+    if (!busy && cell.mode === 'oneway' && cell.idle_ns === 100_000) {
       t.true(cell.idled_ns > 50_000, `${name}: idled ${cell.idled_ns}`);
     }
   }

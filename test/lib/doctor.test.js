@@ -140,6 +140,23 @@ const cases = [
     'for f in /proc/irq/[0-9]*/smp_affinity_list; do echo 0 | sudo tee "$f" > /dev/null 2>&1; done',
   ],
   [
+    'an idle state that takes long to leave, and one that is switched off',
+    {
+      'sys/devices/system/cpu/cpu1/cpuidle/state1/name': 'C1',
+      'sys/devices/system/cpu/cpu1/cpuidle/state1/latency': '2',
+      'sys/devices/system/cpu/cpu1/cpuidle/state1/disable': '0',
+      'sys/devices/system/cpu/cpu1/cpuidle/state2/name': 'C6',
+      'sys/devices/system/cpu/cpu1/cpuidle/state2/latency': '133',
+      'sys/devices/system/cpu/cpu1/cpuidle/state2/disable': '0',
+      'sys/devices/system/cpu/cpu1/cpuidle/state3/name': 'C10',
+      'sys/devices/system/cpu/cpu1/cpuidle/state3/latency': '890',
+      'sys/devices/system/cpu/cpu1/cpuidle/state3/disable': '1',
+    },
+    'idle states',
+    'warn',
+    'echo 1 | sudo tee /sys/devices/system/cpu/cpu*/cpuidle/state2/disable',
+  ],
+  [
     'a governor that saves power',
     { 'sys/devices/system/cpu/cpu2/cpufreq/scaling_governor': 'powersave' },
     'governor',
