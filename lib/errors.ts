@@ -197,6 +197,10 @@ export const errors = {
   VANITY_E_VFIO: { message: 'vfio-pci cannot be had: {reason}', hint: '{hint}' },
   VANITY_E_BAR: { message: '{where}: {problem}', hint: '{hint}' },
   VANITY_E_VECTOR: { message: '{where}: {problem}', hint: '{hint}' },
+  VANITY_E_PAGES: {
+    message: 'DMA regions need {needed} huge pages of {size}; {free} are free',
+    hint: 'Type: {line}',
+  },
   VANITY_E_MEMLOCK: {
     message: 'DMA regions take {bytes} of locked memory; the limit of this process is {limit}',
     hint: 'Type: sudo prlimit --pid $$ --memlock={needed}:{needed}',

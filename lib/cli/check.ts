@@ -1,13 +1,20 @@
+import { checkHost } from '../device/check.js';
 import { VanityError } from '../errors.js';
 import { toDot, toSvg } from '../manifest/graph.js';
-import { loadManifest, ManifestErrors, memoryOf, type Plan } from '../manifest/plan.js';
+import { loadSource, ManifestErrors, memoryOf, type Plan, readSource } from '../manifest/plan.js';
 import { errorJson, renderError, renderWarning, warningJson } from '../manifest/render.js';
+import { Host } from '../runtime/host.js';
+import { records } from './device.js';
 
 export interface CheckOptions {
   readonly json?: boolean;
   readonly graph?: 'dot' | 'svg';
   readonly set?: readonly string[];
   readonly color?: boolean;
+  /** Hold it against this host too. */
+  readonly host?: boolean;
+  /** Where the host's file system starts; another one for tests. */
+  readonly root?: string;
   /** Where to print; the standard streams when absent. */
   readonly out?: (text: string) => void;
   readonly err?: (text: string) => void;
@@ -26,7 +33,13 @@ export function checkCommand(file: string, options: CheckOptions = {}): number {
     return error.exitCode;
   }
   try {
-    const { plan, warnings } = loadManifest(file, { set });
+    const source = readSource(file, { set });
+    const { plan, warnings: written } = loadSource(source);
+    const found = options.host
+      ? checkHost(source, plan, new Host(options.root), records())
+      : { errors: [], warnings: [] };
+    const warnings = [...written, ...found.warnings];
+    if (found.errors.length > 0) throw new ManifestErrors(found.errors, warnings);
     if (graph) {
       for (const warning of warnings) err(renderWarning(warning, color));
       out((graph === 'dot' ? toDot(plan) : toSvg(plan)).trimEnd());

@@ -19,8 +19,8 @@ export interface DeviceBindOptions extends DeviceOptions, BindOptions {}
 
 const SYSTEM_DIRECTORY = '/dev/shm/vanity-0';
 
-function records(): Records {
-  // Only root binds; everybody may know what it bound.
+/** What was bound from here: only root binds, but everybody may know. */
+export function records(): Records {
   return new Records(native.runtimeDirectory(), [SYSTEM_DIRECTORY]);
 }
 

@@ -70,11 +70,16 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .description('find everything that is wrong with a manifest')
     .argument('<manifest>', 'path of the TOML file')
     .option('--set <key=value>', 'override a value of the manifest; may be repeated', collect)
+    .option('--host', 'hold its devices and cores against this host as well')
     .option('--graph <format>', 'draw the system instead: dot or svg', graphFormat)
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
-      examples('vanity check vanity.toml', 'vanity check vanity.toml --graph svg > system.svg'),
+      examples(
+        'vanity check vanity.toml',
+        'sudo vanity check --host vanity.toml',
+        'vanity check vanity.toml --graph svg > system.svg',
+      ),
     )
     .action(async (manifest: string, options: CheckOptions) => {
       const [{ checkCommand }, { wantsColor }] = await Promise.all([

@@ -1,5 +1,6 @@
 // What somebody types to mean a device, and the device that it means.
 import { VanityError } from '../errors.js';
+import { PCI_SELECTOR } from '../manifest/schema.js';
 import { nearest } from '../manifest/suggest.js';
 import type { PciDevice } from './pci.js';
 
@@ -9,20 +10,16 @@ export interface Remembered {
   readonly serials: readonly string[];
 }
 
-/** An address, `vendor:device`, `mac=`, `serial=` or `slot=`; the same as the manifest's `pci`, and short addresses. */
-export const SELECTOR =
-  /^([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]|[0-9a-fA-F]{4}:[0-9a-fA-F]{4}|mac=[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}|(serial|slot)=[^\s=]{1,64})$/;
-
 const SHORT = /^[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
 
-/** The devices that `text` means; undefined when it has no form that could mean one. */
+/** The devices that `text` means, as in the manifest or with a short address; undefined when it has no form that could mean one. */
 export function matching(
   text: string,
   devices: readonly PciDevice[],
   remembered: ReadonlyMap<string, Remembered> = new Map(),
 ): PciDevice[] | undefined {
   const full = SHORT.test(text.toLowerCase()) ? `0000:${text}` : text;
-  if (!SELECTOR.test(full)) return undefined;
+  if (!PCI_SELECTOR.test(full)) return undefined;
   const [key, value] = full.includes('=') ? (full.split('=') as [string, string]) : ['', full];
   return devices.filter((device) => {
     const words = wordsOf(key, device, remembered.get(device.address));

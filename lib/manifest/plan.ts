@@ -82,6 +82,7 @@ export interface DevicePlan {
   readonly name: string;
   readonly pci: string;
   readonly driver: 'vfio';
+  readonly unsafeNoiommu: boolean;
   readonly mmio: readonly { bar: number; offset: number; bytes: number; shard: number }[];
   readonly irqs: readonly {
     vector: number;
@@ -123,26 +124,26 @@ export interface Loaded {
 
 /** Reads and checks a manifest; throws ManifestErrors with everything that is wrong with it. */
 export function loadManifest(file: string, options: LoadOptions = {}): Loaded {
-  let text: string;
-  try {
-    text = readManifest(file);
-  } catch (error) {
-    if (error instanceof VanityError) throw new ManifestErrors([error]);
-    throw error;
-  }
-  return loadManifestText(file, text, options);
+  return loadSource(readSource(file, options));
 }
 
 /** As `loadManifest`, for text that stands for the file of that name. */
 export function loadManifestText(file: string, text: string, options: LoadOptions = {}): Loaded {
-  let source: ManifestSource;
+  return loadSource(asErrors(() => parseManifest(file, text, options.set)));
+}
+
+/** What a manifest says and where, before any of it is checked. */
+export function readSource(file: string, options: LoadOptions = {}): ManifestSource {
+  return asErrors(() => parseManifest(file, readManifest(file), options.set));
+}
+
+function asErrors<T>(read: () => T): T {
   try {
-    source = parseManifest(file, text, options.set);
+    return read();
   } catch (error) {
     if (error instanceof VanityError) throw new ManifestErrors([error]);
     throw error;
   }
-  return loadSource(source);
 }
 
 /** The rest of the way, from what is written to a plan. */
@@ -248,6 +249,7 @@ function planOf(model: Model): Plan {
       name,
       pci: value.pci,
       driver: value.driver,
+      unsafeNoiommu: value.unsafe_noiommu,
       mmio: value.mmio.map(({ to, ...rest }) => ({ ...rest, shard: shard(to) })),
       irqs: value.irqs.map(({ to, eoi, ...rest }) => ({
         ...rest,

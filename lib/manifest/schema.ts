@@ -308,15 +308,22 @@ export const portSchema = z
 
 const grantee = shardName('The shard that gets it.');
 
+/** What means a PCI device: an address, or something that it is known by. */
+export const PCI_SELECTOR =
+  /^([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]|[0-9a-fA-F]{4}:[0-9a-fA-F]{4}|mac=[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}|(serial|slot)=[^\s=]{1,64})$/;
+
 export const deviceSchema = z
   .strictObject({
     pci: text(
-      'a PCI address such as "0000:01:00.0"',
+      'a PCI address such as "0000:01:00.0", or vendor:device, mac=, serial= or slot=',
       '0000:01:00.0',
-      'Address of the device.',
-      /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/,
+      'Address of the device, or what it is known by: "8086:10d3", "mac=52:54:00:12:34:56", "serial=...", "slot=3".',
+      PCI_SELECTOR,
     ),
     driver: choice(['vfio'], 'How the device is reached.').default('vfio'),
+    unsafe_noiommu: boolean(
+      'Run without an IOMMU: the device can write to all memory of the host.',
+    ).default(false),
     mmio: z
       .array(
         z.strictObject({
