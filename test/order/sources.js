@@ -76,6 +76,7 @@ export function operations(file, text, { relaxed = false } = {}) {
         line: code.slice(0, i).split('\n').length,
         function: scope === undefined || call.includes('::') ? call : `${scope}::${call}`,
         what: found[next].what,
+        text: code.slice(since, code.indexOf(';', i)).trim(),
       });
       next++;
     }
