@@ -1,5 +1,7 @@
 // Which ways to wait are found, forced and refused, and that finding out never kills the process.
+#include <linux/membarrier.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -229,6 +231,24 @@ TEST(a_trap_of_another_thread_goes_where_it_went_before) {
   waitpid(child, &status, 0);
   CHECK(WIFEXITED(status));
   CHECK_EQ(WEXITSTATUS(status), 7);
+}
+
+TEST(membarrier_is_registered_and_works_when_the_first_thread_asks) {
+  std::thread threads[4];
+  std::atomic<uint32_t> unready{0};
+  for (std::thread& thread : threads) {
+    thread = std::thread([&] {
+      for (int i = 0; i < 1000; ++i) platform_init();
+      unready += ticks_per_second() == 0;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(unready.load(), 0u);
+  CHECK(try_heavy_fence());
+  constexpr int kGetRegistrations = 1 << 9;  // Linux 6.3
+  const long registered = syscall(__NR_membarrier, kGetRegistrations, 0, 0);
+  if (registered < 0 || detail::light_fence_is_full.load()) return;
+  CHECK((registered & MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) != 0);
 }
 
 TEST(auto_takes_a_usable_backend) {
