@@ -206,6 +206,9 @@ export function lineChart(options: ChartOptions): Markup {
   return markup`<div class="chart">${draw(options, WIDE)}${draw(options, NARROW)}</div>`;
 }
 
+/** Longer names than any of ours would leave the chart. */
+const brief = (name: string): string => (name.length > 13 ? `${name.slice(0, 9)}…` : name);
+
 const TOP = 28;
 const BOTTOM = 50;
 
@@ -258,7 +261,7 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
   const labels = drawn.map(({ name, value, look }, i) => {
     const [endX, endY, place] = [px(ends[i]?.[0] ?? 0), py(ends[i]?.[1] ?? 0), places[i] ?? 0];
     const start = width - right + 8;
-    return markup`<g class="k${look.colour}"><path class="leader" d="M${(endX + 6).toFixed(1)} ${endY.toFixed(1)}L${start - 2} ${place.toFixed(1)}"/><path class="mark" transform="translate(${start + 5} ${place.toFixed(1)})" d="${look.marker}"/><text class="label" x="${start + 14}" y="${place.toFixed(1)}" dy=".35em">${name}${
+    return markup`<g class="k${look.colour}"><path class="leader" d="M${(endX + 6).toFixed(1)} ${endY.toFixed(1)}L${start - 2} ${place.toFixed(1)}"/><path class="mark" transform="translate(${start + 5} ${place.toFixed(1)})" d="${look.marker}"/><text class="label" x="${start + 14}" y="${place.toFixed(1)}" dy=".35em">${brief(name)}${
       wide && value && markup`<tspan class="value" dx="6">${value}</tspan>`
     }</text></g>`;
   });
@@ -331,6 +334,10 @@ export function dotRow(axis: Axis, look: Look, p50: number, p99: number | null):
   }<svg x="${at(p50)}%" y="11" overflow="visible"><path class="mark" d="${look.marker}"/></svg></svg>`;
 }
 
+// Labels at the ends stay inside.
+const anchor = (place: number): string =>
+  place < 0.08 ? 'start' : place > 0.92 ? 'end' : 'middle';
+
 /** The scale above the rows of a dot plot. */
 export function dotScale(axis: Axis): Markup {
   const labelled = axis.ticks.filter(({ label }) => label);
@@ -339,6 +346,6 @@ export function dotScale(axis: Axis): Markup {
   return markup`<svg class="dots" width="100%" height="18" aria-hidden="true">${labelled.map(
     ({ at, label }, i) =>
       i % every === 0 &&
-      markup`<text x="${(2 + axis.place(at) * 96).toFixed(2)}%" y="13" text-anchor="${i === 0 ? 'start' : 'middle'}">${label}</text>`,
+      markup`<text x="${(2 + axis.place(at) * 96).toFixed(2)}%" y="13" text-anchor="${anchor(axis.place(at))}">${label}</text>`,
   )}</svg>`;
 }
