@@ -21,9 +21,12 @@ export const wakeTargets = {
 /** Idle time at which a sleeper is really asleep. */
 const ASLEEP_NS = 100_000;
 
+/** Share of a latency that a tick may be before it is told of. */
+const COARSE = 0.05;
+
 type Measurements = Pick<
   WakeReport,
-  'cells' | 'signals' | 'floors' | 'noise' | 'host' | 'mechanisms' | 'options'
+  'cells' | 'signals' | 'floors' | 'noise' | 'host' | 'clock' | 'mechanisms'
 >;
 
 interface Series {
@@ -37,6 +40,9 @@ export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes:
     report.cells.filter(
       (c) => c.mode === 'oneway' && c.mechanism === mechanism && c.idle_ns === idleNs,
     );
+  const tick = report.clock.tick_ns;
+  const ratio = (above: readonly Series[], below: readonly Series[]): number | undefined =>
+    ratioOf(above, below, tick);
   const figures: WakeFigure[] = [];
   const notes: string[] = [];
   const upTo = (name: string, value: number | undefined, unit: string, most: number): void => {
@@ -88,9 +94,18 @@ export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes:
     });
   }
 
+  const least = Math.min(
+    ...report.cells.filter((c) => c.mode === 'oneway').flatMap((c) => c.latency.p50 ?? []),
+  );
+  if (tick > least * COARSE) {
+    notes.push(
+      `The clock ticks every ${tick.toFixed(1)} ns: single latencies and percentiles near ${least.toFixed(0)} ns are known to no less; ratios and spreads are interpolated between ticks.`,
+    );
+  }
+
   const spinIdle = idles.find((ns) => oneway('spin', ns).length > 0);
   if (spinIdle !== undefined) {
-    const spread = spreadPercent(oneway('spin', spinIdle));
+    const spread = spreadPercent(oneway('spin', spinIdle), tick);
     const most = wakeTargets.spinSpreadPercent;
     upTo(`spin one-way p50, spread over rounds, idle ${time0(spinIdle)}`, spread, '%', most);
     if (spread !== undefined && spread > most) notes.push(whySpread(report, spread));
@@ -147,20 +162,20 @@ function merged(series: readonly Series[], round?: number): LatencyHistogram {
 }
 
 /** Median of p50 over p50, of each pair that both have in each round; undefined when there are none. */
-function ratio(above: readonly Series[], below: readonly Series[]): number | undefined {
+function ratioOf(
+  above: readonly Series[],
+  below: readonly Series[],
+  tickNs: number,
+): number | undefined {
   const ratios = above.flatMap((a) => {
     const b = below.find(({ from, to }) => from === a.from && to === a.to);
     return a.rounds.flatMap((_, round) => {
-      const [over, under] = [medianOf(a, round), medianOf(b, round)];
+      const over = merged([a], round).smoothMedian(tickNs);
+      const under = b && merged([b], round).smoothMedian(tickNs);
       return over === undefined || !under ? [] : [over / under];
     });
   });
   return median(ratios);
-}
-
-function medianOf(series: Series | undefined, round: number): number | undefined {
-  const histogram = series?.rounds[round];
-  return histogram && LatencyHistogram.fromJSON(histogram).median();
 }
 
 function signalOverStore({ signals }: Measurements, mechanism: string): number | undefined {
@@ -177,11 +192,11 @@ function signalOverStore({ signals }: Measurements, mechanism: string): number |
 }
 
 /** Of the rounds' medians: (greatest - least) / median, in percent. */
-function spreadPercent(series: readonly Series[]): number | undefined {
+function spreadPercent(series: readonly Series[], tickNs: number): number | undefined {
   const rounds = Math.max(0, ...series.map((s) => s.rounds.length));
   const medians = Array.from(
     { length: rounds },
-    (_, round) => merged(series, round).median() ?? [],
+    (_, round) => merged(series, round).smoothMedian(tickNs) ?? [],
   );
   const values = medians.flat();
   const middle = median(values);
@@ -190,9 +205,9 @@ function spreadPercent(series: readonly Series[]): number | undefined {
 }
 
 // Only what was measured in this run, or read from this host, is given as a reason.
-function whySpread({ floors, noise, host }: Measurements, spread: number): string {
+function whySpread({ floors, noise, host, clock }: Measurements, spread: number): string {
   const reasons: string[] = [];
-  const floor = spreadPercent(floors);
+  const floor = spreadPercent(floors, clock.tick_ns);
   if (floor !== undefined && floor > wakeTargets.spinSpreadPercent) {
     reasons.push(
       `the bare floor between the same processors moved by ${floor.toFixed(0)} %, so the machine changed`,

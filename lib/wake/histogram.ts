@@ -119,6 +119,31 @@ export class LatencyHistogram {
     return this.quantile(0.5);
   }
 
+  /**
+   * The median as a clock with ticks of `tickNs` leaves it: each value stands for all that would have been read
+   * as it, so that two medians differ by what the samples differ, not by a whole tick or none.
+   */
+  smoothMedian(tickNs: number): number | undefined {
+    const width = Math.max(tickNs * 1000, 1);
+    const values = this.#sorted().map(([index, n]) => ({
+      middle: (bucketLow(index) + bucketLow(index + 1) - 1) / 2,
+      n,
+    }));
+    const below = (ps: number): number =>
+      values.reduce(
+        (sum, { middle, n }) => sum + n * Math.min(1, Math.max(0, (ps - middle) / width + 0.5)),
+        0,
+      );
+    if (this.#count === 0) return undefined;
+    let [low, high] = [this.#min - width, this.#max + width];
+    for (let i = 0; i < 60; i++) {
+      const middle = (low + high) / 2;
+      if (below(middle) * 2 < this.#count) low = middle;
+      else high = middle;
+    }
+    return Math.max(0, high) / 1000;
+  }
+
   /** A percentile that fewer than ten samples stand above would be chance: null. */
   percentiles(): WakePercentiles {
     const at = (q: number): number | null =>

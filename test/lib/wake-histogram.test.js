@@ -82,3 +82,24 @@ test('below zero is the error of the clocks and counts as zero; what is no numbe
   t.throws(() => histogram.record(Number.NaN), { instanceOf: RangeError });
   t.is(LatencyHistogram.of([Number.POSITIVE_INFINITY]).count, 1);
 });
+
+test('the smooth median sees what a coarse clock hides', (t) => {
+  const tick = 9.4;
+  const read = (ns) => Math.floor(ns / tick) * tick;
+  // The same spread, shifted by a third of a tick: the plain median moves by a tick or not at all.
+  const of = (shift) =>
+    LatencyHistogram.of(Array.from({ length: 3000 }, (_, i) => read(50 + shift + (i % 300) / 10)));
+  const moved = of(3).smoothMedian(tick) - of(0).smoothMedian(tick);
+  t.true(Math.abs(moved - 3) < 0.3, `${moved}`);
+  t.is(new LatencyHistogram().smoothMedian(tick), undefined);
+  // With a fine clock it is the median.
+  fc.assert(
+    fc.property(latencies, (values) => {
+      const histogram = LatencyHistogram.of(values);
+      const low = histogram.quantile(0.5 - 0.5 / values.length);
+      const high = histogram.quantile(0.5 + 0.5 / values.length);
+      const smooth = histogram.smoothMedian(0.001);
+      t.true(smooth >= low * 0.995 - 0.002 && smooth <= high * 1.005 + 0.002, `${smooth}`);
+    }),
+  );
+});
