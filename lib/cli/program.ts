@@ -209,7 +209,7 @@ serial=S4EWNX0R or slot=3, and must mean one device.
     .option('--mechanisms <list>', 'such as spin,futex,atomics; a wrong name lists them')
     .option('--idle <list>', 'idle times before a signal: 0,10us,1ms')
     .option('--samples <n>', 'wakes of each cell, over all rounds; the time then follows')
-    .option('--rounds <n>', 'interleaved rounds; 8, or 5 with --quick')
+    .option('--rounds <n>', 'interleaved rounds; 8, or 4 with --quick')
     .option('--seed <n>', 'decides the order of visits and the sample of pairs; 1')
     .option('--json', 'print the report as one JSON object')
     .option('--csv <file>', 'write one row a cell')
