@@ -155,7 +155,7 @@ export interface NativeRing {
 /** What one visit of a cell measures. Processors are pinned; the same one twice is allowed for mechanisms that sleep. */
 export interface NativeWakeSpec {
   mechanism: string;
-  /** oneway, roundtrip; signal: the cost to a producer whose consumer is awake; floor: one line between bare loops. */
+  /** oneway, roundtrip; signal: the cost to a producer whose consumer is awake; floor: a line each way between bare loops. */
   mode: 'oneway' | 'roundtrip' | 'signal' | 'floor';
   from: number;
   to: number;

@@ -25,7 +25,7 @@ export interface WakeReport {
   cells: WakeCell[];
   /** What signalling costs a producer whose consumer is awake, beside a plain store. */
   signals: WakeSignal[];
-  /** Round trip of one cache line between bare loops, the least that any wake can take; per pair. */
+  /** Round trip between bare loops, one cache line each way: the least that a wake can take; per pair. */
   floors: WakeFloor[];
   noise: WakeNoise;
   energy: WakeEnergy;
