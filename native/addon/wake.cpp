@@ -45,24 +45,21 @@ class Measurement : public Napi::AsyncWorker {
   using Convert = Napi::Value (*)(Napi::Env, Result&);
 
   static Napi::Value start(Napi::Env env, Measure measure, Convert convert) {
-    return guarded(env, [&]() -> Napi::Value {
-      auto worker = std::unique_ptr<Measurement>(new Measurement(env, std::move(measure), convert));
-      Running& now = running();
-      {
-        const std::lock_guard lock(now.mutex);
-        if (now.pair != nullptr) {
-          throw Error("VANITY_E_WAKE_BUSY",
-                      "this process measures already, and two visits would disturb one another",
-                      "await the one before, or call abort()");
-        }
-        now.pair = &worker->pair_;
+    auto worker = std::unique_ptr<Measurement>(new Measurement(env, std::move(measure), convert));
+    Running& now = running();
+    {
+      const std::lock_guard lock(now.mutex);
+      if (now.pair != nullptr) {
+        throw Error("VANITY_E_WAKE_BUSY",
+                    "this process measures already, and two visits would disturb one another",
+                    "await the one before, or call abort()");
       }
-      const Napi::Promise promise = worker->deferred_.Promise();
-      worker.release()->Queue();  // deletes itself
-      return promise;
-    });
+      now.pair = &worker->pair_;
+    }
+    const Napi::Promise promise = worker->deferred_.Promise();
+    worker.release()->Queue();  // deletes itself
+    return promise;
   }
-
   ~Measurement() override { release(); }
 
   void Execute() override {
@@ -76,14 +73,18 @@ class Measurement : public Napi::AsyncWorker {
   void OnOK() override {
     const Napi::Env env = Env();
     try {
-      if (error_) std::rethrow_exception(error_);
-      deferred_.Resolve(convert_(env, result_));
-    } catch (const Error& error) {
-      deferred_.Reject(to_js(env, error));
-    } catch (const Napi::Error& error) {
-      deferred_.Reject(error.Value());
-    } catch (const std::exception& error) {
-      deferred_.Reject(Napi::Error::New(env, error.what()).Value());
+      try {
+        if (error_) std::rethrow_exception(error_);
+        deferred_.Resolve(convert_(env, result_));
+      } catch (const Error& error) {
+        deferred_.Reject(to_js(env, error));
+      } catch (const Napi::Error&) {
+        throw;
+      } catch (const std::exception& error) {
+        deferred_.Reject(Napi::Error::New(env, error.what()).Value());
+      }
+    } catch (const Napi::Error&) {
+      // The environment goes, and nobody is left to be told.
     }
   }
 
@@ -104,6 +105,23 @@ class Measurement : public Napi::AsyncWorker {
   Result result_{};
   std::exception_ptr error_;
 };
+
+// What is wrong with the arguments rejects the promise, as what is wrong later does.
+template <class Body>
+Napi::Value promised(Napi::Env env, Body&& body) {
+  const auto rejected = [env](Napi::Value reason) {
+    const Napi::Promise::Deferred deferred(env);
+    deferred.Reject(reason);
+    return deferred.Promise();
+  };
+  try {
+    return body();
+  } catch (const Error& error) {
+    return rejected(to_js(env, error));
+  } catch (const Napi::Error& error) {
+    return rejected(error.Value());
+  }
+}
 
 // The vector becomes the array's memory.
 template <class Array, class T>
@@ -175,7 +193,7 @@ wake::Mode mode_of(const std::string& name) {
 
 Napi::Value visit_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  return guarded(env, [&] {
+  return promised(env, [&] {
     const Napi::Object given = info[0].ToObject();
     wake::VisitSpec spec;
     spec.mechanism = text(given, "mechanism");
@@ -202,7 +220,7 @@ Napi::Value skew_object(Napi::Env env, wake::Skew& skew) {
 
 Napi::Value skew_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  return guarded(env, [&] {
+  return promised(env, [&] {
     const uint32_t from = processor(info[0].ToNumber().DoubleValue());
     const uint32_t to = processor(info[1].ToNumber().DoubleValue());
     return Measurement<wake::Skew>::start(
@@ -224,7 +242,7 @@ Napi::Value clock_object(Napi::Env env, wake::ClockQuality& clock) {
 
 Napi::Value clock_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  return guarded(env, [&] {
+  return promised(env, [&] {
     return Measurement<wake::ClockQuality>::start(
         env, [](wake::Pair&) { return wake::measure_clock(); }, clock_object);
   });

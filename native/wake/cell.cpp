@@ -8,8 +8,8 @@
 namespace vanity::wake {
 namespace {
 
-constexpr uint64_t kWarmNs = 2'000'000;
-constexpr uint64_t kPilotIdleNs = 200'000;  // long enough to fall asleep, short enough to wait for
+constexpr uint64_t kWarmNs = 1'000'000;
+constexpr uint64_t kPilotIdleNs = 100'000;  // long enough to fall asleep, short enough to wait for
 
 WaitCounters operator-(const WaitCounters& a, const WaitCounters& b) {
   return {a.waits - b.waits,       a.signalled - b.signalled, a.deadline - b.deadline,
@@ -43,7 +43,7 @@ Cell::Cell(const VisitSpec& spec, Pair& pair)
       shared_cpu(spec.from == spec.to),
       open_loop(spec.mode == Mode::oneway && spec.idle_ns != 0),
       idle(ns_to_ticks(spec.idle_ns)),
-      pilot_idle(std::min(idle, ns_to_ticks(kPilotIdleNs))),
+      pilot_idle(std::min(idle, ns_to_ticks(std::max(kPilotIdleNs, 2 * spec.spin_ns)))),
       microsecond(ns_to_ticks(1000)),
       offset(static_cast<int64_t>(spec.offset_ns * 1e-9 * static_cast<double>(ticks_per_second()))),
       end(now_ticks() + ns_to_ticks(spec.max_ns)),

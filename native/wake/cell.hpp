@@ -19,7 +19,7 @@
 namespace vanity::wake {
 
 // Samples before the measured ones: they warm the path and tell how long a wake takes here.
-inline constexpr uint32_t kPilot = 16;
+inline constexpr uint32_t kPilot = 8;
 // Signals in one sample of mode signal.
 inline constexpr uint32_t kBatch = 256;
 

@@ -341,7 +341,7 @@ TEST(stop_ends_a_visit_soon) {
       Pair pair;
       std::chrono::steady_clock::time_point stopped;
       std::thread other([&] {
-        const timespec nap{0, 30'000'000};
+        const timespec nap{0, 150'000'000};  // it is in its loop by now
         nanosleep(&nap, nullptr);
         stopped = std::chrono::steady_clock::now();
         pair.stop();
