@@ -51,7 +51,7 @@ VfioDevice::~VfioDevice() {
 }
 
 void VfioDevice::quiesce() noexcept {
-  if (std::exchange(quiesced_, true)) return;
+  if (!std::exchange(used_, false)) return;
   // A device that was pulled out answers none of this; the steps after must be taken all the same.
   const auto attempt = [](auto&& step) {
     try {
@@ -91,6 +91,7 @@ void VfioDevice::set_command(uint16_t clear, uint16_t set) {
 }
 
 void VfioDevice::bus_master(bool on) {
+  used_ |= on;
   set_command(on ? 0 : PCI_COMMAND_MASTER, on ? PCI_COMMAND_MASTER : 0);
 }
 
@@ -173,10 +174,12 @@ MmioView VfioDevice::mmio(unsigned bar, uint64_t offset, uint64_t bytes) {
                           static_cast<off_t>(found.offset + first));
   if (base == MAP_FAILED) throw refused(address_, "mapping BAR " + std::to_string(bar), errno);
   mappings_.push_back({base, static_cast<size_t>(end - first)});
+  used_ = true;
   return {static_cast<char*>(base) + (offset - first), bytes};
 }
 
 Irq& VfioDevice::arm(IrqKind kind, uint32_t count) {
+  used_ = true;
   return *irqs_.emplace_back(std::make_unique<Irq>(fd_.get(), kind, count));
 }
 
@@ -187,11 +190,13 @@ void VfioDevice::disarm(Irq& irq) noexcept {
 }
 
 DmaRegion& VfioDevice::dma(uint64_t bytes, unsigned bits) {
+  used_ = true;
   const uint32_t node = Sysfs().numa_node(address_);
   return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits, node));
 }
 
 DmaRegion& VfioDevice::dma(Arena& arena, unsigned bits) {
+  used_ = true;
   return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, arena, bits));
 }
 

@@ -80,9 +80,9 @@ class VfioDevice {
   DmaRegion& dma(uint64_t bytes, unsigned bits);
   DmaRegion& dma(Arena& arena, unsigned bits);
 
-  // Everything but close, in order; the destructor does the rest. Idempotent. What was made from
-  // the device stays valid to call, but is dead: no interrupt comes, no DMA arrives. Memory that a
-  // DMA region owns is readable until the device ends.
+  // Everything but close, in order; the destructor does the rest. Again does nothing, unless
+  // something was made or switched on since. What was made before stays valid to call, but is dead:
+  // no interrupt comes, no DMA arrives. Memory of DMA regions is readable until the device ends.
   void quiesce() noexcept;
 
  private:
@@ -107,7 +107,7 @@ class VfioDevice {
   std::shared_ptr<DmaSpace> space_;
   Fd fd_;
   bool can_reset_ = false;
-  bool quiesced_ = false;
+  bool used_ = false;    // since it was opened or quiesced
   uint64_t config_ = 0;  // offset of configuration space in fd_
   std::vector<Mapping> mappings_;
   std::vector<std::unique_ptr<Irq>> irqs_;

@@ -397,6 +397,10 @@ TEST(quiesce_switches_bus_mastering_off_and_again_does_nothing) {
   edu.device.quiesce();
   CHECK(!masters_bus(edu_address()));  // the device is open still: it was us
   edu.device.quiesce();
+  edu.device.bus_master(true);
+  CHECK(masters_bus(edu_address()));
+  edu.device.quiesce();  // what was switched on since goes off too
+  CHECK(!masters_bus(edu_address()));
 }
 
 TEST(an_exception_quiesces_too) {
@@ -513,6 +517,55 @@ TEST(what_is_wrong_on_the_host_is_said_before_anything_is_opened) {
   const Caught group = caught([] { VfioDevice one(device_of("VANITY_SLOT_MATE")); });
   CHECK_EQ(group.code, "VANITY_E_VFIO_GROUP");
   CHECK(holds(group.message, device_of("VANITY_SLOT_OTHER").text() + " (with virtio-pci)"));
+}
+
+TEST(devices_of_one_group_come_together) {
+  const PciAddress first = device_of("VANITY_SLOT_MATE");
+  const PciAddress second = device_of("VANITY_SLOT_OTHER");
+  const std::string folder = "/sys/bus/pci/devices/" + second.text();
+  const auto give_to = [&](const char* driver) {
+    std::ofstream(folder + "/driver/unbind") << second.text();
+    std::ofstream(folder + "/driver_override") << driver << '\n';
+    std::ofstream("/sys/bus/pci/drivers_probe") << second.text();
+  };
+  give_to("vfio-pci");
+  {
+    VfioDevice one(first);
+    CHECK_EQ(caught([&] { VfioDevice apart(second); }).code, "VANITY_E_VFIO_BUSY");
+    VfioDevice two(second, one.space());
+    CHECK_EQ(two.config_read<uint16_t>(PCI_VENDOR_ID), 0x1af4);
+    one.dma(4096, Edu::kBits);
+    two.dma(4096, 64);
+  }
+  give_to("");
+  CHECK_EQ(Sysfs().driver(second), "virtio-pci");
+}
+
+TEST(one_arena_may_be_in_several_spaces_and_outlives_them) {
+  Arena arena(2 << 20);
+  std::memset(arena.base(), 0x77, 256);
+  {
+    Edu edu;
+    VfioDevice nic(e1000e_address());
+    const uint64_t iova = edu.device.dma(arena, Edu::kBits).iova();
+    nic.dma(arena, 64);
+    edu.device.bus_master(true);
+    CHECK(edu.to_device(iova, 256));
+    CHECK(edu.to_ram(iova + 4096, 256));
+  }
+  CHECK(std::memcmp(arena.base(), arena.base() + 4096, 256) == 0);
+  std::memset(arena.base(), 0, arena.bytes());
+}
+
+TEST(every_vector_of_a_device_with_many) {
+  VfioDevice device(device_of("VANITY_NVME"));
+  const uint32_t count = device.irq_info(IrqKind::msix).count;
+  CHECK_EQ(count, 65u);
+  Irq& irq = device.arm(IrqKind::msix, count);
+  CHECK_EQ(irq.count(), count);
+  device.disarm(irq);
+  device.arm(IrqKind::msix, 1);
+  CHECK_EQ(caught([&] { device.arm(IrqKind::msix, count + 1); }).code, "VANITY_E_VFIO_VECTOR");
 }
 
 TEST(all_five_msix_vectors_of_the_e1000e) {

@@ -8,6 +8,7 @@ for device in $edu $e1000e $virtio_net; do
 done
 [ -n "$edu" ] && [ "$(driver_of "$e1000e")" = e1000e ] && [ "$(driver_of "$virtio_net")" = virtio-pci ] || exit 1
 step node dist/cli/main.js doctor --json
+step node dist/cli/main.js run examples/flow-split/vanity.toml --duration 1s --set system.oversubscribe=true
 for test in arena channel doorbell; do
   step .cache/native/release/${test}_test
 done
