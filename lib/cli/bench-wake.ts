@@ -5,8 +5,8 @@ import { VanityError } from '../errors.js';
 import { time } from '../report/format.js';
 import { wakeCsv } from '../report/wake/csv.js';
 import { wakeHtml } from '../report/wake/html.js';
-import { progressLine, wakeLines } from '../report/wake/terminal.js';
-import { prepareWake } from '../wake/bench.js';
+import { type Drawn, liveLines, progressLine, wakeLines } from '../report/wake/terminal.js';
+import { prepareWake, type WakeBench } from '../wake/bench.js';
 import type { Progress } from '../wake/measure.js';
 import type { WakeFlags } from '../wake/options.js';
 import { checkWritable, writeWhole } from './files.js';
@@ -20,6 +20,8 @@ export interface BenchWakeOptions extends WakeFlags {
 
 /** Between two lines of progress where there is no terminal. */
 const LINE_EVERY_S = 2;
+/** Between two drawings of the tables, at least. */
+const TABLES_EVERY_S = 1;
 const INTERRUPTED = 130;
 
 export async function benchWakeCommand(options: BenchWakeOptions): Promise<number> {
@@ -40,7 +42,7 @@ export async function benchWakeCommand(options: BenchWakeOptions): Promise<numbe
     abort.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const display = new Display(process.stderr);
+  const display = new Display(process.stderr, bench);
   try {
     const report = await bench.run({
       signal: abort.signal,
@@ -87,15 +89,19 @@ function real(path: string): string {
   }
 }
 
-/** On a terminal one line in place, elsewhere a line now and then. */
+/** On a terminal tables, a map and one line of progress in place; elsewhere a line now and then. */
 class Display {
   readonly #stream: NodeJS.WriteStream;
+  readonly #bench: WakeBench;
   readonly #inPlace: boolean;
   #shownS = Number.NEGATIVE_INFINITY;
-  #drawn = false;
+  #tables: string[] = [];
+  #nextTablesS = TABLES_EVERY_S;
+  #drawn = 0;
 
-  constructor(stream: NodeJS.WriteStream) {
+  constructor(stream: NodeJS.WriteStream, bench: WakeBench) {
     this.#stream = stream;
+    this.#bench = bench;
     this.#inPlace = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
 
@@ -103,14 +109,44 @@ class Display {
     const every = this.#inPlace ? 0.2 : LINE_EVERY_S;
     if (progress.elapsedS - this.#shownS < every) return;
     this.#shownS = progress.elapsedS;
-    const columns = this.#inPlace ? (this.#stream.columns ?? 80) : 200;
-    const line = progressLine(progress, columns);
-    this.#stream.write(this.#inPlace ? `\r\u001b[K${line}` : `${line}\n`);
-    this.#drawn = this.#inPlace;
+    if (!this.#inPlace) {
+      this.#stream.write(`${progressLine(progress, Number.POSITIVE_INFINITY)}\n`);
+      return;
+    }
+    if (progress.elapsedS >= this.#nextTablesS) this.#draw(progress);
+    const lines = [...this.#tables, progressLine(progress, this.#stream.columns ?? 80)];
+    this.#stream.write(`${this.#erase()}${lines.join('\n')}`);
+    this.#drawn = lines.length;
+  }
+
+  // Between two visits, so it disturbs none, but it takes of their time.
+  #draw(progress: Progress): void {
+    const began = performance.now();
+    const { mechanisms, plan, processors } = this.#bench;
+    const soFar: Drawn = {
+      ...progress.soFar(),
+      mechanisms,
+      pairs: plan.pairs,
+      host: { cpus: [...processors] },
+    };
+    const columns = this.#stream.columns ?? 80;
+    const style = { color: wantsColor(this.#stream), columns };
+    const lines = liveLines(soFar, style, (this.#stream.rows ?? 24) - 2);
+    // What a line that wraps takes can't be erased.
+    this.#tables = lines.every((line) => line.length < columns || line.includes('\u001b'))
+      ? [...lines, '']
+      : [];
+    const tookS = (performance.now() - began) / 1000;
+    this.#nextTablesS = progress.elapsedS + Math.max(TABLES_EVERY_S, tookS * 30);
+  }
+
+  // Back over what was drawn, and away with it.
+  #erase(): string {
+    return this.#drawn > 1 ? `\u001b[${this.#drawn - 1}A\r\u001b[J` : '\r\u001b[K';
   }
 
   clear(): void {
-    if (this.#drawn) this.#stream.write('\r\u001b[K');
-    this.#drawn = false;
+    if (this.#drawn > 0) this.#stream.write(this.#erase());
+    this.#drawn = 0;
   }
 }

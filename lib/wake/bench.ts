@@ -12,12 +12,14 @@ import { SCRIPT_MECHANISMS, ScriptReferences } from './node/references.js';
 import { chooseWake, type WakeChoice, type WakeFlags } from './options.js';
 import { planWake, type WakePlan } from './plan.js';
 import { WAKE_FORMAT, WAKE_VERSION, type WakeCell, type WakeReport } from './result.js';
-import { readProcessors } from './topology.js';
+import { type Processor, readProcessors } from './topology.js';
 
 /** Load of a processor above which others are in the way. */
 const BUSY = 0.5;
 
 export interface WakeBench {
+  processors: readonly Processor[];
+  mechanisms: WakeReport['mechanisms'];
   choice: WakeChoice;
   plan: WakePlan;
   /** What it should take in all, in seconds. */
@@ -31,8 +33,8 @@ export interface WakeBench {
 /** `beganMs`: when the command began, by performance.now(); the budget counts from there. */
 export function prepareWake(flags: WakeFlags, beganMs = performance.now()): WakeBench {
   const processors = readProcessors();
-  const mechanisms = [...native.wake.mechanisms(), ...SCRIPT_MECHANISMS];
-  const choice = chooseWake(flags, { processors, mechanisms });
+  const all = [...native.wake.mechanisms(), ...SCRIPT_MECHANISMS];
+  const choice = chooseWake(flags, { processors, mechanisms: all });
   const usable = processors.filter((p) => p.usable);
   const pace = choice.quick ? 'quick' : 'full';
   const budgetS = wakeDefaults.budgetS[pace];
@@ -44,15 +46,24 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
     budgetS: budgetS - wakeDefaults.reserveS[pace],
   });
   if (plan.rounds.every((round) => round.length === 0)) {
-    const sleeping = mechanisms.filter((m) => m.usable && m.sleeps).map((m) => m.name);
+    const sleeping = all.filter((m) => m.usable && m.sleeps).map((m) => m.name);
     throw new VanityError('VANITY_E_WAKE_NOTHING', {
       problem: `the mechanisms asked for need two processors, and this process may use ${usable.length}`,
       hint: `Type: --mechanisms ${sleeping.join(',')} (these sleep, so they can share one)`,
     });
   }
+  const mechanisms = all.map(({ name, kind, about, usable: has, reason }) => ({
+    name,
+    kind,
+    about,
+    usable: has,
+    reason,
+  }));
   const estimateS = plan.expectedS + wakeDefaults.reserveS[pace];
 
   return {
+    processors,
+    mechanisms,
     choice,
     plan,
     estimateS,
@@ -105,13 +116,7 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
             read_ns: clock.readNs,
             skews: measured.skews,
           },
-          mechanisms: mechanisms.map(({ name, kind, about, usable: has, reason }) => ({
-            name,
-            kind,
-            about,
-            usable: has,
-            reason,
-          })),
+          mechanisms,
           pairs: plan.pairs,
           cells: inOrder(
             measured.cells,

@@ -24,6 +24,8 @@ export interface Progress {
   rounds: number;
   /** Null while clocks are compared. */
   visit: PlannedVisit | null;
+  /** What there is by now; takes a while to put together. */
+  soFar: () => Pick<Measured, 'cells' | 'signals' | 'floors'>;
 }
 
 export interface MeasureOptions {
@@ -95,6 +97,7 @@ export async function measureWake(options: MeasureOptions): Promise<Measured> {
         round,
         rounds,
         visit,
+        soFar: () => collected.result(),
       });
     };
     report(null, 0);

@@ -18,6 +18,19 @@ const RESET = '\u001b[0m';
 /** Of 256 colours: from near to far. */
 const SHADES = [28, 64, 100, 136, 130, 124];
 
+/** What tables and maps are drawn from, also while it is still being measured. */
+export type Drawn = Pick<WakeReport, 'cells' | 'floors' | 'signals' | 'mechanisms' | 'pairs'> & {
+  host: Pick<WakeReport['host'], 'cpus'>;
+};
+
+/** What there is so far, in no more than `rows` lines. */
+export function liveLines(soFar: Drawn, style: TerminalStyle, rows: number): string[] {
+  const table = section('One way, p50 by idle time, so far', medianLines(soFar));
+  const map = mapLines(soFar, style);
+  const lines = table.length + map.length <= rows ? [...table, ...map] : table;
+  return lines.length <= rows ? lines : [];
+}
+
 /** All of it. */
 export function wakeLines(report: WakeReport, style: TerminalStyle): string[] {
   return [
@@ -54,13 +67,13 @@ function headLines({ host, clock, options, cells, complete, elapsed_s }: WakeRep
 
 const idleName = (ns: number): string => (ns === 0 ? '0' : time(ns).replace('.0 ', ' '));
 
-function nearestIdle(report: WakeReport, wanted: number): number | undefined {
+function nearestIdle(report: Drawn, wanted: number): number | undefined {
   const idles = report.cells.filter((c) => c.mode === 'oneway').map((c) => c.idle_ns);
   return idles.sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted))[0];
 }
 
 /** Cells of the pairs that have every idle time, so that a row compares like with like. */
-function swept(report: WakeReport): WakeCell[] {
+function swept(report: Drawn): WakeCell[] {
   const of = (from: number, to: number): Set<number> =>
     new Set(
       report.cells
@@ -80,7 +93,7 @@ function shown(ns: number | null | undefined): string {
   return ns === null || ns === undefined ? NONE : time(ns);
 }
 
-function medianLines(report: WakeReport): string[] {
+function medianLines(report: Drawn): string[] {
   const cells = swept(report);
   const idles = [...new Set(cells.filter((c) => c.mode === 'oneway').map((c) => c.idle_ns))].sort(
     (a, b) => a - b,
@@ -106,7 +119,9 @@ function medianLines(report: WakeReport): string[] {
     ...idles.map((ns) => ({ title: idleName(ns), right: true })),
     { title: 'round trip', right: true },
   ];
-  const pairs = [...new Set(cells.map((c) => `${c.from}-${c.to}`))];
+  const pairs = report.pairs
+    .filter(({ from, to }) => cells.some((c) => c.from === from && c.to === to))
+    .map(({ from, to }) => `${from}-${to}`);
   const some = pairs.length > 8 ? `${pairs.slice(0, 8).join(', ')}, ...` : pairs.join(', ');
   return [...table(columns, rows), `(pairs ${some} together; from-to)`];
 }
@@ -172,7 +187,7 @@ function awake({ signals }: WakeReport, mechanism: string): string {
 
 // -- the map of pairs ---------------------------------------------------------------------------
 
-function mapLines(report: WakeReport, style: TerminalStyle): string[] {
+function mapLines(report: Drawn, style: TerminalStyle): string[] {
   const idle = nearestIdle(report, MAP_IDLE_NS);
   if (idle === undefined) return [];
   const names = report.mechanisms
@@ -194,7 +209,7 @@ function mapLines(report: WakeReport, style: TerminalStyle): string[] {
 }
 
 /** Processors in the order of the machine, so that neighbours stand together. */
-function ordered(report: WakeReport): number[] {
+function ordered(report: Drawn): number[] {
   const measured = new Set(report.pairs.flatMap(({ from, to }) => [from, to]));
   return report.host.cpus
     .filter((cpu) => measured.has(cpu.id))
@@ -203,7 +218,7 @@ function ordered(report: WakeReport): number[] {
 }
 
 function heatmap(
-  report: WakeReport,
+  report: Drawn,
   medians: ReadonlyMap<string, number>,
   { color, columns }: TerminalStyle,
 ): string[] {
@@ -241,7 +256,7 @@ const ABOUT: Readonly<Record<Relation, string>> = {
   remote: 'another package',
 };
 
-function relationLines(report: WakeReport, medians: ReadonlyMap<string, number>): string[] {
+function relationLines(report: Drawn, medians: ReadonlyMap<string, number>): string[] {
   const measured = report.pairs.filter(({ from, to }) => medians.has(`${from}-${to}`));
   const relations = [...new Set(measured.map((pair) => pair.relation))];
   if (relations.length < 2) return [];
@@ -318,12 +333,16 @@ function adviceLines({ host }: WakeReport): string[] {
 export function progressLine(progress: Progress, columns: number): string {
   const { done, elapsedS, remainingS, round, rounds, visit } = progress;
   const seconds = (s: number): string => time(Math.max(0, Math.round(s)) * 1e9).replace('.0 ', ' ');
+  const how =
+    visit?.mode === 'oneway'
+      ? ` idle ${idleName(visit.idleNs)}`
+      : visit?.mechanism
+        ? ` ${visit.mode}`
+        : '';
   const what =
     visit === null
       ? 'comparing clocks'
-      : `${visit.mechanism || 'floor'} ${visit.from}-${visit.to} ${
-          visit.mode === 'oneway' ? `idle ${idleName(visit.idleNs)}` : visit.mode
-        }`;
+      : `${visit.mechanism || 'floor'} ${visit.from}-${visit.to}${how}`;
   const left = elapsedS > 0 && remainingS <= 0.5 ? 'done soon' : `${seconds(remainingS)} left`;
   const line = `${`${Math.floor(done * 100)}%`.padStart(4)}  ${left}  round ${round + 1} of ${rounds}  ${what}`;
   return line.length < columns ? line : line.slice(0, Math.max(0, columns - 1));
