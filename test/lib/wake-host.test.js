@@ -83,6 +83,23 @@ test('without topology files every processor stands alone in one package', (t) =
   t.deepEqual(cpus[0].siblings, [0]);
 });
 
+test('a shared level 2 is no cluster by itself; the kernel may say that there is one', (t) => {
+  const small = (cluster) =>
+    host(t, {
+      'sys/devices/system/cpu/online': '0-1',
+      ...Object.fromEntries(
+        [0, 1].flatMap((id) => [
+          [`sys/devices/system/cpu/cpu${id}/cache/index2/level`, '2'],
+          [`sys/devices/system/cpu/cpu${id}/cache/index2/shared_cpu_list`, '0-1'],
+          [`sys/devices/system/cpu/cpu${id}/topology/cluster_cpus_list`, cluster ?? String(id)],
+        ]),
+      ),
+    }).root;
+  const relation = (root) => relationOf(...readProcessors(root));
+  t.is(relation(small()), 'package');
+  t.is(relation(small('0-1')), 'cluster');
+});
+
 test('noise is what was counted between two looks', (t) => {
   const counts = (timer, steal, c1) => ({
     'proc/interrupts':
