@@ -1,6 +1,7 @@
 // The host's file system as read through one root, so that a folder of files can stand for it.
 import {
   closeSync,
+  constants,
   openSync,
   readdirSync,
   readFileSync,
@@ -8,7 +9,7 @@ import {
   readSync,
   realpathSync,
   statSync,
-  writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -46,9 +47,14 @@ export class Host {
     return content.subarray(0, length);
   }
 
-  /** Writes to a file that exists, as sysfs wants it: one write, nothing created. */
+  /** Writes to a file that exists, as sysfs wants it: some of it can't be read, and one write is one request. */
   write(path: string, text: string): void {
-    writeFileSync(join(this.root, path), text, { flag: 'r+' });
+    const fd = openSync(join(this.root, path), constants.O_WRONLY);
+    try {
+      writeSync(fd, text);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   list(path: string): string[] {
