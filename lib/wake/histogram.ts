@@ -13,10 +13,8 @@ const LEAST_ABOVE = 10;
 /** Bucket of a whole number of picoseconds. */
 export function bucketOf(ps: number): number {
   if (ps < SUB) return ps;
-  let octave = Math.floor(Math.log2(ps));
-  // log2 may round up just below a power of two.
-  if (2 ** octave > ps) octave--;
-  const shift = octave - SUB_BITS;
+  // log2 may round up just below a power of two; the index comes out the same.
+  const shift = Math.floor(Math.log2(ps)) - SUB_BITS;
   return (shift << SUB_BITS) + Math.floor(ps / 2 ** shift);
 }
 

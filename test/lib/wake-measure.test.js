@@ -146,14 +146,14 @@ test('clocks that drift apart are told of', async (t) => {
 test('disturbed samples are counted by reason, and stay in', async (t) => {
   const answer = (spec) => {
     const visit = visitOf(spec.samples);
-    visit.marks.set([1, 1, 1 | 2, 4 | 8], 0);
+    visit.marks.set([1, 1, 1 | 2, 4 | 8, 4], 0);
     visit.latencyNs[0] = 5000;
     return visit;
   };
   const { cells } = await measure({ answer });
   const cell = cells.find((c) => c.mechanism === 'futex');
-  t.deepEqual(cell.marks, { preempted: 9, migrated: 3, stolen: 3, signaller: 3 });
-  t.is(cell.disturbed.count, 12);
+  t.deepEqual(cell.marks, { preempted: 9, migrated: 3, stolen: 6, signaller: 3 });
+  t.is(cell.disturbed.count, 15);
   t.is(cell.disturbed.max_ns, 5000);
   t.is(cell.latency.max, 5000);
   t.is(cell.rounds[0].max_ns, 5000);
