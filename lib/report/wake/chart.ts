@@ -241,9 +241,9 @@ function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size)
   const columns = x.ticks.map(({ at, label = '' }) => {
     const place = px(at);
     // A label that would touch its neighbour is left out; its line stays.
-    const half = (label.length * font * 0.56) / 2;
+    const half = (label.length * font * 0.5) / 2;
     const fits = place - half > free;
-    if (fits) free = place + half + 4;
+    if (fits) free = place + half + 3;
     return markup`<path class="grid minor" d="M${place.toFixed(1)} ${TOP}V${TOP + plotHeight}"/>${
       fits &&
       markup`<text x="${place.toFixed(1)}" y="${TOP + plotHeight + font + 6}" text-anchor="middle">${label}</text>`
@@ -336,7 +336,7 @@ export function dotRow(axis: Axis, look: Look, p50: number, p99: number | null):
 
 // Labels at the ends stay inside.
 const anchor = (place: number): string =>
-  place < 0.08 ? 'start' : place > 0.92 ? 'end' : 'middle';
+  place < 0.15 ? 'start' : place > 0.85 ? 'end' : 'middle';
 
 /** The scale above the rows of a dot plot. */
 export function dotScale(axis: Axis): Markup {

@@ -25,8 +25,11 @@ import {
   wakesSection,
 } from './measured.js';
 import { STYLE } from './style.js';
-import { date, seconds } from './units.js';
-import { View } from './view.js';
+import { date, seconds, share } from './units.js';
+import { disturbedShare, View } from './view.js';
+
+/** Share of disturbed wakes that a reader has to know of first. */
+const BUSY = 0.05;
 
 // No text of a report is in it.
 const STYLE_MARKUP = new Markup(STYLE);
@@ -34,9 +37,11 @@ const STYLE_MARKUP = new Markup(STYLE);
 export function wakeHtml(report: WakeReport, before?: WakeReport): string {
   const view = new View(report);
   const { host } = report;
+  const disturbed = disturbedShare(report.cells);
   const sections = [
     before && comparisonSection(before, report),
     sweepSection(view),
+    notesSection(view),
     heatSection(view),
     distributionSection(view),
     percentileSection(view),
@@ -50,7 +55,6 @@ export function wakeHtml(report: WakeReport, before?: WakeReport): string {
     noiseSection(view),
     mechanismsSection(view),
     hostSection(view),
-    notesSection(view),
   ].filter((section) => section !== undefined);
 
   const policy = [
@@ -96,6 +100,10 @@ export function wakeHtml(report: WakeReport, before?: WakeReport): string {
 ${
   !report.complete &&
   markup`<p class="alert"><strong>Incomplete.</strong> The run was interrupted after ${seconds(report.elapsed_s)} of ${seconds(report.options.budget_s)}; what follows covers what was measured until then.</p>`
+}
+${
+  disturbed > BUSY &&
+  markup`<p class="alert"><strong>A busy host.</strong> ${share(disturbed)} of all wakes were disturbed: <a href="#disturbed">other threads or the hypervisor</a> had a processor meanwhile. The figures are true of this host as it was, not of the mechanisms alone.</p>`
 }
 ${tiles(view)}
 <nav aria-label="Sections"><ul>${sections.map(({ id, title, short = title }) => markup`<li><a href="#${id}">${short}</a></li>`)}</ul></nav>

@@ -1,5 +1,5 @@
 // The sections of the page that show what was measured.
-import type { Relation, WakeCell, WakePair } from '../../wake/result.js';
+import type { Relation, WakeCell, WakePair, WakePercentiles } from '../../wake/result.js';
 import {
   type Axis,
   dotRow,
@@ -20,7 +20,7 @@ import { latency, type Row, type Section, table, tabs } from './parts.js';
 import { median } from './statistics.js';
 import { HEAT_STEPS } from './style.js';
 import { NONE, ns, pairName, share, short, times, whole } from './units.js';
-import { cumulative, grouped, RELATIONS, type View } from './view.js';
+import { cumulative, disturbedShare, grouped, RELATIONS, undisturbed, type View } from './view.js';
 
 const sum = (values: readonly number[]): number => values.reduce((all, v) => all + v, 0);
 
@@ -94,9 +94,10 @@ function tile(what: string, big: string, small: string, bad = false): Markup {
 export function sweepSection(view: View): Section | undefined {
   const { idle, idles } = view;
   if (idle === undefined) return undefined;
+  const several = new Set(view.pairs.map(({ relation }) => relation)).size > 1;
   const panels = view.pairs.map((pair, i) => ({
-    label: pairName(pair),
-    content: markup`${idles.length > 1 && sweep(view, pair, `sweep${i}`)}${glance(view, pair, idle)}`,
+    label: several ? `${pairName(pair)}, ${pair.relation}` : pairName(pair),
+    content: markup`${idles.length > 1 && sweeps(view, pair, `sweep${i}`)}${glance(view, pair, idle)}`,
   }));
   return {
     id: 'sweep',
@@ -106,10 +107,31 @@ export function sweepSection(view: View): Section | undefined {
   };
 }
 
-function sweep(view: View, pair: WakePair, id: string): Markup {
+/** Disturbed samples that are worth a second look, and so many that it is needed. */
+const FEW_DISTURBED = 0.01;
+const MANY_DISTURBED = 0.05;
+
+function sweeps(view: View, pair: WakePair, id: string): Markup {
+  const disturbed = disturbedShare(view.cellsOf(pair).filter((c) => c.mode === 'oneway'));
+  return markup`${sweep(view, pair, id, (cell) => cell.latency)}${
+    disturbed > FEW_DISTURBED &&
+    markup`<details${disturbed > MANY_DISTURBED && markup` open`}><summary>The same without the ${share(disturbed)} of samples that were disturbed</summary>${sweep(view, pair, `${id}-calm`, undisturbed)}</details>`
+  }`;
+}
+
+function sweep(
+  view: View,
+  pair: WakePair,
+  id: string,
+  percentilesOf: (cell: WakeCell) => WakePercentiles,
+): Markup {
   const lines = view.mechanisms.map(({ name }, i): Line => {
+    const cells = view.idles.map((idle) => {
+      const cell = view.cell(name, pair, idle);
+      return [idle, cell && percentilesOf(cell)] as const;
+    });
     const points = (of: 'p50' | 'p99') =>
-      view.idles.map((idle): Point => [idle, view.cell(name, pair, idle)?.latency[of] ?? null]);
+      cells.map(([idle, found]): Point => [idle, found?.[of] ?? null]);
     const p50 = points('p50');
     const last = known(p50).at(-1);
     return {
@@ -254,8 +276,10 @@ function heatmap(
   const width = Math.log(Math.max(high, low * 1.6) / low);
   const step = (v: number): number =>
     Math.min(HEAT_STEPS - 1, Math.floor((Math.log(v / low) / width) * HEAT_STEPS));
-  const [size, unit] = high >= 1e7 ? [1e6, 'ms'] : high >= 1e4 ? [1e3, 'µs'] : [1, 'ns'];
+  const middle = median(values) ?? 1;
+  const [size, unit] = middle >= 1e6 ? [1e6, 'ms'] : middle >= 1e4 ? [1e3, 'µs'] : [1, 'ns'];
   const print = (v: number): string => {
+    if (ids.length <= FEW) return ns(v);
     const scaled = v / size;
     return scaled.toFixed(
       scaled < 9.995 ? (size === 1 ? 1 : 2) : scaled < 99.95 && size > 1 ? 1 : 0,
@@ -282,7 +306,7 @@ function heatmap(
   const marks = new Set(cells.flatMap((c) => view.relation(c) ?? []));
   const bound = (i: number): string => ns(low * Math.exp((width * i) / HEAT_STEPS));
   const used = new Set(values.map(step));
-  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${ids.length <= FEW ? ' few' : !roomy && ' many'}"><caption><span>${name}, p50 in ${unit}</span></caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
+  return markup`<div class="scroll" role="region" aria-label="Pairs of processors, ${name}" tabindex="0"><table class="heat${ids.length <= FEW ? ' few' : !roomy && ' many'}"><caption><span>${name}, p50${ids.length > FEW && ` in ${unit}`}</span></caption><thead><tr><th scope="col"><span class="hidden">signals</span></th>${ids.map(
     (to, c) => markup`<th scope="col"${gap(c) && markup` class="gap"`}>${to}</th>`,
   )}</tr></thead><tbody>${rows}</tbody></table></div>${
     used.size > 1 &&
@@ -410,7 +434,7 @@ export function percentileSection(view: View): Section | undefined {
   return {
     id: 'percentiles',
     title: 'Percentiles',
-    body: markup`<p class="sub">A percentile that fewer than ten samples stand above is left out (${NONE}). Disturbed samples are in all of these figures.</p>${percentiles(view, main)}${others.map(
+    body: markup`<p class="sub">A percentile that fewer than ten samples stand above is left out (${NONE}). Disturbed samples are in all figures but the last two.</p>${percentiles(view, main)}${others.map(
       (pair) =>
         markup`<details><summary>${pairLabel(view, pair)}</summary>${percentiles(view, pair)}</details>`,
     )}${
@@ -434,26 +458,37 @@ function percentiles(view: View, pair: WakePair): Markup {
       { title: 'max' },
       { title: 'samples' },
       { title: 'disturbed' },
+      { title: 'p50' },
+      { title: 'p99' },
     ],
     [...groups.values()].map((cells) => ({
       title: cells[0] && groupTitle(cells[0]),
-      rows: cells.map((c) => ({
-        cells: [
-          named(view, c.mechanism),
-          ...[
-            c.latency.p50,
-            c.latency.p90,
-            c.latency.p99,
-            c.latency.p99_9,
-            c.latency.p99_99,
-            c.latency.max,
-          ].map(latency),
-          whole(c.latency.count),
-          whole(c.disturbed.count),
-        ],
-      })),
+      rows: cells
+        .map((c) => ({ c, calm: undisturbed(c) }))
+        .map(({ c, calm }) => ({
+          cells: [
+            named(view, c.mechanism),
+            ...[
+              c.latency.p50,
+              c.latency.p90,
+              c.latency.p99,
+              c.latency.p99_9,
+              c.latency.p99_99,
+              c.latency.max,
+            ].map(latency),
+            whole(c.latency.count),
+            whole(c.disturbed.count),
+            latency(calm.p50),
+            latency(calm.p99),
+          ],
+        })),
     })),
     `Percentiles of ${pairName(pair)}`,
+    [
+      ['', 1],
+      ['all samples', 8],
+      ['undisturbed', 2],
+    ],
   );
 }
 
@@ -641,7 +676,7 @@ export function disturbedSection(view: View): Section | undefined {
     id: 'disturbed',
     title: 'Disturbed samples',
     short: 'Disturbed',
-    body: markup`<p class="sub">Counted by cause, and kept: they are in every percentile of this page. A sample may have several causes. Overrun: a signal was due while the waiter was still busy with the one before.</p>${table(
+    body: markup`<p class="sub">Counted by cause, and kept: they are in every percentile of this page that does not say otherwise. A sample may have several causes. Overrun: a signal was due while the waiter was still busy with the one before.</p>${table(
       '',
       [
         { title: 'mechanism' },

@@ -1,11 +1,13 @@
 // What of a report is shown, and in which order: the pairs that the idle time was swept on, the one that
 // stands for all, the idle time of the headline.
+import { LatencyHistogram } from '../../wake/histogram.js';
 import type {
   MechanismKind,
   Relation,
   WakeCell,
   WakeHistogram,
   WakePair,
+  WakePercentiles,
   WakeReport,
 } from '../../wake/result.js';
 
@@ -126,6 +128,30 @@ function chosenPairs(report: WakeReport, measured: readonly WakeCell[]): WakePai
   const pairs = swept.map(({ pair }) => pair);
   if (pairs.length <= PAIRS_SHOWN) return pairs;
   return PREFERRED.flatMap((relation) => pairs.find((p) => p.relation === relation) ?? []);
+}
+
+/** The percentiles of the samples that nothing disturbed. */
+export function undisturbed({ rounds, disturbed }: WakeCell): WakePercentiles {
+  const counts = new Map(disturbed.buckets);
+  const left = rounds.map((round) => ({
+    ...round,
+    buckets: round.buckets.flatMap(([low, n]): [number, number][] => {
+      const taken = Math.min(n, counts.get(low) ?? 0);
+      counts.set(low, (counts.get(low) ?? 0) - taken);
+      return n > taken ? [[low, n - taken]] : [];
+    }),
+  }));
+  const whole = LatencyHistogram.merged(left);
+  // The greatest of the rest is known to its bucket only.
+  return { ...whole.percentiles(), max: null };
+}
+
+/** Share of the samples that were marked. */
+export function disturbedShare(cells: readonly WakeCell[]): number {
+  const of = (pick: (cell: WakeCell) => number): number =>
+    cells.reduce((sum, cell) => sum + pick(cell), 0);
+  const samples = of((cell) => cell.latency.count);
+  return samples > 0 ? of((cell) => cell.disturbed.count) / samples : 0;
 }
 
 /** All rounds in one: [lowest nanosecond of the bucket, samples up to its end], ascending. */
