@@ -48,8 +48,8 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
   if (plan.rounds.every((round) => round.length === 0)) {
     const sleeping = all.filter((m) => m.usable && m.sleeps).map((m) => m.name);
     throw new VanityError('VANITY_E_WAKE_NOTHING', {
-      problem: `the mechanisms asked for need two processors, and this process may use ${usable.length}`,
-      hint: `Type: --mechanisms ${sleeping.join(',')} (these sleep, so they can share one)`,
+      problem: `${choice.mechanisms.map((m) => m.name).join(', ')} keep their processor, so signaller and waiter can't share one`,
+      hint: `Type: --mechanisms ${sleeping.join(',')} (these sleep), or give the process two processors.`,
     });
   }
   const mechanisms = all.map(({ name, kind, about, usable: has, reason }) => ({

@@ -161,20 +161,32 @@ function merged(series: readonly Series[], round?: number): LatencyHistogram {
   );
 }
 
-/** Median of p50 over p50, of each pair that both have in each round; undefined when there are none. */
+/**
+ * Median over pairs and rounds of p50 over p50; undefined when nothing has both. There and back count as one: the
+ * error of a skew makes one direction longer by what it makes the other shorter.
+ */
 function ratioOf(
   above: readonly Series[],
   below: readonly Series[],
   tickNs: number,
 ): number | undefined {
-  const ratios = above.flatMap((a) => {
+  const both = above.flatMap((a) => {
     const b = below.find(({ from, to }) => from === a.from && to === a.to);
-    return a.rounds.flatMap((_, round) => {
-      const over = merged([a], round).smoothMedian(tickNs);
-      const under = b && merged([b], round).smoothMedian(tickNs);
-      return over === undefined || !under ? [] : [over / under];
-    });
+    return b ? [{ a, b, pair: [a.from, a.to].sort((x, y) => x - y).join() }] : [];
   });
+  const rounds = Math.max(0, ...both.map(({ a }) => a.rounds.length));
+  const ratios = [...new Set(both.map(({ pair }) => pair))].flatMap((pair) =>
+    Array.from({ length: rounds }, (_, round) => {
+      let [over, under] = [0, 0];
+      for (const { a, b } of both.filter((one) => one.pair === pair)) {
+        const [x, y] = [a, b].map((series) => merged([series], round).smoothMedian(tickNs));
+        if (x === undefined || y === undefined) continue;
+        over += x;
+        under += y;
+      }
+      return under > 0 ? [over / under] : [];
+    }).flat(),
+  );
   return median(ratios);
 }
 

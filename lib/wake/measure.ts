@@ -200,9 +200,15 @@ function keyOf({ mechanism, mode, from, to, idleNs }: PlannedVisit): string {
 
 // -- clocks of two processors -------------------------------------------------------------------
 
+interface Skew {
+  offsetNs: number;
+  errorNs: number;
+}
+
 class Skews {
   readonly #wake: NativeWake;
-  readonly #found = new Map<string, { offsetNs: number; errorNs: number }>();
+  readonly #found = new Map<string, Skew>();
+  #times = 1;
   readonly list: WakeClock['skews'] = [];
   readonly notes: string[] = [];
 
@@ -215,23 +221,32 @@ class Skews {
   }
 
   async measure(plan: WakePlan, signal: AbortSignal): Promise<void> {
+    this.#times = plan.skews;
     for (const { from, to } of plan.pairs) {
       if (from === to || signal.aborted) continue;
       // One measurement serves both directions.
       const back = this.#found.get(`${to}-${from}`);
       const skew = back
         ? { offsetNs: -back.offsetNs, errorNs: back.errorNs }
-        : await this.#wake.skew(from, to);
+        : await this.#compare(from, to, plan.skews);
       this.#found.set(`${from}-${to}`, skew);
       this.list.push({ from, to, offset_ns: skew.offsetNs + 0, error_ns: skew.errorNs });
     }
+  }
+
+  /** Each comparison has its own luck; the median of several has less. */
+  async #compare(from: number, to: number, times: number): Promise<Skew> {
+    const all: Skew[] = [];
+    while (all.length < times) all.push(await this.#wake.skew(from, to));
+    all.sort((a, b) => a.offsetNs - b.offsetNs);
+    return all[all.length >> 1] as Skew;
   }
 
   async measureAgain(signal: AbortSignal): Promise<void> {
     const forth = this.list.filter(({ from, to }) => from < to).slice(0, RECHECKED);
     for (const { from, to, offset_ns, error_ns } of forth) {
       if (signal.aborted) return;
-      const { offsetNs, errorNs } = await this.#wake.skew(from, to);
+      const { offsetNs, errorNs } = await this.#compare(from, to, this.#times);
       const drift = Math.abs(offsetNs - offset_ns);
       if (drift > error_ns + errorNs) {
         this.notes.push(

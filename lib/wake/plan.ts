@@ -32,6 +32,8 @@ export interface PlannedVisit {
 
 export interface WakePlan {
   pairs: WakePair[];
+  /** How often the clocks of each pair are compared. */
+  skews: number;
   rounds: PlannedVisit[][];
   expectedS: number;
   notes: string[];
@@ -53,7 +55,12 @@ const COST = {
   wake: { spins: 700, sleeps: 20_000, script: 40_000 },
   /** One sample of the mode `signal` is many signals; a system call each, where it sleeps. */
   signals: { spins: 1_000, sleeps: 80_000 },
+  /** Clocks of two processors compared once. */
+  skew: 6_000_000,
 } as const;
+
+/** Comparisons of two clocks, of which the median counts; one has to do where there are many pairs. */
+const SKEWS = { few: 5, many: 1, manyPairs: 16 } as const;
 
 /** Samples that a visit has at least: when there is time, and when there is less and less. */
 const LEAST: Readonly<Record<'quick' | 'full', readonly number[]>> = {
@@ -80,24 +87,30 @@ export function planWake(input: WakePlanInput): WakePlan {
   const all = candidates.pairs;
   if (candidates.note) notes.push(candidates.note);
 
+  const skews = all.length > SKEWS.manyPairs ? SKEWS.many : SKEWS.few;
+  // One comparison serves both directions.
+  const skewNs = (some: readonly WakePair[]): number => (some.length / 2) * skews * COST.skew;
   const perRoundNs = (input.budgetS * 1e9) / choice.rounds;
-  const cost = (cells: readonly Cell[], samples: number): number =>
-    cells.reduce((sum, cell) => sum + visitNs(cell, samples), 0);
+  const cost = (cells: readonly Cell[], some: readonly WakePair[], samples: number): number =>
+    cells.reduce((sum, cell) => sum + visitNs(cell, samples), skewNs(some) / choice.rounds);
 
   const tiers = LEAST[choice.quick ? 'quick' : 'full'];
   let pairs = all;
   let cells = all.flatMap((pair) => sweep(pair, input));
-  let least = tiers.slice(0, 2).find((n) => cost(cells, n) <= perRoundNs) ?? 0;
+  let least = tiers.slice(0, 2).find((n) => cost(cells, all, n) <= perRoundNs) ?? 0;
   if (least === 0) {
     const chosen = representatives(all, input.processors);
     const swept = chosen.flatMap((pair) => sweep(pair, input));
     const others = all.filter((pair) => !chosen.includes(pair));
-    least = tiers.find((n) => cost(swept, n) <= perRoundNs * 0.7) ?? (tiers.at(-1) as number);
+    least =
+      tiers.find((n) => cost(swept, chosen, n) <= perRoundNs * 0.7) ?? (tiers.at(-1) as number);
     let kept = others;
     if (choice.pairs === null && others.length > 0) {
-      const one = cost(glance(others[0] as WakePair, input), least);
-      const room = Math.max(0, perRoundNs - cost(swept, least));
-      kept = others.slice(0, Math.floor(room / one));
+      const [other] = others as [WakePair];
+      const one = cost(glance(other, input), [other], least);
+      const room = Math.max(0, perRoundNs - cost(swept, chosen, least));
+      // There and back stand together.
+      kept = others.slice(0, 2 * Math.floor(room / one / 2));
     }
     cells = [...swept, ...kept.flatMap((pair) => glance(pair, input))];
     pairs = all.filter((pair) => chosen.includes(pair) || kept.includes(pair));
@@ -122,7 +135,9 @@ export function planWake(input: WakePlanInput): WakePlan {
   }
 
   const asked = choice.samples === null ? null : Math.ceil(choice.samples / choice.rounds);
-  const share = asked === null ? timeOfVisit(cells, perRoundNs, least) : 0;
+  const skewsNs = skewNs(pairs);
+  const share =
+    asked === null ? timeOfVisit(cells, perRoundNs - skewsNs / choice.rounds, least) : 0;
   const planned = (cell: Cell): PlannedVisit => {
     const samples = asked ?? samplesIn(cell, share, least);
     return {
@@ -147,7 +162,13 @@ export function planWake(input: WakePlanInput): WakePlan {
     shuffled([...blocks.values()], next).flatMap((block) => shuffled(block, next)),
   );
   const oneRoundNs = [...blocks.values()].flat().reduce((sum, visit) => sum + visit.expectedNs, 0);
-  return { pairs, rounds, expectedS: (oneRoundNs * choice.rounds) / 1e9, notes };
+  return {
+    pairs,
+    skews,
+    rounds,
+    expectedS: (oneRoundNs * choice.rounds + skewsNs) / 1e9,
+    notes,
+  };
 }
 
 /** Ordered pairs to choose from: those asked for, all of them, or a sample over the relations. */

@@ -54,6 +54,20 @@ test('a ratio is the median of those of each pair and round, never of merged sam
   near(t, figure(report, /^futex p50 .* raw-futex/).value, 1);
 });
 
+test('an error of the skew cancels: there and back count as one', (t) => {
+  const cells = (mechanism, there, back) => [
+    cell(mechanism, 0, [there, there]),
+    cell(mechanism, 0, [back, back], { from: 1, to: 0 }),
+  ];
+  const floors = [floor([200, 200]), floor([200, 200], { from: 1, to: 0 })];
+  const report = wakeReport({
+    cells: [...cells('spin', 60, 140), ...cells('adaptive', 80, 160)],
+    floors,
+  });
+  near(t, figure(report, /half the floor/).value, 1);
+  near(t, figure(report, /^adaptive p50/).value, 1.2);
+});
+
 test('what was not measured has no figure; one lost wake misses its target', (t) => {
   const report = wakeReport({
     cells: [cell('futex', 1000, [10])],
