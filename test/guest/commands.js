@@ -176,9 +176,9 @@ equal('and has no driver afterwards', stateOf(edu), [null, '(null)', 0]);
 // -- open in a process
 bind(host, records, [nic]);
 const [node] = examineDevice(host, records, nic).nodes;
-const holder = spawn('sleep', ['60'], {
-  stdio: ['ignore', 'ignore', 'ignore', openSync(node, 'r+')],
-});
+const opened = openSync(node, 'r+');
+const holder = spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', opened] });
+closeSync(opened);
 refused(
   'not taken from who has it open',
   () => unbind(host, records, [nic]),
@@ -191,6 +191,8 @@ check(
   has(nic).in_use,
 );
 holder.kill('SIGKILL');
+await new Promise((resolve) => holder.on('exit', resolve));
+unbind(host, records, [nic]);
 
 // -- a group is whole or nobody's
 refused(
@@ -199,7 +201,7 @@ refused(
   'VANITY_E_GROUP',
   new RegExp(twin1),
 );
-equal('nothing happened to it', driverOf(twin0), 'e1000e');
+equal('nothing happened to it', driverOf(twin0), null);
 equal(
   'both twins',
   bind(host, records, [twin0, twin1]).map(({ driver }) => driver),
@@ -208,7 +210,7 @@ equal(
 equal(
   'both back',
   unbind(host, records, [twin0, twin1]).map(({ driver }) => driver),
-  ['e1000e', 'e1000e'],
+  [null, 'virtio-pci'],
 );
 refused('a bridge', () => bind(host, records, [bridge()]), 'VANITY_E_DEVICE_KIND');
 function bridge() {
@@ -227,6 +229,9 @@ refused(
 closeSync(claim);
 equal('a free disk', bind(host, records, [nvme])[0].driver, 'vfio-pci');
 equal('is given back', unbind(host, records, [nvme])[0].driver, 'nvme');
+for (let wait = 0; wait < 100 && !host.exists(disk); wait++) {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+}
 equal('and is there again', host.exists(disk), true);
 
 const busybox = (...args) => spawnSync('/proc/1/root/bin/busybox', args, { encoding: 'utf8' });
@@ -252,8 +257,8 @@ const humble = spawnSync('setpriv', [...user, 'device', 'bind', nic], { encoding
 check(
   'an ordinary user is told that root must do it',
   /VANITY_E_DEVICE_RIGHTS.*\nhint: Type: sudo vanity device bind/.test(humble.stderr),
-  humble.stderr,
+  { status: humble.status, stderr: humble.stderr, error: String(humble.error) },
 );
-unbind(host, records, [nic]);
+
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
