@@ -100,11 +100,15 @@ class BasicWaiter {
   }
 
   // As Linux's haltpoll: had the longest spin found this work, spin longer next time; had even that
-  // found none, it costs a core for nothing.
+  // found none, it costs a core for nothing. A wake by the kernel takes about as long as a spin
+  // pays, so work that a futex found within two of them may have come within the first, unless
+  // that was spun through.
   void adapt(uint64_t idled) noexcept {
-    const uint64_t least = tuning_.spin_ticks_max / 32;
-    if (idled <= tuning_.spin_ticks_max) {
-      spin_budget_ = std::min(tuning_.spin_ticks_max, std::max(spin_budget_ * 2, least));
+    const uint64_t most = tuning_.spin_ticks_max;
+    const uint64_t least = most / 32;
+    const bool in_doubt = backend_ == Backend::futex && spin_budget_ < most;
+    if (idled <= most || (in_doubt && idled - most <= most)) {
+      spin_budget_ = std::min(most, std::max(spin_budget_ * 2, least));
     } else {
       spin_budget_ = spin_budget_ / 2 < least ? 0 : spin_budget_ / 2;
     }

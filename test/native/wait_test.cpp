@@ -266,6 +266,31 @@ TEST(the_spin_shrinks_when_it_finds_nothing_and_grows_when_it_would_have) {
   CHECK(f.waiter.spin_budget() <= 3200);
 }
 
+// A wake by futex comes late itself: that must not keep a spin short that would have found the
+// work.
+TEST(the_time_that_a_futex_takes_to_wake_does_not_end_spinning) {
+  for (const Backend backend : {Backend::futex, Backend::waitpkg}) {
+    Fixture f(backend, {3200, 1'000'000});
+    script.wake = Wake::spurious;
+    const auto sleep_for = [&](uint64_t ticks) {
+      script.wake_after = ticks;
+      bool slept = false;
+      const uint64_t waits = f.waiter.counters().waits;
+      f.waiter.idle(
+          &f.word, [&] { return slept = f.waiter.counters().waits != waits; }, UINT64_MAX);
+      return slept;
+    };
+    CHECK(sleep_for(50'000));
+    CHECK_EQ(f.waiter.spin_budget(), 1600u);
+    CHECK(sleep_for(3000));
+    CHECK_EQ(f.waiter.spin_budget(), backend == Backend::futex ? 3200u : 800u);
+    if (backend != Backend::futex) continue;
+    // All of the longest spin found nothing: there is no doubt.
+    CHECK(sleep_for(2000));
+    CHECK_EQ(f.waiter.spin_budget(), 1600u);
+  }
+}
+
 TEST(spin_never_sleeps) {
   Fixture f(Backend::spin, {10, 1'000'000});
   f.waiter.idle(&f.word, kNever, script.now + 10'000);
