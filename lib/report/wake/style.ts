@@ -190,11 +190,12 @@ td.dotcell,th.dotcell{min-width:130px}
 @page{margin:13mm 12mm}
 :root{--page:#fff;color-scheme:light}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-body{font-size:10pt;background:#fff}
+html{font-size:9.4pt}
+body{font-size:1rem;background:#fff}
 main,header,footer{max-width:none;padding:0}
 header{padding-top:0}
 nav,.tabs>label,details:not([open])>summary{display:none}
-.tabs>input:checked+label{display:inline-block}
+.tabs>input:checked+label{display:inline-block;background:none;color:var(--ink);border:0;padding:3px 0;font-weight:600}
 section{border:0;border-top:1px solid var(--rule);border-radius:0;padding:10pt 0 0;margin:14pt 0 0}
 .tiles{grid-template-columns:repeat(4,1fr)}
 .tile .big{font-size:15pt}
@@ -203,6 +204,7 @@ figure,tr,.tile,.advice li,.heat{break-inside:avoid}
 thead{display:table-header-group}
 .scroll{overflow:visible;margin-left:0;margin-right:0;padding:0}
 table{font-size:8pt}
+thead th{font-size:7.5pt}
 th,td{padding:2.5pt 4pt;white-space:normal}
 td.text,td{overflow-wrap:normal}
 .heat td,.heat th{min-width:0;height:22pt;padding:0 1pt;font-size:7.5pt}
