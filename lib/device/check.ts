@@ -21,7 +21,7 @@ import { type Bar, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
 import { select } from './select.js';
 import { bytesText, hex } from './units.js';
-import { openBy, usesOf } from './use.js';
+import { openNodes, usesOf } from './use.js';
 
 const CAP_IPC_LOCK = 14;
 const MSIX_ENTRY_BYTES = 16;
@@ -144,7 +144,7 @@ class Check {
         );
       }
       const group = [device, ...companions(device, this.#all)];
-      const processes = [...new Set(group.flatMap((one) => openBy(this.host, one)))];
+      const processes = [...new Set([...openNodes(this.host, group).values()].flat())];
       if (processes.length > 0) {
         const pid = /\((\d+)\)$/.exec(processes[0] as string)?.[1] ?? '';
         this.#report('VANITY_E_DEVICE_BUSY', { pci, processes: processes.join(', '), pid }, at);

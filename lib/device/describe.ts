@@ -8,7 +8,7 @@ import { type Bar, type Interface, isIdle, isVfio, type PciDevice, scan } from '
 import type { Records } from './record.js';
 import { select } from './select.js';
 import { hex } from './units.js';
-import { openBy, usesOf } from './use.js';
+import { openBy, openNodes, usesOf } from './use.js';
 
 export interface DeviceSummary {
   address: string;
@@ -72,6 +72,7 @@ export function summarize(host: Host, records: Records): DeviceSummary[] {
   const devices = scan(host);
   const uses = usesOf(host, devices);
   const known = records.all();
+  const open = openNodes(host, devices);
   return devices.map((device) => {
     const record = known.get(device.address);
     const halfway =
@@ -81,13 +82,10 @@ export function summarize(host: Host, records: Records): DeviceSummary[] {
     return summaryOf(device, [
       ...halfway,
       ...(uses.get(device.address) ?? []),
-      ...opened(host, device),
+      ...(open.get(device.address) ?? []).map((process) => `open in ${process}`),
     ]);
   });
 }
-
-const opened = (host: Host, device: PciDevice) =>
-  isVfio(device.driver) ? openBy(host, device).map((process) => `open in ${process}`) : [];
 
 function summaryOf(device: PciDevice, uses: readonly string[]): DeviceSummary {
   const { config } = device;

@@ -1,7 +1,7 @@
 // What would break if a device changed hands: file systems, swap, what is built on its disks, the way to the
 // network, virtual functions, and processes that have it open.
 import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import type { Host } from '../runtime/host.js';
 import { isIdle, ownerOf, type PciDevice, scan } from './pci.js';
 
@@ -211,21 +211,33 @@ function virtioUses(host: Host, devices: readonly PciDevice[], note: Note): void
   }
 }
 
-/** Processes that have one of the device's VFIO nodes open: `node (4711)`. */
+/** Processes that have the device or its group open through VFIO: `node (4711)`. */
 export function openBy(host: Host, device: PciDevice): string[] {
-  if (device.nodes.length === 0) return [];
-  const nodes = new Set(device.nodes.filter((path) => path !== '/dev/vfio/vfio'));
-  return host
-    .list('proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) =>
-      host.list(`proc/${pid}/fd`).some((fd) => {
-        try {
-          return nodes.has(readlinkSync(join(host.root, `proc/${pid}/fd/${fd}`)));
-        } catch {
-          return false;
-        }
-      }),
-    )
-    .map((pid) => `${host.read(`proc/${pid}/comm`) ?? basename(pid)} (${pid})`);
+  return openNodes(host, [device]).get(device.address) ?? [];
+}
+
+/** The same for several devices, in one look at all processes; devices that nobody has open are absent. */
+export function openNodes(host: Host, devices: readonly PciDevice[]): Map<string, string[]> {
+  const open = new Map<string, string[]>();
+  const owners = new Map<string, string[]>();
+  for (const { address, nodes } of devices) {
+    for (const node of nodes) owners.set(node, [...(owners.get(node) ?? []), address]);
+  }
+  if (owners.size === 0) return open;
+  for (const pid of host.list('proc').filter((name) => /^\d+$/.test(name))) {
+    const addresses = new Set<string>();
+    for (const fd of host.list(`proc/${pid}/fd`)) {
+      try {
+        const path = readlinkSync(join(host.root, `proc/${pid}/fd/${fd}`));
+        for (const address of owners.get(path) ?? []) addresses.add(address);
+      } catch {
+        // Closed meanwhile.
+      }
+    }
+    for (const address of addresses) {
+      const name = `${host.read(`proc/${pid}/comm`) ?? 'process'} (${pid})`;
+      open.set(address, [...(open.get(address) ?? []), name]);
+    }
+  }
+  return open;
 }
