@@ -11,6 +11,7 @@
 #include <map>
 #include <utility>
 
+#include "device/capability_chain.hpp"
 #include "device/dma_space.hpp"
 #include "platform/error.hpp"
 
@@ -184,23 +185,22 @@ class GroupSpace final : public DmaSpace {
     head.argsz = sizeof head;
     if (ioctl(container_.get(), VFIO_IOMMU_GET_INFO, &head) != 0)
       throw refused("the windows of the IOMMU", errno);
-    std::vector<uint64_t> buffer((head.argsz + 7) / 8);  // uint64_t: aligned for every capability
+    std::vector<uint64_t> buffer((head.argsz + 7) / 8);
     auto* const info = reinterpret_cast<vfio_iommu_type1_info*>(buffer.data());
     info->argsz = head.argsz;
     if (ioctl(container_.get(), VFIO_IOMMU_GET_INFO, info) != 0)
       throw refused("the windows of the IOMMU", errno);
     std::vector<IovaRange> found;
-    uint32_t at = (info->flags & VFIO_IOMMU_INFO_CAPS) != 0 ? info->cap_offset : 0;
-    while (at != 0) {
-      const auto* header =
-          reinterpret_cast<vfio_info_cap_header*>(reinterpret_cast<char*>(buffer.data()) + at);
-      if (header->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
-        const auto* ranges = reinterpret_cast<const vfio_iommu_type1_info_cap_iova_range*>(header);
-        for (uint32_t i = 0; i < ranges->nr_iovas; ++i)
-          found.push_back({ranges->iova_ranges[i].start, ranges->iova_ranges[i].end});
+    const bool more = (info->flags & VFIO_IOMMU_INFO_CAPS) != 0;
+    each_capability(info, more ? info->cap_offset : 0, [&](uint16_t id, const char* bytes) {
+      if (id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return;
+      const auto ranges = copied_from<vfio_iommu_type1_info_cap_iova_range>(bytes);
+      for (uint32_t i = 0; i < ranges.nr_iovas; ++i) {
+        const auto range =
+            copied_from<vfio_iova_range>(bytes + sizeof ranges + i * sizeof(vfio_iova_range));
+        found.push_back({range.start, range.end});
       }
-      at = header->next;
-    }
+    });
     if (found.empty()) throw refused("this kernel (before 5.4) names no windows", ENOTSUP);
     return found;
   }

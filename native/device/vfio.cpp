@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <string>
 
+#include "device/capability_chain.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -116,17 +117,16 @@ VfioDevice::Region VfioDevice::region(unsigned index) const {
     throw refused(address_, "region " + std::to_string(index), errno);
 
   Region found{info->size, info->offset, (info->flags & VFIO_REGION_INFO_FLAG_MMAP) != 0, {}};
-  uint32_t at = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0;
-  while (at != 0) {
-    const auto* header =
-        reinterpret_cast<vfio_info_cap_header*>(reinterpret_cast<char*>(buffer.data()) + at);
-    if (header->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
-      const auto* sparse = reinterpret_cast<const vfio_region_info_cap_sparse_mmap*>(header);
-      for (uint32_t i = 0; i < sparse->nr_areas; ++i)
-        found.areas.emplace_back(sparse->areas[i].offset, sparse->areas[i].size);
+  const bool more = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0;
+  each_capability(info, more ? info->cap_offset : 0, [&](uint16_t id, const char* bytes) {
+    if (id != VFIO_REGION_INFO_CAP_SPARSE_MMAP) return;
+    const auto sparse = copied_from<vfio_region_info_cap_sparse_mmap>(bytes);
+    for (uint32_t i = 0; i < sparse.nr_areas; ++i) {
+      const auto area = copied_from<vfio_region_sparse_mmap_area>(
+          bytes + sizeof sparse + i * sizeof(vfio_region_sparse_mmap_area));
+      found.areas.emplace_back(area.offset, area.size);
     }
-    at = header->next;
-  }
+  });
   if (found.mappable && found.areas.empty()) found.areas.emplace_back(0, found.bytes);
   return found;
 }

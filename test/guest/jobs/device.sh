@@ -1,5 +1,5 @@
-# native/device on real VFIO: device_test.cpp.
-# host: make -s -j2 -f test/native/Makefile .cache/native/release/guest/device_test
+# native/device on real VFIO, under ASan and UBSan: device_test.cpp.
+# host: make -s -j2 -f test/native/Makefile SANITIZE=address .cache/native/address/guest/device_test
 # qemu: -drive if=none,id=nv,driver=null-co,size=64M -device pcie-root-port,id=rp2,chassis=3
 # qemu: -device nvme,bus=rp2,drive=nv,serial=nvme0
 # Two functions of one slot, which an IOMMU cannot tell apart:
@@ -13,7 +13,7 @@ for device in $edu $e1000e $virtio_net $VANITY_NVME $VANITY_SLOT_MATE; do
 done
 # QEMU takes a change of its power state for a reset of the e1000e, and forgets nothing then.
 echo bus >/sys/bus/pci/devices/$e1000e/reset_method
-.cache/native/release/guest/device_test
+.cache/native/address/guest/device_test
 code=$?
 dmesg | grep -E 'DMAR: \[DMA (Write|Read)' | sed 's/^/# /' | head -n 3
 exit $code
