@@ -120,9 +120,9 @@ Visit Cell::result() const {
   const auto between = [ns](uint64_t earlier, uint64_t later) {
     return static_cast<double>(static_cast<int64_t>(later - earlier)) * ns;
   };
-  // Of the signaller's own work: without what reading the clock around it took.
+  // Without what reading the clock at both ends took.
   const auto spent = [&](uint64_t earlier, uint64_t later) {
-    return std::max(0.0, between(earlier + sent.reading, later));
+    return between(earlier + sent.reading, later);
   };
   const bool waits = spec.mode == Mode::oneway || spec.mode == Mode::roundtrip;
   const size_t samples = count - kPilot;
@@ -136,17 +136,17 @@ Visit Cell::result() const {
     const uint64_t after = sent.after[i].load(std::memory_order_relaxed);
     switch (spec.mode) {
       case Mode::oneway:
-        visit.latency_ns.push_back(between(stamp, received.arrivals[i]) - spec.offset_ns);
-        visit.signal_ns.push_back(spent(stamp, after));
+        visit.latency_ns.push_back(spent(stamp, received.arrivals[i]) - spec.offset_ns);
+        visit.signal_ns.push_back(std::max(0.0, spent(stamp, after)));
         break;
       case Mode::roundtrip:
       case Mode::floor:
-        visit.latency_ns.push_back(between(stamp, sent.returns[i]));
-        visit.signal_ns.push_back(spent(stamp, after));
+        visit.latency_ns.push_back(spent(stamp, sent.returns[i]));
+        visit.signal_ns.push_back(std::max(0.0, spent(stamp, after)));
         break;
       case Mode::signal:
-        visit.latency_ns.push_back(spent(stamp, sent.returns[i]) / kBatch);
-        visit.signal_ns.push_back(spent(sent.returns[i], after) / kBatch);
+        visit.latency_ns.push_back(std::max(0.0, spent(stamp, sent.returns[i])) / kBatch);
+        visit.signal_ns.push_back(std::max(0.0, spent(sent.returns[i], after)) / kBatch);
         break;
     }
     visit.marks.push_back(static_cast<uint8_t>(received.marks[i] | sent.marks[i]));

@@ -31,8 +31,8 @@ struct VisitSpec {
   uint64_t seed = 0;
 };
 
-// One entry a sample. In mode signal, `latency_ns` is one plain store and `signal_ns` one with its
-// signal(), each from a batch.
+// One entry a sample; times are without what reading the clock takes. In mode signal, `latency_ns`
+// is one plain store and `signal_ns` one with its signal(), each from a batch.
 struct Visit {
   std::vector<double> latency_ns;
   std::vector<double> signal_ns;
