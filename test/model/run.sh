@@ -60,6 +60,10 @@ if command -v spin >/dev/null; then
   spin_check "fence in the waiter only" found -DWAITER=1 -DPRODUCER=0
   spin_check "fence in the producer only" found -DWAITER=0 -DPRODUCER=1
   spin_check "no fence at all" found -DWAITER=0 -DPRODUCER=0
+  spin_check "membarrier, two producers" clean -DWAITER=2 -DPRODUCER=0 -DPRODUCERS=2
+  spin_check "fences on both sides, two producers" clean -DWAITER=1 -DPRODUCER=1 -DPRODUCERS=2
+  spin_check "fence in the waiter only, two producers" found -DWAITER=1 -DPRODUCER=0 -DPRODUCERS=2
+  spin_check "fence in the producers only" found -DWAITER=0 -DPRODUCER=1 -DPRODUCERS=2
   spin_check "no second look" found -DLOOK=0
   spin_check "no second look, fences on both sides" found -DWAITER=1 -DPRODUCER=1 -DLOOK=0
 else

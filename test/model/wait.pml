@@ -2,8 +2,9 @@
    WAITER: 2 membarrier, 1 a fence of its own, 0 none. PRODUCER: 1 a fence, 0 none. LOOK: 1 looks again.
    A lost wake is the waiter asleep for ever: an invalid end state.
 
-     waiter:   sleeping = 1; WAITER's fence; look at data; none: sleep while sleeping == 1
-     producer: data = 1; PRODUCER's fence; look at sleeping; 1: exchange it with 0, wake
+     waiter:   sleeping = 1; WAITER's fence; look at all data; none new: sleep while sleeping == 1;
+               sleeping = 0
+     producer: data = 1; PRODUCER's fence; look at sleeping; 1: exchange it with 0, wake if it was 1
 
    Ships: 2 and 0; where membarrier is missing, 1 and 1. */
 #ifndef WAITER
@@ -15,60 +16,82 @@
 #ifndef LOOK
 #define LOOK 1
 #endif
+#ifndef PRODUCERS
+#define PRODUCERS 1
+#endif
+#define OTHER (PRODUCERS - 1)
 
-byte data = 0, sleeping = 0;
-byte data_buffer = 0, sleeping_buffer = 0; /* 0 empty, else the value + 1 */
-bool woken = false;
+byte data[PRODUCERS], sleeping = 0;
+byte data_buffer[PRODUCERS], sleeping_buffer = 0; /* 0 empty, else the value + 1 */
+byte started = 0;
+bool asleep_in_kernel = false; /* a wake that finds nobody asleep is gone */
 
 active proctype store_buffers() {
 end:
   do
-  :: atomic { data_buffer > 0 -> data = data_buffer - 1; data_buffer = 0 }
+  :: atomic { data_buffer[0] > 0 -> data[0] = data_buffer[0] - 1; data_buffer[0] = 0 }
+  :: atomic { data_buffer[OTHER] > 0 -> data[OTHER] = data_buffer[OTHER] - 1; data_buffer[OTHER] = 0 }
   :: atomic { sleeping_buffer > 0 -> sleeping = sleeping_buffer - 1; sleeping_buffer = 0 }
   od
 }
 
 active proctype waiter() {
-  byte found = 0;
+  byte taken = 0, found = 0;
   do
-  :: data == 1 -> break
-  :: else ->
-    sleeping_buffer = 2;
+  :: found = data[0] + (OTHER * data[OTHER]);
     if
-    :: WAITER == 2 -> (sleeping_buffer == 0 && data_buffer == 0)
-    :: WAITER == 1 -> (sleeping_buffer == 0)
-    :: WAITER == 0 -> skip
-    fi;
-    if
-    :: LOOK == 1 -> found = data
-    :: LOOK == 0 -> found = 0
-    fi;
-    if
-    :: found == 1 -> break
+    :: found > taken -> taken = found
     :: else ->
-      (sleeping_buffer == 0); /* entering the kernel drains it */
+      (sleeping_buffer == 0); /* one entry: the store before has left */
+      sleeping_buffer = 2;
       if
-      :: sleeping == 0 -> skip /* the kernel's own look at the word */
-      :: else -> (woken); woken = false
-      fi
+      :: WAITER == 2 ->
+        (sleeping_buffer == 0 && data_buffer[0] == 0);
+        (data_buffer[OTHER] == 0) /* one processor after the other */
+      :: WAITER == 1 -> (sleeping_buffer == 0)
+      :: WAITER == 0 -> skip
+      fi;
+      if
+      :: LOOK == 1 -> found = data[0]; found = found + (OTHER * data[OTHER])
+      :: LOOK == 0 -> found = 0
+      fi;
+      if
+      :: found > taken -> taken = found
+      :: else ->
+        (sleeping_buffer == 0); /* entering the kernel drains it */
+        atomic {
+          if
+          :: sleeping == 0 -> skip /* the kernel's own look at the word */
+          :: else -> asleep_in_kernel = true
+          fi
+        };
+        (!asleep_in_kernel)
+      fi;
+      (sleeping_buffer == 0);
+      sleeping_buffer = 1
+    fi;
+    if
+    :: taken == PRODUCERS -> break
+    :: else -> skip
     fi
   od
 }
 
-active proctype producer() {
-  byte asleep;
-  data_buffer = 2;
+active [PRODUCERS] proctype producer() {
+  byte me, asleep;
+  atomic { me = started; started++ };
+  data_buffer[me] = 2;
   if
-  :: PRODUCER == 1 -> (data_buffer == 0)
+  :: PRODUCER == 1 -> (data_buffer[me] == 0)
   :: PRODUCER == 0 -> skip
   fi;
   asleep = sleeping;
   if
   :: asleep == 1 ->
-    (data_buffer == 0); /* a locked exchange drains it */
+    (data_buffer[me] == 0); /* a locked exchange drains it */
     atomic { asleep = sleeping; sleeping = 0 };
     if
-    :: asleep == 1 -> woken = true
+    :: asleep == 1 -> asleep_in_kernel = false
     :: else -> skip
     fi
   :: else -> skip
