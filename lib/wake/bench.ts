@@ -3,11 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { VanityError } from '../errors.js';
-import { native } from '../native.js';
+import { type NativeWake, native } from '../native.js';
 import { figuresOf } from './figures.js';
 import { describeHost } from './host.js';
 import { wakeDefaults } from './limits.js';
-import { measureWake, type Progress } from './measure.js';
+import { type Measured, measureWake, type Progress } from './measure.js';
 import { SCRIPT_MECHANISMS, ScriptReferences } from './node/references.js';
 import { chooseWake, type WakeChoice, type WakeFlags } from './options.js';
 import { planWake, type WakePlan } from './plan.js';
@@ -61,86 +61,30 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
   }));
   const estimateS = plan.expectedS + wakeDefaults.reserveS[pace];
 
+  const bench = { processors, mechanisms, choice, plan, estimateS };
   return {
-    processors,
-    mechanisms,
-    choice,
-    plan,
-    estimateS,
+    ...bench,
     async run({ signal, onProgress }) {
       const script = new ScriptReferences();
       const [load = 0] = loadavg();
+      const secondsIn = (): number => (performance.now() - beganMs) / 1000;
       try {
         const clock = await native.wake.clock();
-        const spentS = (performance.now() - beganMs) / 1000;
         // What is left for writing it all down.
         const lastS = wakeDefaults.reserveS[pace] / 2;
-        const free = choice.samples !== null || plan.expectedS > budgetS;
+        const endless = choice.samples !== null || plan.expectedS > budgetS;
         const measured = await measureWake({
           wake: native.wake,
           script,
           plan,
-          budgetS: free ? null : budgetS - spentS - lastS,
+          budgetS: endless ? null : budgetS - secondsIn() - lastS,
           seed: choice.seed,
           signal,
           onProgress,
         });
-        const host = describeHost(processors, {
-          backends: native.waitBackends(),
-          membarrier: native.membarrier(),
-        });
-        const parts = {
-          format: WAKE_FORMAT,
-          version: WAKE_VERSION,
-          created: new Date().toISOString(),
-          vanity: version(),
-          complete: measured.complete,
-          elapsed_s: (performance.now() - beganMs) / 1000,
-          options: {
-            quick: choice.quick,
-            rounds: choice.rounds,
-            seed: choice.seed,
-            idles_ns: choice.idlesNs,
-            mechanisms: choice.mechanisms.map((m) => m.name),
-            pairs: plan.pairs.map(({ from, to }): [number, number] => [from, to]),
-            samples: choice.samples,
-            budget_s: estimateS,
-          },
-          host,
-          clock: {
-            source: clock.source,
-            ticks_per_second: clock.ticksPerSecond,
-            error_ppm: clock.errorPpm,
-            invariant: clock.invariant,
-            tick_ns: clock.tickNs,
-            read_ns: clock.readNs,
-            skews: measured.skews,
-          },
-          mechanisms,
-          pairs: plan.pairs,
-          cells: inOrder(
-            measured.cells,
-            mechanisms.map((m) => m.name),
-          ),
-          signals: measured.signals,
-          floors: measured.floors,
-          noise: measured.noise,
-          energy: measured.energy,
-        } satisfies Omit<WakeReport, 'figures' | 'notes'>;
+        const parts = assemble(bench, clock, measured, secondsIn());
         const { figures, notes } = figuresOf(parts);
-        const doubts = clock.invariant
-          ? []
-          : ['The clock is not invariant: it may change its rate, and every figure with it.'];
-        if (load > BUSY * usable.length) {
-          doubts.push(
-            `Others were running when it began (load average ${load.toFixed(1)} on ${usable.length} processors): they delay wakes, by milliseconds in the tails.`,
-          );
-        }
-        if (usable.length === 1) {
-          doubts.push(
-            `This process may use one processor only (${usable[0]?.id}): signaller and waiter share it, so a wake includes the switch between them.`,
-          );
-        }
+        const doubts = doubtsOf(clock.invariant, load, usable);
         return {
           ...parts,
           figures,
@@ -151,6 +95,74 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
       }
     },
   };
+}
+
+function assemble(
+  { processors, mechanisms, choice, plan, estimateS }: Omit<WakeBench, 'run'>,
+  clock: Awaited<ReturnType<NativeWake['clock']>>,
+  measured: Measured,
+  elapsedS: number,
+): Omit<WakeReport, 'figures' | 'notes'> {
+  return {
+    format: WAKE_FORMAT,
+    version: WAKE_VERSION,
+    created: new Date().toISOString(),
+    vanity: version(),
+    complete: measured.complete,
+    elapsed_s: elapsedS,
+    options: {
+      quick: choice.quick,
+      rounds: choice.rounds,
+      seed: choice.seed,
+      idles_ns: choice.idlesNs,
+      mechanisms: choice.mechanisms.map((m) => m.name),
+      pairs: plan.pairs.map(({ from, to }): [number, number] => [from, to]),
+      samples: choice.samples,
+      budget_s: estimateS,
+    },
+    host: describeHost(processors, {
+      backends: native.waitBackends(),
+      membarrier: native.membarrier(),
+    }),
+    clock: {
+      source: clock.source,
+      ticks_per_second: clock.ticksPerSecond,
+      error_ppm: clock.errorPpm,
+      invariant: clock.invariant,
+      tick_ns: clock.tickNs,
+      read_ns: clock.readNs,
+      skews: measured.skews,
+    },
+    mechanisms,
+    pairs: plan.pairs,
+    cells: inOrder(
+      measured.cells,
+      mechanisms.map((m) => m.name),
+    ),
+    signals: measured.signals,
+    floors: measured.floors,
+    noise: measured.noise,
+    energy: measured.energy,
+  };
+}
+
+/** What makes all figures doubtful, whatever they are. */
+function doubtsOf(invariant: boolean, load: number, usable: readonly Processor[]): string[] {
+  const doubts: string[] = [];
+  if (!invariant) {
+    doubts.push('The clock is not invariant: it may change its rate, and every figure with it.');
+  }
+  if (load > BUSY * usable.length) {
+    doubts.push(
+      `Others were running when it began (load average ${load.toFixed(1)} on ${usable.length} processors): they delay wakes, by milliseconds in the tails.`,
+    );
+  }
+  if (usable.length === 1) {
+    doubts.push(
+      `This process may use one processor only (${usable[0]?.id}): signaller and waiter share it, so a wake includes the switch between them.`,
+    );
+  }
+  return doubts;
 }
 
 // As the visits were shuffled, so are the cells.

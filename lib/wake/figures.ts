@@ -3,7 +3,7 @@
 import { time } from '../report/format.js';
 import { LatencyHistogram } from './histogram.js';
 import { wakeDefaults } from './limits.js';
-import { median } from './measure.js';
+import { median } from './median.js';
 import type { WakeCell, WakeFigure, WakeHistogram, WakeReport } from './result.js';
 
 /** The one table of targets. */

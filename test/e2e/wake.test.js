@@ -131,8 +131,8 @@ test.serial('a second Ctrl-C ends it at once', async (t) => {
   await run.said(/left/);
   run.kill('SIGINT');
   run.kill('SIGINT');
-  const { code } = await run.ended;
-  t.is(code, 130);
+  const { code, stderr } = await run.ended;
+  t.is(code, 130, stderr);
 });
 
 test.serial('what is wrong is said before anything is measured', async (t) => {
