@@ -67,10 +67,13 @@ double step_of(const std::map<uint64_t, int>& differences) {
       heaps.push_back({difference, difference});
     }
   }
+  // Some counters add one to readings that would be equal.
+  const auto middle_of = [](const Heap& heap) {
+    return heap.last <= 1 ? 0 : static_cast<double>(heap.first + heap.last) / 2;
+  };
   std::vector<double> gaps;
   for (size_t i = 1; i < heaps.size(); ++i) {
-    gaps.push_back(static_cast<double>(heaps[i].first + heaps[i].last) / 2 -
-                   static_cast<double>(heaps[i - 1].first + heaps[i - 1].last) / 2);
+    gaps.push_back(middle_of(heaps[i]) - middle_of(heaps[i - 1]));
   }
   if (gaps.empty()) return 1;
   const auto middle = gaps.begin() + static_cast<ptrdiff_t>(gaps.size() / 2);
