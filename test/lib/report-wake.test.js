@@ -350,6 +350,16 @@ test('a shift of a tenth is not claimed where rounds differ by as much', (t) => 
   t.true(slower / all < 0.02, `${slower} of ${all}`);
 });
 
+test('a shift that single rounds reach by themselves is not claimed, however sure', (t) => {
+  const many = { ...SMALL, mechanisms: ['spin'], rounds: 24, samples: 60, noise: 0.06 };
+  const { cells } = compareWake(
+    makeReport({ ...many, seed: 21 }),
+    makeReport({ ...many, seed: 22, scale: 1.06 }),
+  );
+  t.true(cells.some(({ p50 }) => p50.p < 0.01));
+  t.true(cells.every(({ p50 }) => p50.verdict === 'same' && p50.ratio < p50.noise));
+});
+
 test('the interval covers the true ratio about as often as it says', (t) => {
   let covered = 0;
   let all = 0;

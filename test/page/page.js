@@ -276,6 +276,7 @@ try {
       const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
       assert.equal(background, 'rgb(255, 255, 255)');
       assert.deepEqual(await page.evaluate(spills), []);
+      assert.deepEqual(await page.evaluate(overlaps), []);
       const cut = await page.evaluate(() =>
         [...document.querySelectorAll('.scroll, pre')]
           .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1)

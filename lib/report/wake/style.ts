@@ -206,7 +206,11 @@ thead{display:table-header-group}
 table{font-size:8pt}
 thead th{font-size:7.5pt}
 th,td{padding:2.5pt 4pt;white-space:normal}
-td.text,td{overflow-wrap:normal}
+th,td{overflow-wrap:normal}
+tbody th,.chip{white-space:nowrap}
+.forest{min-width:104px;width:18%}
+.forest text{font-size:8px}
+dl.list{grid-template-columns:minmax(90px,max-content) 1fr}
 .heat td,.heat th{min-width:0;height:22pt;padding:0 1pt;font-size:7.5pt}
 .heat{width:100%;table-layout:fixed;border-spacing:1px}
 .heat.many td,.heat.many th{font-size:4pt;height:11pt;padding:0}
