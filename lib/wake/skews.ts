@@ -29,37 +29,47 @@ export class Skews {
   async measure(plan: WakePlan, signal: AbortSignal): Promise<void> {
     this.#times = plan.skews;
     for (const { from, to } of plan.pairs) {
-      if (from === to || signal.aborted) continue;
+      if (from === to) continue;
       // One measurement serves both directions.
       const back = this.#found.get(`${to}-${from}`);
       const skew = back
         ? { offsetNs: -back.offsetNs, errorNs: back.errorNs }
-        : await this.#compare(from, to, plan.skews);
+        : await this.#compare(from, to, signal);
+      if (!skew) continue;
       this.#found.set(`${from}-${to}`, skew);
       this.list.push({ from, to, offset_ns: skew.offsetNs + 0, error_ns: skew.errorNs });
     }
   }
 
-  /** Each comparison has its own luck; the median of several has less. */
-  async #compare(from: number, to: number, times: number): Promise<Skew> {
-    const all: Skew[] = [];
-    while (all.length < times) all.push(await this.#wake.skew(from, to));
-    all.sort((a, b) => a.offsetNs - b.offsetNs);
-    return all[all.length >> 1] as Skew;
-  }
-
   async measureAgain(signal: AbortSignal): Promise<void> {
     const forth = this.list.filter(({ from, to }) => from < to).slice(0, RECHECKED);
     for (const { from, to, offset_ns, error_ns } of forth) {
-      if (signal.aborted) return;
-      const { offsetNs, errorNs } = await this.#compare(from, to, this.#times);
-      const drift = Math.abs(offsetNs - offset_ns);
-      if (drift > error_ns + errorNs) {
+      const again = await this.#compare(from, to, signal);
+      const drift = again ? Math.abs(again.offsetNs - offset_ns) : 0;
+      if (again && drift > error_ns + again.errorNs) {
         this.notes.push(
           `The clocks of processors ${from} and ${to} drifted apart by ${drift.toFixed(0)} ns during the run; ` +
             'one-way latencies between them are off by as much.',
         );
       }
     }
+  }
+
+  /** Each comparison has its own luck; the median of several has less. Undefined when it can't be had. */
+  async #compare(from: number, to: number, signal: AbortSignal): Promise<Skew | undefined> {
+    const all: Skew[] = [];
+    try {
+      while (all.length < this.#times && !signal.aborted) {
+        all.push(await this.#wake.skew(from, to));
+      }
+    } catch (error) {
+      if (!signal.aborted) {
+        this.notes.push(
+          `The clocks of processors ${from} and ${to} could not be compared, and are taken as equal: ${(error as Error).message}.`,
+        );
+      }
+    }
+    all.sort((a, b) => a.offsetNs - b.offsetNs);
+    return all[all.length >> 1];
   }
 }

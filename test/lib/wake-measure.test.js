@@ -147,6 +147,28 @@ test('clocks that drift apart are told of', async (t) => {
   t.regex(notes.join(), /drifted apart by 500 ns/);
 });
 
+test('clocks that cannot be compared are told of, unless it was aborted', async (t) => {
+  const refuse = () => {
+    throw new Error('nothing came back');
+  };
+  const { notes, skews, complete, calls } = await measure({ skew: refuse });
+  t.true(complete);
+  t.deepEqual(skews, []);
+  t.true(calls.native.every((spec) => spec.offsetNs === 0));
+  t.regex(notes[0], /clocks of processors \d and \d could not be compared.*: nothing came back\.$/);
+  const abort = new AbortController();
+  const aborted = await measure({
+    signal: abort.signal,
+    skew: () => {
+      abort.abort();
+      return refuse();
+    },
+  });
+  t.false(aborted.complete);
+  t.deepEqual(aborted.notes, []);
+  t.deepEqual(aborted.calls.native, []);
+});
+
 test('disturbed samples are counted by reason, and stay in', async (t) => {
   const answer = (spec) => {
     const visit = visitOf(spec.samples);
