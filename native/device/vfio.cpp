@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <string>
 
-#include "device/capability_chain.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -22,6 +21,10 @@ std::string hex(uint64_t value) {
   char text[24];
   std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
   return text;
+}
+
+uint64_t page_bytes() {
+  return static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 Error refused(PciAddress address, const std::string& what, int error_number) {
@@ -104,31 +107,20 @@ void VfioDevice::reset() {
   if (ioctl(fd_.get(), VFIO_DEVICE_RESET) != 0) throw refused(address_, "reset", errno);
 }
 
-VfioDevice::Region VfioDevice::region(unsigned index) const {
+Region VfioDevice::region(unsigned index) const {
   vfio_region_info head = {};
   head.argsz = sizeof head;
   head.index = index;
-  if (ioctl(fd_.get(), VFIO_DEVICE_GET_REGION_INFO, &head) != 0)
-    throw refused(address_, "region " + std::to_string(index), errno);
+  const auto ask = [&](vfio_region_info* info) {
+    if (ioctl(fd_.get(), VFIO_DEVICE_GET_REGION_INFO, info) != 0)
+      throw refused(address_, "region " + std::to_string(index), errno);
+  };
+  ask(&head);
   std::vector<uint64_t> buffer((head.argsz + 7) / 8);
   auto* const info = reinterpret_cast<vfio_region_info*>(buffer.data());
   *info = head;
-  if (ioctl(fd_.get(), VFIO_DEVICE_GET_REGION_INFO, info) != 0)
-    throw refused(address_, "region " + std::to_string(index), errno);
-
-  Region found{info->size, info->offset, (info->flags & VFIO_REGION_INFO_FLAG_MMAP) != 0, {}};
-  const bool more = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0;
-  each_capability(info, more ? info->cap_offset : 0, [&](uint16_t id, const char* bytes) {
-    if (id != VFIO_REGION_INFO_CAP_SPARSE_MMAP) return;
-    const auto sparse = copied_from<vfio_region_info_cap_sparse_mmap>(bytes);
-    for (uint32_t i = 0; i < sparse.nr_areas; ++i) {
-      const auto area = copied_from<vfio_region_sparse_mmap_area>(
-          bytes + sizeof sparse + i * sizeof(vfio_region_sparse_mmap_area));
-      found.areas.emplace_back(area.offset, area.size);
-    }
-  });
-  if (found.mappable && found.areas.empty()) found.areas.emplace_back(0, found.bytes);
-  return found;
+  ask(info);
+  return parse_region(info, page_bytes());
 }
 
 uint64_t VfioDevice::bar_bytes(unsigned bar) const {
@@ -153,23 +145,16 @@ MmioView VfioDevice::mmio(unsigned bar, uint64_t offset, uint64_t bytes) {
         what + ": " + hex(bytes) + " bytes at " + hex(offset) + " cannot be granted: " + reason,
         "See what is there: lspci -vv -s " + address_.text());
   };
-  const uint64_t size = bar_bytes(bar);
-  if (size == 0) throw wrong("the device has no such BAR");
-  if (bytes == 0 || bytes > size || offset > size - bytes)
-    throw wrong("it has " + hex(size) + " bytes");
+  const Region found = bar < kBars ? region(bar) : Region{};
+  if (found.bytes == 0) throw wrong("the device has no such BAR");
+  if (bytes == 0 || bytes > found.bytes || offset > found.bytes - bytes)
+    throw wrong("it has " + hex(found.bytes) + " bytes");
   if (holds_msix_table(bar, offset, bytes))
     throw wrong("the table of MSI-X lies there, which Linux alone writes");
-
-  const Region found = region(bar);
-  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t page = page_bytes();
   const uint64_t first = offset / page * page;
   const uint64_t end = (offset + bytes + page - 1) / page * page;
-  // A BAR smaller than a page is mappable only when Linux could give it the page alone.
-  const bool mappable = std::any_of(found.areas.begin(), found.areas.end(), [&](const auto& area) {
-    const uint64_t area_end = (area.first + area.second + page - 1) / page * page;
-    return first >= area.first && end <= area_end;
-  });
-  if (!mappable) throw wrong("Linux does not let it be mapped");
+  if (!found.mappable(first, end)) throw wrong("Linux does not let it be mapped");
   void* const base = mmap(nullptr, end - first, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(),
                           static_cast<off_t>(found.offset + first));
   if (base == MAP_FAILED) throw refused(address_, "mapping BAR " + std::to_string(bar), errno);

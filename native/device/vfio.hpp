@@ -29,6 +29,7 @@
 #include "device/irq.hpp"
 #include "device/mmio.hpp"
 #include "device/pci.hpp"
+#include "device/region.hpp"
 
 namespace vanity {
 
@@ -86,12 +87,6 @@ class VfioDevice {
   void quiesce() noexcept;
 
  private:
-  struct Region {
-    uint64_t bytes = 0;
-    uint64_t offset = 0;  // in the device's descriptor
-    bool mappable = false;
-    std::vector<std::pair<uint64_t, uint64_t>> areas;  // offset, bytes; where mapping is allowed
-  };
   struct Mapping {
     void* base;
     size_t bytes;
