@@ -5,7 +5,7 @@ export const wakeLimits = {
   idleNsMax: 1e9,
   idles: 32,
   /** Of one cell, over all rounds. */
-  samplesMax: 10_000_000,
+  samplesMax: 1_000_000,
   roundsMax: 100,
   seedMax: 2 ** 32 - 1,
   /** Processors up to which every ordered pair is measured unless told otherwise. */
