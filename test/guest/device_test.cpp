@@ -427,13 +427,18 @@ TEST(a_killed_owner_leaves_a_clean_device) {
     if (child == 0) {
       try {
         VfioDevice device(address);
-        device.dma(2 << 20, Edu::kBits);
+        const DmaRegion& region = device.dma(2 << 20, Edu::kBits);
         device.arm(IrqKind::msi);
         device.bus_master(true);
         if (address == e1000e_address()) {
           device.mmio(0, 0, 0x20000).write32(e1000e::kRdbal, 0x12345000);
         } else {
-          device.mmio(0, 0, 0x100).write32(0x60, 1);  // an interrupt that nobody acknowledges
+          const MmioView view = device.mmio(0, 0, 0x100);
+          view.write32(0x60, 1);             // an interrupt that nobody acknowledges
+          view.write64(0x80, Edu::kBuffer);  // and a DMA that ends after its owner
+          view.write64(0x88, region.iova());
+          view.write64(0x90, 1024);
+          view.write64(0x98, 1 | 2);
         }
         if (write(ends[1], "x", 1) == 1) pause();
       } catch (const std::exception& error) {
@@ -455,11 +460,11 @@ TEST(a_killed_owner_leaves_a_clean_device) {
     const unsigned msi = device.capability(PCI_CAP_ID_MSI);
     CHECK(msi != 0);
     CHECK_EQ(Sysfs().config_read16(address, msi + PCI_MSI_FLAGS) & PCI_MSI_FLAGS_ENABLE, 0);
-    if (device.can_reset())
-      CHECK_EQ(device.mmio(0, 0, 0x20000).read32(e1000e::kRdbal), 0u);
-    else
-      device.mmio(0, 0, 0x100).write32(0x64, ~0u);
-    device.dma(2 << 20, Edu::kBits);
+    if (device.can_reset()) CHECK_EQ(device.mmio(0, 0, 0x20000).read32(e1000e::kRdbal), 0u);
+    const DmaRegion& region = device.dma(2 << 20, Edu::kBits);  // at the same address as before
+    std::memset(region.data(), 0xaa, region.bytes());
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    for (size_t i = 0; i < region.bytes(); ++i) CHECK(region.data()[i] == std::byte{0xaa});
   }
 }
 
