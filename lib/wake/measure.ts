@@ -157,7 +157,7 @@ class Run {
       ...this.#collection.result(),
       noise: this.#noise.read(),
       energy: this.#energy.about,
-      notes: [...notes, ...this.#skews.notes],
+      notes: [...notes, ...this.#skews.notes, ...this.#noise.notes()],
     };
   }
 }

@@ -23,11 +23,23 @@ export class NoiseWatch {
   readonly #cpus: number[];
   readonly #before: Map<number, Counts>;
   readonly #involuntary = new Map<number, number>();
+  readonly #throttledBefore: number;
 
   constructor(cpus: Iterable<number>, root = '/') {
     this.#root = root;
     this.#cpus = [...new Set(cpus)].sort((a, b) => a - b);
     this.#before = this.#counts();
+    this.#throttledBefore = this.#throttled();
+  }
+
+  /** What was noticed beside the counts of each processor. */
+  notes(): string[] {
+    const times = this.#throttled() - this.#throttledBefore;
+    return times > 0
+      ? [
+          `The CPU quota of this container (cpu.max) stopped its processes in ${times} periods: each is a pause of milliseconds.`,
+        ]
+      : [];
   }
 
   /** Involuntary switches of a measuring thread on `cpu`. */
@@ -78,6 +90,14 @@ export class NoiseWatch {
     } catch {
       return undefined;
     }
+  }
+
+  #throttled(): number {
+    const path = /^0::(.*)$/m.exec(this.#read('proc/self/cgroup') ?? '')?.[1] ?? '/';
+    const stat =
+      this.#read(join('sys/fs/cgroup', path, 'cpu.stat')) ??
+      this.#read('sys/fs/cgroup/cpu/cpu.stat');
+    return Number(/^nr_throttled (\d+)$/m.exec(stat ?? '')?.[1] ?? 0);
   }
 
   #smi(cpu: number): number | null {

@@ -211,23 +211,20 @@ test.serial(
 const asRoot = process.getuid() === 0 ? test.serial : test.skip;
 asRoot('without rights it measures the same', async (t) => {
   const space = workspace(t);
-  const nobody = [
-    '--reuid=65534',
-    '--regid=65534',
-    '--clear-groups',
-    '--inh-caps=-all',
-    '--bounding-set=-all',
-  ];
-  const args = ['--mechanisms', 'futex,atomics', '--json', ...SHORT];
-  const run = space.spawn(
-    'setpriv',
-    [...nobody, process.execPath, MAIN, 'bench', 'wake', ...args],
-    'stderr',
-  );
-  const { code, stdout, stderr } = await run.ended;
+  const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'];
+  const bench = (...args) =>
+    space.spawn(
+      'setpriv',
+      [...nobody, '--bounding-set=-all', process.execPath, MAIN, 'bench', 'wake', ...args],
+      'stderr',
+    ).ended;
+  const { code, stdout, stderr } = await bench('--mechanisms', 'futex,atomics', '--json', ...SHORT);
   t.is(code, 0, stderr);
   const report = readWakeReport(stdout, 'stdout');
   t.true(report.cells.every((cell) => cell.latency.count === 40));
+  const refused = await bench('--csv', '/wake.csv');
+  t.is(refused.code, 1);
+  t.regex(refused.stderr, /VANITY_E_OUTPUT.*you may not write in \/\n/);
 });
 
 several('on a terminal: one line of progress in place, and colours unless NO_COLOR', async (t) => {

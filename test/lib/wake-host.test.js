@@ -128,6 +128,18 @@ test('noise is what was counted between two looks', (t) => {
   t.is(one.frequency_mhz, null);
 });
 
+test('a container whose quota ran out is told of', (t) => {
+  const cgroup = { 'proc/self/cgroup': '0::/box\n' };
+  const throttled = (times) => ({
+    'sys/fs/cgroup/box/cpu.stat': `usage_usec 1\nnr_periods 9\nnr_throttled ${times}\nthrottled_usec 7\n`,
+  });
+  const { root, write } = host(t, { ...cgroup, ...throttled(3) });
+  const watch = new NoiseWatch([0], root);
+  t.deepEqual(watch.notes(), []);
+  write(throttled(5));
+  t.regex(watch.notes()[0], /quota .* in 2 periods/);
+});
+
 test('SMIs are read where an Intel processor shows them', (t) => {
   const msr = (count) => {
     const file = Buffer.alloc(0x34 + 8);
