@@ -334,18 +334,21 @@ export function dotRow(axis: Axis, look: Look, p50: number, p99: number | null):
   }<svg x="${at(p50)}%" y="11" overflow="visible"><path class="mark" d="${look.marker}"/></svg></svg>`;
 }
 
-// Labels at the ends stay inside.
-const anchor = (place: number): string =>
-  place < 0.15 ? 'start' : place > 0.85 ? 'end' : 'middle';
+/** Width of a label where the column is narrowest, as a share of it. */
+const LABEL = 0.27;
 
 /** The scale above the rows of a dot plot. */
 export function dotScale(axis: Axis): Markup {
-  const labelled = axis.ticks.filter(({ label }) => label);
-  // Four labels fit into the narrowest column.
-  const every = Math.ceil(labelled.length / 4);
-  return markup`<svg class="dots" width="100%" height="18" aria-hidden="true">${labelled.map(
-    ({ at, label }, i) =>
-      i % every === 0 &&
-      markup`<text x="${(2 + axis.place(at) * 96).toFixed(2)}%" y="13" text-anchor="${anchor(axis.place(at))}">${label}</text>`,
-  )}</svg>`;
+  let free = Number.NEGATIVE_INFINITY;
+  const labels = axis.ticks.map(({ at, label }) => {
+    if (!label) return undefined;
+    const place = axis.place(at);
+    // Labels at the ends stay inside.
+    const anchor = place < LABEL / 2 ? 'start' : place > 1 - LABEL / 2 ? 'end' : 'middle';
+    const left = place - { start: 0, middle: LABEL / 2, end: LABEL }[anchor];
+    if (left < free) return undefined;
+    free = left + LABEL;
+    return markup`<text x="${(2 + place * 96).toFixed(2)}%" y="13" text-anchor="${anchor}">${label}</text>`;
+  });
+  return markup`<svg class="dots" width="100%" height="18" aria-hidden="true">${labels}</svg>`;
 }
