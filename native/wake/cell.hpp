@@ -61,6 +61,9 @@ class Page {
 // What the signaller alone writes; the waiter reads `after`, and `due` once a later mail came.
 struct Sent {
   std::vector<uint64_t> due;
+  // What the signaller's own delays have moved the schedule by. Relaxed: the waiter only wants to
+  // know roughly when it was to be signalled.
+  std::atomic<uint64_t> moved{0};
   std::vector<uint64_t> stamps;              // before each signal
   std::vector<std::atomic<uint64_t>> after;  // after it
   std::vector<uint64_t> returns;             // there and back: when the reply was seen

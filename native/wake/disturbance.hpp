@@ -19,8 +19,9 @@ class Suspicion {
   bool suspects(uint64_t ticks) noexcept {
     if (median_ == 0) median_ = ticks + 1;
     const bool far = ticks > 8 * median_ && ticks > microsecond_;
-    // A step up or down by a sixteenth: half of the samples lie on either side where it settles.
-    const uint64_t step = median_ / 16 + 1;
+    // A step up or down: half of the samples lie on either side where it settles. What is far off
+    // moves it less, or a burst would soon look usual.
+    const uint64_t step = median_ / (far ? 256 : 16) + 1;
     median_ = ticks > median_ ? median_ + step : median_ > step ? median_ - step : 1;
     return far;
   }

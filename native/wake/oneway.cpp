@@ -15,14 +15,19 @@ uint64_t next_random(uint64_t& state) noexcept {
 
 void lay_down(Cell& cell) {
   Sent& sent = cell.sent;
+  // As long as the slower ones of the pilot took, the slowest apart, which something else may have
+  // held up. A mechanism that sleeps is often met awake in the pilot: its median tells too little,
+  // and signals that follow faster than it can wake would measure nothing but their own queue.
   uint64_t wakes[kPilot];
   for (uint32_t i = 0; i < kPilot; ++i) {
     const auto wake =
         static_cast<int64_t>(cell.received.arrivals[i] - sent.stamps[i]) - cell.offset;
-    wakes[i] = wake > 0 ? static_cast<uint64_t>(wake) : 0;
+    wakes[i] = std::max(wake > 0 ? static_cast<uint64_t>(wake) : 0, cell.cost(i));
   }
-  std::nth_element(wakes, wakes + kPilot / 2, wakes + kPilot);
-  const auto period = static_cast<double>(cell.idle + 2 * wakes[kPilot / 2]);
+  std::sort(wakes, wakes + kPilot);
+  const uint64_t slack =
+      std::min(wakes[kPilot - 2] * 3 / 2, std::max(wakes[kPilot / 2] * 2, 200 * cell.microsecond));
+  const auto period = static_cast<double>(cell.idle + slack);
   uint64_t state = cell.spec.seed;
   for (uint32_t i = kPilot; i < cell.planned; ++i) {
     const double jitter = static_cast<double>(next_random(state) >> 11) * 0x1p-53 * 0.2 - 0.1;

@@ -2,7 +2,8 @@
 // wait. Longer is an open loop: signals are due at times laid down beforehand, and the signaller
 // never waits for the waiter, so that a wake that is late makes the next one late too instead of
 // hiding it (coordinated omission). Each signal has its own latency, also where one wake found
-// several.
+// several. Only where the signaller itself was held up, the schedule moves: a burst of what it
+// missed would measure no wakes.
 //
 // What crosses between the cores for each sample: the lines of Mail, and the sleeper's line where
 // the waiter sleeps in the kernel. Everything else is memory of the thread's own, read by the other
@@ -14,7 +15,7 @@
 namespace vanity::wake {
 
 // The times at which signals are due: evenly, each shifted by up to a tenth of the period, so that
-// no rhythm of the machine is met or missed each time. The period leaves time for a usual wake.
+// no rhythm of the machine is met or missed each time. The period leaves time for a wake.
 void lay_down(Cell& cell);
 
 template <class M>
@@ -29,10 +30,12 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
   sent.reading = reading_ticks();
   M& mailbox = *page.get();
 
+  uint64_t moved = 0;
   uint32_t i = 0;
   for (; i < cell.planned; ++i) {
     const bool measured = i >= kPilot;
     const bool by_schedule = cell.open_loop && measured;
+    uint64_t due = 0;
     if (i <= kPilot || !by_schedule) {
       if (!cell.await(mailbox.mail.taken, i)) break;
     }
@@ -43,7 +46,8 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
     if (by_schedule) {
       prefetch_write(&sent.stamps[i + 1]);
       prefetch_write(&sent.after[i + 1]);
-      cell.pause_until(sent.due[i]);
+      due = sent.due[i] + moved;
+      cell.pause_until(due);
     } else if (cell.pilot_idle != 0) {
       cell.pause_until(now_ticks() + cell.pilot_idle);
     }
@@ -51,7 +55,12 @@ void oneway_signaller(Cell& cell, const Page<M>& page) {
     if (cell.over(stamp)) break;
     cell.send(mailbox, i, stamp);
     if (!measured) continue;
-    const bool was_late = by_schedule && late.suspects(stamp - sent.due[i]);
+    const uint64_t lateness = by_schedule ? stamp - due : 0;
+    if (lateness > cell.microsecond) {
+      moved += lateness;
+      sent.moved.store(moved, std::memory_order_relaxed);
+    }
+    const bool was_late = late.suspects(lateness);
     const bool was_dear = dear.suspects(cell.cost(i));
     if (was_late || was_dear) {
       const bool disturbed = disturbance.marks() != 0;
@@ -92,7 +101,9 @@ void oneway_waiter(Cell& cell, Page<M>& page, const Args&... args) {
     // Late against what was due where that is known, else against the round before. The
     // signaller's stamp would tell better, but reading its line here would slow its next signal.
     const uint64_t expected = cell.open_loop && measured
-                                  ? cell.sent.due[seen] + static_cast<uint64_t>(cell.offset)
+                                  ? cell.sent.due[seen] +
+                                        cell.sent.moved.load(std::memory_order_relaxed) +
+                                        static_cast<uint64_t>(cell.offset)
                                   : before;
     before = arrival;
     if (slow.suspects(arrival > expected ? arrival - expected : 0) && measured) {

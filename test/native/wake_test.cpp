@@ -254,6 +254,9 @@ TEST(a_quiet_thread_is_not_suspected_and_a_disturbed_one_is) {
   for (int i = 0; i < 1000; ++i) CHECK(!suspicion.suspects(300 + static_cast<uint64_t>(i % 7)));
   CHECK(suspicion.suspects(9000));
   CHECK(!suspicion.suspects(310));
+  for (int i = 0; i < 200; ++i) CHECK(suspicion.suspects(1'000'000));  // a burst stays one
+  for (int i = 0; i < 200; ++i) suspicion.suspects(300);
+  CHECK(suspicion.suspects(9000));
   suspicion.begin();
   for (int i = 0; i < 1000; ++i) CHECK(!suspicion.suspects(90));
   CHECK(!suspicion.suspects(900));  // ten times, but below a microsecond
