@@ -62,6 +62,7 @@ export class ScriptReferences {
   async close(): Promise<void> {
     const workers = [...this.#workers.values()];
     this.#workers.clear();
+    this.#warmed.clear();
     await Promise.all(workers.map(({ worker }) => worker.terminate()));
   }
 
@@ -89,6 +90,10 @@ export class ScriptReferences {
         this.#run('signaller', spec, { ...common, role: 'signaller', port: port1 }),
       ]);
       return assemble(spec, memory, warm, signaller, waiter);
+    } catch (error) {
+      // Whoever did not come back must not be asked again.
+      await this.close();
+      throw error;
     } finally {
       this.#memory = undefined;
     }
@@ -102,16 +107,17 @@ export class ScriptReferences {
     const done = await new Promise<ScriptDone>((resolve, reject) => {
       const settle = (act: () => void): void => {
         clearTimeout(timer);
-        worker.off('message', onMessage).off('error', onError);
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit);
         act();
       };
       const onMessage = (message: ScriptDone): void => settle(() => resolve(message));
       const onError = (error: Error): void => settle(() => reject(fail(error.message)));
+      const onExit = (): void => settle(() => reject(fail('a worker ended')));
       const timer = setTimeout(
         () => settle(() => reject(fail('a worker did not come back'))),
         visit.maxNs / 1e6 + GRACE_MS,
       );
-      worker.on('message', onMessage).on('error', onError);
+      worker.on('message', onMessage).on('error', onError).on('exit', onExit);
       worker.postMessage(visit, visit.port ? [visit.port] : []);
     });
     if (done.error !== undefined) throw fail(done.error);
