@@ -6,13 +6,13 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <utility>
 
 #include "device/capability_chain.hpp"
 #include "device/dma_space.hpp"
+#include "device/folder.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -27,19 +27,20 @@ std::string node_of(int group) {
 // "process 123 (node)" for everybody who has `path` open and whom we may look at.
 std::string holders(const std::string& path) {
   std::string found;
-  std::error_code none;
-  for (const auto& process : fs::directory_iterator("/proc", none)) {
-    const std::string pid = process.path().filename().string();
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    for (const auto& fd : fs::directory_iterator(process.path() / "fd", none)) {
-      if (fs::read_symlink(fd.path(), none) != path) continue;
-      std::string name;
-      std::getline(std::ifstream(process.path() / "comm"), name);
-      found.append(found.empty() ? "process " : ", process ").append(pid);
-      found.append(" (").append(name).append(")");
-      break;
-    }
-  }
+  each_entry("/proc", [&](const fs::path& process) {
+    const std::string pid = process.filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) return;
+    bool holds = false;
+    each_entry(process / "fd", [&](const fs::path& fd) {
+      std::error_code none;
+      holds |= fs::read_symlink(fd, none) == path;
+    });
+    if (!holds) return;
+    std::string name;
+    std::getline(std::ifstream(process / "comm"), name);
+    found.append(found.empty() ? "process " : ", process ").append(pid);
+    found.append(" (").append(name).append(")");
+  });
   return found.empty() ? "another process" : found;
 }
 

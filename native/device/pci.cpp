@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "device/fd.hpp"
+#include "device/folder.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -116,13 +116,12 @@ uint32_t Sysfs::numa_node(PciAddress address) const {
 
 std::vector<PciAddress> Sysfs::members(int iommu_group) const {
   std::vector<PciAddress> found;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(of(iommu_group, "devices"), none)) {
+  each_entry(of(iommu_group, "devices"), [&](const fs::path& entry) {
     try {
-      found.push_back(PciAddress::parse(entry.path().filename().string()));
+      found.push_back(PciAddress::parse(entry.filename().string()));
     } catch (const Error&) {  // a group may hold what is not PCI: platform devices on Arm
     }
-  }
+  });
   std::sort(found.begin(), found.end());
   return found;
 }
