@@ -50,8 +50,8 @@ export interface WakePlanInput {
 // What a visit takes beside its idle times, in ns: threads that start and are pinned, the first wakes,
 // which do not count, and for each sample the wake itself. Only the estimate rests on these.
 const COST = {
-  visit: { native: 2_500_000, script: 1_000_000 },
-  first: { native: { wakes: 16, idleNsMax: 200_000 }, script: { wakes: 20, idleNsMax: 200_000 } },
+  visit: { native: 1_300_000, script: 1_000_000 },
+  first: { native: { wakes: 16, idleNsMax: 100_000 }, script: { wakes: 20, idleNsMax: 200_000 } },
   wake: { spins: 700, sleeps: 20_000, script: 40_000 },
   /** One sample of the mode `signal` is many signals; a system call each, where it sleeps. */
   signals: { spins: 1_000, sleeps: 80_000 },
