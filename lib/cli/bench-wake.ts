@@ -30,9 +30,11 @@ export async function benchWakeCommand(options: BenchWakeOptions): Promise<numbe
   const bench = prepareWake(options, 0);
   const { plan, choice } = bench;
   const cells = plan.rounds[0]?.length ?? 0;
+  const many = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+  const about = time(Math.round(bench.estimateS) * 1e9).replace('.0 ', ' ');
   note(
-    `wake latency: ${choice.mechanisms.length} mechanisms, ${plan.pairs.length} ${plan.pairs.length === 1 ? 'pair' : 'pairs'}, ` +
-      `${cells} cells in ${choice.rounds} rounds, about ${time(Math.round(bench.estimateS) * 1e9).replace('.0 ', ' ')}; Ctrl-C ends it early, with what there is`,
+    `wake latency: ${many(choice.mechanisms.length, 'mechanism')}, ${many(plan.pairs.length, 'pair')}, ` +
+      `${many(cells, 'cell')} in ${many(choice.rounds, 'round')}, about ${about}; Ctrl-C ends it early, with what there is`,
   );
 
   const abort = new AbortController();

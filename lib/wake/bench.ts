@@ -48,7 +48,7 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
   if (plan.rounds.every((round) => round.length === 0)) {
     const sleeping = all.filter((m) => m.usable && m.sleeps).map((m) => m.name);
     throw new VanityError('VANITY_E_WAKE_NOTHING', {
-      problem: `${choice.mechanisms.map((m) => m.name).join(', ')} keep their processor, so signaller and waiter can't share one`,
+      problem: `who waits by ${choice.mechanisms.map((m) => m.name).join(', ')} keeps the processor, so signaller and waiter can't share it`,
       hint: `Type: --mechanisms ${sleeping.join(',')} (these sleep), or give the process two processors.`,
     });
   }
