@@ -1,5 +1,5 @@
-// Line charts on logarithmic axes, as SVG that takes its colours from the page. Each is drawn twice, for wide
-// and for narrow screens, since text that shrinks with its chart cannot be read on a phone.
+// Line charts on logarithmic axes, as SVG that takes its colours from the page. Each is drawn for wide, middling
+// and narrow screens, since text that shrinks with its chart cannot be read on a phone.
 import { type Markup, markup } from './markup.js';
 
 export interface Tick {
@@ -192,6 +192,15 @@ const WIDE: Size = {
   font: 13,
   gap: 18,
 };
+const MIDDLE: Size = {
+  suffix: 'middle',
+  width: 700,
+  height: 430,
+  left: 58,
+  right: 172,
+  font: 12.5,
+  gap: 17,
+};
 const NARROW: Size = {
   suffix: 'narrow',
   width: 372,
@@ -203,7 +212,7 @@ const NARROW: Size = {
 };
 
 export function lineChart(options: ChartOptions): Markup {
-  return markup`<div class="chart">${draw(options, WIDE)}${draw(options, NARROW)}</div>`;
+  return markup`<div class="chart">${[WIDE, MIDDLE, NARROW].map((size) => draw(options, size))}</div>`;
 }
 
 /** Longer names than any of ours would leave the chart. */
@@ -215,7 +224,7 @@ const BOTTOM = 50;
 function draw({ id, title, description, x, y, lines }: ChartOptions, size: Size): Markup {
   const { width, height, left, right, font } = size;
   const [plotWidth, plotHeight] = [width - left - right, height - TOP - BOTTOM];
-  const [inset, wide] = [12, size === WIDE];
+  const [inset, wide] = [12, size !== NARROW];
   const px = (v: number): number => left + inset + x.place(v) * (plotWidth - 2 * inset);
   const py = (v: number): number => TOP + (1 - y.place(v)) * plotHeight;
   const path = (points: readonly Point[]): string => {
@@ -335,7 +344,7 @@ export function dotRow(axis: Axis, look: Look, p50: number, p99: number | null):
 }
 
 /** Width of a label where the column is narrowest, as a share of it. */
-const LABEL = 0.27;
+const LABEL = 0.19;
 
 /** The scale above the rows of a dot plot. */
 export function dotScale(axis: Axis): Markup {

@@ -38,6 +38,18 @@ function pairLabel(view: View, pair: WakePair): string {
 
 // -- the head of the page
 
+const KEEPS_ITS_CORE: ReadonlySet<string> = new Set([
+  'spin',
+  'spin+pause',
+  'waitpkg-c01',
+  'waitpkg-c02',
+  'monitorx',
+  'monitorx-c1',
+  'wfe',
+  'wfet',
+  'zawrs',
+]);
+
 /** What an engineer looks for first; each only where it was measured. */
 export function tiles(view: View): Content {
   const { main, idle } = view;
@@ -54,7 +66,10 @@ export function tiles(view: View): Content {
       `${cell.mechanism}, p50 ${after(idle)}${cell.latency.p99 === null ? '' : `; p99 ${ns(cell.latency.p99)}`}`,
     );
   const [fastest] = cells;
-  const resting = cells.find((c) => c.cpu_s_per_s !== null && c.cpu_s_per_s < 0.5);
+  // Who spins burns less only when somebody else has the core.
+  const resting = cells.find(
+    (c) => !KEEPS_ITS_CORE.has(c.mechanism) && c.cpu_s_per_s !== null && c.cpu_s_per_s < 0.5,
+  );
   const costs = view.report.signals
     .filter(({ from, to }) => from === main.from && to === main.to)
     .flatMap(({ mechanism, signal_ns, store_ns }) => {

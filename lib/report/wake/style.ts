@@ -60,16 +60,16 @@ nav{margin:18px 0 0}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:0;font-size:.92rem}
 nav a{display:inline-block;padding:4px 0}
 section{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:22px 24px;margin:18px 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(205px,1fr));gap:12px;margin:22px 0 0}
+.tiles{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:12px;margin:22px 0 0}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:14px 18px 12px}
 .tile dt{color:var(--muted);font-size:.86rem;line-height:1.35}
 .tile dd{margin:0}
-.tile .big{font-size:1.85rem;font-weight:650;line-height:1.25;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
+.tile .big{font-size:1.85rem;font-weight:650;line-height:1.25;letter-spacing:-.02em;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tile .small{color:var(--muted);font-size:.86rem;line-height:1.4}
 figure{margin:10px 0 0}
 figcaption{color:var(--muted);font-size:.88rem;max-width:80ch}
 .chart svg{display:block;width:100%;height:auto}
-.chart .narrow{display:none}
+.chart .middle,.chart .narrow{display:none}
 svg text{fill:var(--muted);font-variant-numeric:tabular-nums}
 svg .label{fill:var(--ink)}
 svg .value{fill:var(--muted)}
@@ -105,7 +105,7 @@ th.text,td.text{text-align:left}
 td.prose,th.prose{text-align:left;white-space:normal;min-width:15ch}
 tr.group th{padding-top:16px;font-weight:650;color:var(--ink);border-bottom:1px solid var(--rule)}
 td.zero{color:var(--muted)}
-td.dotcell,th.dotcell{width:46%;min-width:170px;text-align:left}
+td.dotcell,th.dotcell{width:46%;min-width:250px;text-align:left}
 td.barcell{min-width:96px}
 .forest{min-width:190px;width:26%}
 .ratio{--k:var(--k6)}
@@ -139,11 +139,14 @@ ${each(MOST_TABS, (i) => `.tabs>input:nth-of-type(${i + 1}):checked~.panel:nth-o
 .heat .self{color:var(--muted)}
 .heat thead th{height:auto}
 .heat .gap{border-left:9px solid transparent;background-clip:padding-box}
-.heat tr.gap>*{border-top:9px solid transparent;background-clip:padding-box}
+.heat tr.gap>*{border-top:9px solid transparent;background-clip:padding-box;height:47px}
+.heat td.gap{min-width:53px}
 .heat.few td{min-width:92px;height:66px;font-size:1.1rem}
 .heat.few td i{font-size:.76rem;margin-top:2px}
 .heat.many{font-size:.68rem;border-spacing:1px}
 .heat.many td,.heat.many th{min-width:30px;height:26px}
+.heat.many tr.gap>*{height:35px}
+.heat.many td.gap{min-width:39px}
 .heat.many td i{font-size:.56rem}
 ${each(HEAT_STEPS, (i) => `.h${i}{background:var(--h${i});color:var(--hi${i})}`)}
 .ramp{display:flex;flex-wrap:wrap;align-items:center;gap:2px;margin:12px 0 0;font-size:.84rem;color:var(--muted);list-style:none;padding:0}
@@ -171,18 +174,22 @@ main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:22px}
 section{padding:16px 14px;margin:14px 0;border-radius:8px}
 .scroll{margin-left:-14px;margin-right:-14px;padding:0 14px}
-.tiles{grid-template-columns:1fr 1fr;gap:8px}
+.tiles{grid-auto-flow:row;grid-template-columns:1fr 1fr;gap:8px}
 .tile{padding:10px 12px}
 .tile .big{font-size:1.45rem}
 dl.list{grid-template-columns:1fr;gap:0}
 dl.list dd{margin-bottom:8px}
 th,td{padding:5px 8px}
-td.dotcell,th.dotcell{min-width:130px}
 .tabs>label{padding:5px 12px}
+}
+@media screen and (max-width:900px){
+.chart .wide{display:none}
+.chart .middle{display:block}
+.tile .big{font-size:1.5rem}
 }
 @media screen and (max-width:620px){
 .optional{display:none}
-.chart .wide{display:none}
+.chart .middle{display:none}
 .chart .narrow{display:block}
 .dotcell,.wide-only{display:none}
 }
@@ -197,7 +204,9 @@ header{padding-top:0}
 nav,.tabs>label,details:not([open])>summary{display:none}
 .tabs>input:checked+label{display:inline-block;background:none;color:var(--ink);border:0;padding:3px 0;font-weight:600}
 section{border:0;border-top:1px solid var(--rule);border-radius:0;padding:10pt 0 0;margin:14pt 0 0}
-.tiles{grid-template-columns:repeat(4,1fr)}
+.tiles{grid-auto-flow:column;grid-template-columns:none}
+.chart .wide{display:none}
+.chart .middle{display:block}
 .tile .big{font-size:15pt}
 h2,h3,caption{break-after:avoid}
 figure,tr,.tile,.advice li,.heat{break-inside:avoid}
@@ -211,9 +220,11 @@ tbody th,.chip{white-space:nowrap}
 .forest{min-width:104px;width:18%}
 .forest text{font-size:8px}
 dl.list{grid-template-columns:minmax(90px,max-content) 1fr}
-.heat td,.heat th{min-width:0;height:22pt;padding:0 1pt;font-size:7.5pt}
+.heat td,.heat th,.heat td.gap,.heat tr.gap>*{min-width:0;height:22pt;padding:0 1pt;font-size:7.5pt}
 .heat{width:100%;table-layout:fixed;border-spacing:1px}
-.heat.many td,.heat.many th{font-size:4pt;height:11pt;padding:0}
+.heat.many td,.heat.many th,.heat.many td.gap,.heat.many tr.gap>*{font-size:4pt;height:11pt;min-width:0;padding:0}
+.heat .gap{border-left-width:4px}
+.heat tr.gap>*{border-top-width:4px}
 .heat.many td i{font-size:3pt}
 a{color:inherit;text-decoration:none}
 pre{border:1px solid var(--rule)}
