@@ -59,7 +59,9 @@ export function prepareWake(flags: WakeFlags, beganMs = performance.now()): Wake
     usable: has,
     reason,
   }));
-  const estimateS = plan.expectedS + wakeDefaults.reserveS[pace];
+  const startS =
+    choice.samples === null ? wakeDefaults.reserveS[pace] : wakeDefaults.reserveS.quick;
+  const estimateS = plan.expectedS + startS;
 
   const bench = { processors, mechanisms, choice, plan, estimateS };
   return {
