@@ -98,6 +98,7 @@ test('every section is there, and every mechanism in it', (t) => {
   }
   t.true(html.includes('isolcpus=1-1'), 'advice has its command');
   t.true(html.includes('no RAPL domain is readable'));
+  t.true(html.includes(`<data value="${TWO.floors[0].roundtrip.p50}">`), 'the floor');
 });
 
 test('texts of a report are texts in the page, wherever they stand', (t) => {
