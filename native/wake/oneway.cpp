@@ -25,8 +25,8 @@ void lay_down(Cell& cell) {
     wakes[i] = std::max(wake > 0 ? static_cast<uint64_t>(wake) : 0, cell.cost(i));
   }
   std::sort(wakes, wakes + kPilot);
-  const uint64_t slack =
-      std::min(wakes[kPilot - 2] * 3 / 2, std::max(wakes[kPilot / 2] * 2, 200 * cell.microsecond));
+  const uint64_t most = std::max(4 * cell.idle, 50 * cell.microsecond);
+  const uint64_t slack = std::min(wakes[kPilot - 2] * 3 / 2, most);
   const auto period = static_cast<double>(cell.idle + slack);
   uint64_t state = cell.spec.seed;
   for (uint32_t i = kPilot; i < cell.planned; ++i) {
