@@ -13,7 +13,6 @@
 // One line a fact, then "N passed, N failed". As the first process of a guest it mounts what it
 // needs and halts in the end.
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -21,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <termios.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -473,7 +473,7 @@ Soak soak(Backend asker, Backend answerer, uint64_t rounds, WaitTuning tuning,
   Inbox<Policy> inbox[2];
   BasicWaiter<Policy> waiters[2] = {{asker, tuning, &inbox[0].sleeper},
                                     {answerer, tuning, &inbox[1].sleeper}};
-  const uint64_t short_pause = ns_to_ticks(500);
+  const uint64_t short_pause = ns_to_ticks(5000);
   const uint64_t long_pause = ns_to_ticks(150'000);
   // WFE and Zawrs don't say why they end: whoever is taken off its processor then looks late.
   const bool says_why = answerer != Backend::wfe && answerer != Backend::zawrs;
@@ -618,21 +618,21 @@ void on_stack(const std::string& address, std::function<void()> run) {
   const int memory = open("/dev/mem", O_RDWR);
   void* const stack = mmap(reinterpret_cast<void*>(place), kBytes, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_FIXED_NOREPLACE, memory, static_cast<off_t>(place));
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_t thread;
-  if (stack == MAP_FAILED || pthread_attr_setstack(&attributes, stack, kBytes) != 0 ||
-      pthread_create(
-          &thread, &attributes,
-          [](void* f) -> void* {
-            (*static_cast<std::function<void()>*>(f))();
-            return nullptr;
-          },
-          &run) != 0) {
-    fact(false, "no stack at %s: %s", address.c_str(), std::strerror(errno));
+  if (stack == MAP_FAILED) {
+    fact(false, "no memory at %s: %s", address.c_str(), std::strerror(errno));
     return;
   }
-  pthread_join(thread, nullptr);
+  static std::function<void()> to_run;
+  to_run = std::move(run);
+  ucontext_t here{};
+  ucontext_t there{};
+  getcontext(&there);
+  there.uc_stack.ss_sp = stack;
+  there.uc_stack.ss_size = kBytes;
+  there.uc_link = &here;
+  makecontext(
+      &there, [] { to_run(); }, 0);
+  swapcontext(&here, &there);
 }
 
 }  // namespace
