@@ -182,12 +182,14 @@ function obstaclesOf(
       fix: `echo 1 | sudo tee /sys/bus/pci/devices/${address}/remove; echo 1 | sudo tee /sys/bus/pci/rescan`,
     });
   }
+  const taken = isVfio(device.driver);
   if (!hasIommu(host, device)) {
-    const fix =
-      host.read(NOIOMMU_SWITCH) === 'Y'
-        ? `sudo vanity device bind --unsafe-noiommu ${address}`
-        : noIommuHint(host);
-    found.push({ problem: `no IOMMU confines it: ${noIommuProblem(host)}`, fix });
+    const bindIt = `sudo vanity device bind --unsafe-noiommu ${address}`;
+    const allowed = host.read(NOIOMMU_SWITCH) === 'Y';
+    found.push({
+      problem: `no IOMMU confines it: ${noIommuProblem(host)}`,
+      fix: taken ? 'unsafe_noiommu = true in its section' : allowed ? bindIt : noIommuHint(host),
+    });
   }
   const blocking = blockers(device, all);
   if (blocking.length > 0) {
@@ -198,7 +200,9 @@ function obstaclesOf(
     });
   }
   if (uses.length > 0) found.push({ problem: `it is in use: ${uses.join('; ')}`, fix: null });
-  if (!isVfio(device.driver)) {
+  if (!taken) {
+    // What is above takes it from its driver as well.
+    if (!hasIommu(host, device) || blocking.length > 0) return found;
     const problem = device.driver === null ? 'no driver has it' : `${device.driver} drives it`;
     found.push({ problem, fix: `sudo vanity device bind ${address}` });
   } else if (processes.length > 0) {

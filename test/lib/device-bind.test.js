@@ -84,59 +84,62 @@ const points = Array.from({ length: WRITES }, (_, i) => i + 1).flatMap((at) => [
   { at, when: 'after' },
 ]);
 
-for (const crash of points) {
-  const name = `${crash.when} write ${crash.at}`;
+const after = ({ at, when }) => `${when} write ${at}`;
 
-  test(`bind cut off ${name}: unbind goes back, bind goes on`, (t) => {
-    const back = lab(t);
-    const before = back.state(M.NIC);
-    t.throws(() => bindOnly(back, crash), { instanceOf: M.Crash });
-    t.deepEqual(files(back.root), [`${M.NIC}.json`]);
-    back.unbind(M.NIC);
-    t.deepEqual(back.state(M.NIC), before);
-    t.deepEqual(files(back.root), []);
+test('bind cut off anywhere: unbind goes back, bind goes on', (t) => {
+  const it = lab(t);
+  const before = it.state(M.NIC);
+  for (const crash of points) {
+    t.throws(() => bindOnly(it, crash), { instanceOf: M.Crash });
+    t.deepEqual(files(it.root), [`${M.NIC}.json`], after(crash));
+    it.unbind(M.NIC);
+    t.deepEqual(it.state(M.NIC), before, after(crash));
+    t.deepEqual(files(it.root), []);
 
-    const on = lab(t);
-    t.throws(() => bindOnly(on, crash), { instanceOf: M.Crash });
-    t.is(on.bind(M.NIC)[0].before, 'e1000e');
-    t.deepEqual(on.state(M.NIC), BOUND);
-    on.unbind(M.NIC);
-    t.deepEqual(on.state(M.NIC), before);
-  });
+    t.throws(() => bindOnly(it, crash), { instanceOf: M.Crash });
+    t.is(it.bind(M.NIC)[0].before, 'e1000e', after(crash));
+    t.deepEqual(it.state(M.NIC), BOUND, after(crash));
+    it.unbind(M.NIC);
+    t.deepEqual(it.state(M.NIC), before, after(crash));
+  }
+});
 
-  test(`unbind cut off ${name}: unbind goes on, bind goes back`, (t) => {
+test('unbind cut off anywhere: unbind goes on, bind goes back', (t) => {
+  const it = lab(t);
+  const before = it.state(M.NIC);
+  for (const crash of points) {
     for (const way of ['on', 'back']) {
-      const it = lab(t);
-      const before = it.state(M.NIC);
       it.bind(M.NIC);
       t.throws(() => it.unbind(M.NIC, {}, crash), { instanceOf: M.Crash });
-      t.deepEqual(files(it.root), [`${M.NIC}.json`]);
+      t.deepEqual(files(it.root), [`${M.NIC}.json`], after(crash));
       if (way === 'back') {
-        t.is(it.bind(M.NIC)[0].driver, 'vfio-pci');
-        t.is(it.state(M.NIC).driver, 'vfio-pci');
+        t.is(it.bind(M.NIC)[0].driver, 'vfio-pci', after(crash));
+        t.is(it.state(M.NIC).driver, 'vfio-pci', after(crash));
       }
       it.unbind(M.NIC);
-      t.deepEqual(it.state(M.NIC), before);
+      t.deepEqual(it.state(M.NIC), before, after(crash));
       t.deepEqual(files(it.root), []);
     }
-  });
+  }
+});
 
-  for (const second of points) {
-    test(`bind cut off ${name}, unbind ${second.when} write ${second.at}: the next unbind mends both`, (t) => {
-      const it = lab(t);
-      const before = it.state(M.NIC);
-      t.throws(() => bindOnly(it, crash), { instanceOf: M.Crash });
+test('both cut off anywhere: the next unbind mends it', (t) => {
+  const it = lab(t);
+  const before = it.state(M.NIC);
+  for (const first of points) {
+    for (const second of points) {
+      t.throws(() => bindOnly(it, first), { instanceOf: M.Crash });
       try {
         it.unbind(M.NIC, {}, second);
       } catch (error) {
         t.true(error instanceof M.Crash);
       }
       it.unbind(M.NIC);
-      t.deepEqual(it.state(M.NIC), before);
+      t.deepEqual(it.state(M.NIC), before, `${after(first)}, ${after(second)}`);
       t.deepEqual(files(it.root), []);
-    });
+    }
   }
-}
+});
 
 // A process that is gone rolls nothing back: whatever it would still write is lost as well.
 function bindOnly(it, crash) {
@@ -165,9 +168,9 @@ function bindOnly(it, crash) {
 
 test('a process killed at any write leaves a way back', (t) => {
   const child = fileURLToPath(new URL('./helpers/bind-killed.js', import.meta.url));
+  const it = lab(t);
+  const before = it.state(M.NIC);
   for (const at of [1, 2, 3]) {
-    const it = lab(t);
-    const before = it.state(M.NIC);
     const { signal } = spawnSync(process.execPath, [child, it.root, M.NIC, String(at)]);
     t.is(signal, 'SIGKILL');
     t.deepEqual(files(it.root), [`${M.NIC}.json`]);
@@ -349,6 +352,14 @@ test('doing without an IOMMU takes both the flag and the switch of the kernel', 
   const on = lab(t, { links: NO_IOMMU, files: { [SWITCH]: 'Y\n' } });
   t.is(on.bind(M.NIC, { unsafeNoiommu: true })[0].driver, 'vfio-pci');
   t.is(on.unbind(M.NIC)[0].driver, 'e1000e');
+});
+
+test('an override that somebody left is no driver to go back to', (t) => {
+  const it = lab(t);
+  new M.Kernel(it.root).write(`${M.folderOf(M.NIC)}/driver_override`, 'vfio-pci');
+  it.bind(M.NIC);
+  t.is(it.unbind(M.NIC)[0].driver, 'e1000e');
+  t.is(it.state(M.NIC).override, '(null)');
 });
 
 test('a module that cannot be loaded is an error before anything changes', (t) => {
