@@ -138,6 +138,15 @@ void busy(uint64_t ticks) {
 
 // ---- which backends there are -------------------------------------------------------------------
 
+// What is said to who asks for a backend by name; "" when it is given.
+std::string refusal(Backend backend) {
+  try {
+    return choose_backend(backend_name(backend)) == backend ? "" : "another one is given";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 // The first probe of the process, with other threads at work: a trap of the probe is its own alone.
 Backend check_detection(const std::string& wanted) {
   std::atomic<bool> stop{false};
@@ -171,18 +180,13 @@ Backend check_detection(const std::string& wanted) {
   }
   fact(before.sa_handler == after.sa_handler, "the probe gave the handler of SIGILL back");
   fact(automatic == expected, "\"auto\" takes %s", backend_name(automatic));
-  fact(choose_backend(backend_name(expected)) == expected, "it can be asked for by name");
+  fact(refusal(expected).empty(), "it can be asked for by name");
 
   for (const BackendReport& other : reports) {
     if (other.usable) continue;
-    std::string refusal = "not refused";
-    try {
-      choose_backend(backend_name(other.backend));
-    } catch (const Error& error) {
-      refusal = error.what();
-    }
-    fact(refusal.find(other.reason) != std::string::npos, "%s is refused: %s",
-         backend_name(other.backend), refusal.c_str());
+    const std::string why = refusal(other.backend);
+    fact(why.find(other.reason) != std::string::npos, "%s is refused: %s",
+         backend_name(other.backend), why.c_str());
   }
 
   for (const BackendReport& other : reports) {
@@ -520,7 +524,7 @@ void check_soak(const char* what, Backend asker, Backend answerer, uint64_t roun
   const WaitTuning tuning{0, ns_to_ticks(1'000'000), deep_after_ns};
   const Soak soaked = soak<Counting>(asker, answerer, rounds, tuning, false);
   const WaitCounters& c = soaked.counters;
-  fact(soaked.rounds == rounds && c.late == 0 && c.waits >= rounds / 4,
+  fact(soaked.rounds == rounds && c.late == 0 && c.waits >= (loose() ? 1 : rounds / 4),
        "%s, %s: %llu round trips of %llu in %.1f s; %llu waits (%llu shallow, %llu deep): "
        "%llu signalled, %llu spurious, %llu os_limit, %llu deadline; %llu late_found_work",
        backend_name(answerer), what, static_cast<ull>(soaked.rounds), static_cast<ull>(rounds),
@@ -528,7 +532,7 @@ void check_soak(const char* what, Backend asker, Backend answerer, uint64_t roun
        static_cast<ull>(asked_shallow.load()), static_cast<ull>(asked_deep.load()),
        static_cast<ull>(c.signalled), static_cast<ull>(c.spurious), static_cast<ull>(c.os_limit),
        static_cast<ull>(c.deadline), static_cast<ull>(c.late));
-  if (!monitors(answerer)) return;
+  if (!monitors(answerer) || loose()) return;
   const bool both = asked_shallow > 0 && asked_deep > 0;
   const bool right = deep_after_ns == 0            ? asked_shallow == 0
                      : deep_after_ns == UINT64_MAX ? asked_deep == 0
