@@ -11,16 +11,52 @@ export interface Collected {
   floors: WakeFloor[];
 }
 
+/** Of one visit; no joules where they can't be read. */
+export interface Energy {
+  joules: number | undefined;
+  tookS: number;
+}
+
 /** Names a cell. */
 export function keyOf({ mechanism, mode, from, to, idleNs }: PlannedVisit): string {
   return [mechanism || 'floor', mode, `${from}-${to}`, `${idleNs} ns`].join(' ');
 }
 
+/** Clock of `to` minus clock of `from`, as it is known by now. */
+export type Offset = (from: number, to: number) => number;
+
+/** Latencies of one visit, from which a skew was subtracted that may be known better later. */
+class Latencies {
+  readonly #offsetNs: number;
+  readonly #above = new LatencyHistogram();
+  /** Below zero, by their distance from it. */
+  readonly #below = new LatencyHistogram();
+
+  constructor(offsetNs: number) {
+    this.#offsetNs = offsetNs;
+  }
+
+  record(ns: number): void {
+    if (ns < 0) this.#below.record(-ns);
+    else this.#above.record(ns);
+  }
+
+  /** As they are when `offsetNs` is subtracted instead. */
+  corrected(offsetNs: number): LatencyHistogram {
+    const shift = this.#offsetNs - offsetNs;
+    if (shift === 0 && this.#below.count === 0) return this.#above;
+    const result = new LatencyHistogram();
+    for (const [ns, n] of this.#above.entries()) result.record(ns + shift, n);
+    for (const [ns, n] of this.#below.entries()) result.record(shift - ns, n);
+    return result;
+  }
+}
+
 class Building {
   readonly visit: PlannedVisit;
-  readonly rounds: LatencyHistogram[] = [];
+  readonly rounds: Latencies[] = [];
   readonly signals: LatencyHistogram[] = [];
-  readonly disturbed = new LatencyHistogram();
+  readonly disturbed: Latencies[] = [];
   readonly marks = { preempted: 0, migrated: 0, stolen: 0, signaller: 0 };
   readonly wakes = {
     waits: 0,
@@ -41,12 +77,18 @@ class Building {
     this.visit = visit;
   }
 
-  add(round: number, result: NativeWakeVisit, joules: number | undefined, tookS: number): void {
-    this.rounds[round] = LatencyHistogram.of(result.latencyNs);
+  add(round: number, result: NativeWakeVisit, offsetNs: number, energy: Energy): void {
+    // There and back is measured by one clock.
+    const subtracted = this.visit.mode === 'oneway' ? offsetNs : 0;
+    const latencies = new Latencies(subtracted);
+    const disturbed = new Latencies(subtracted);
+    for (const ns of result.latencyNs) latencies.record(ns);
+    this.rounds[round] = latencies;
+    this.disturbed[round] = disturbed;
     this.signals[round] = LatencyHistogram.of(result.signalNs);
     for (const [i, mark] of result.marks.entries()) {
       if (mark === 0) continue;
-      this.disturbed.record(result.latencyNs[i] as number);
+      disturbed.record(result.latencyNs[i] as number);
       if (mark & 1) this.marks.preempted++;
       if (mark & 2) this.marks.migrated++;
       if (mark & 4) this.marks.stolen++;
@@ -62,16 +104,23 @@ class Building {
     this.overrun += result.overrun;
     this.wallNs += result.wallNs;
     this.cpuNs += result.cpuNs;
-    if (joules !== undefined) {
-      this.joules += joules;
-      this.metredS += tookS;
+    if (energy.joules !== undefined) {
+      this.joules += energy.joules;
+      this.metredS += energy.tookS;
     }
   }
 
-  cell(): WakeCell {
+  /** A round whose visit failed is empty, so that the others keep their places. */
+  histograms(of: readonly Latencies[], offset: Offset): LatencyHistogram[] {
+    const { mode, from, to } = this.visit;
+    const offsetNs = mode === 'oneway' ? offset(from, to) : 0;
+    return Array.from(of, (round) => round?.corrected(offsetNs) ?? new LatencyHistogram());
+  }
+
+  cell(offset: Offset): WakeCell {
     const { mechanism, from, to, idleNs, mode } = this.visit;
-    // A round that was never reached leaves no hole before one that was.
-    const rounds = Array.from(this.rounds, (r) => r ?? new LatencyHistogram());
+    const rounds = this.histograms(this.rounds, offset);
+    const disturbed = LatencyHistogram.merged(this.histograms(this.disturbed, offset));
     const signals = Array.from(this.signals, (r) => r ?? new LatencyHistogram());
     return {
       mechanism,
@@ -82,7 +131,7 @@ class Building {
       idled_ns: median(this.idled) ?? null,
       latency: LatencyHistogram.merged(rounds).percentiles(),
       rounds: rounds.map((r) => r.toJSON()),
-      disturbed: this.disturbed.toJSON(),
+      disturbed: disturbed.toJSON(),
       marks: this.marks,
       overrun: this.overrun,
       signal: LatencyHistogram.merged(signals).percentiles(),
@@ -101,40 +150,44 @@ export class Collection {
     return this.#cells.size === 0;
   }
 
+  /** `offsetNs`: what was subtracted from its latencies. */
   add(
     visit: PlannedVisit,
     round: number,
     result: NativeWakeVisit,
-    joules: number | undefined,
-    tookS: number,
+    offsetNs: number,
+    energy: Energy,
   ): void {
     const key = keyOf(visit);
     const building = this.#cells.get(key) ?? new Building(visit);
     this.#cells.set(key, building);
-    building.add(round, result, joules, tookS);
+    building.add(round, result, offsetNs, energy);
   }
 
-  result(): Collected {
+  result(offset: Offset): Collected {
     const all = [...this.#cells.values()];
     const of = (...modes: string[]): Building[] =>
       all.filter(({ visit }) => modes.includes(visit.mode));
-    const medians = (rounds: readonly LatencyHistogram[]): number[] =>
+    const medians = (rounds: readonly (LatencyHistogram | undefined)[]): number[] =>
       rounds.flatMap((round) => round?.median() ?? []);
     return {
-      cells: of('oneway', 'roundtrip').map((building) => building.cell()),
-      signals: of('signal').map(({ visit, rounds, signals }) => ({
-        mechanism: visit.mechanism,
-        from: visit.from,
-        to: visit.to,
-        signal_ns: medians(signals),
-        store_ns: medians(rounds),
+      cells: of('oneway', 'roundtrip').map((building) => building.cell(offset)),
+      signals: of('signal').map((building) => ({
+        mechanism: building.visit.mechanism,
+        from: building.visit.from,
+        to: building.visit.to,
+        signal_ns: medians(building.signals),
+        store_ns: medians(building.histograms(building.rounds, offset)),
       })),
-      floors: of('floor').map(({ visit, rounds }) => ({
-        from: visit.from,
-        to: visit.to,
-        rounds: Array.from(rounds, (r) => (r ?? new LatencyHistogram()).toJSON()),
-        roundtrip: LatencyHistogram.merged(rounds.filter((r) => r)).percentiles(),
-      })),
+      floors: of('floor').map((building) => {
+        const rounds = building.histograms(building.rounds, offset);
+        return {
+          from: building.visit.from,
+          to: building.visit.to,
+          rounds: rounds.map((round) => round.toJSON()),
+          roundtrip: LatencyHistogram.merged(rounds).percentiles(),
+        };
+      }),
     };
   }
 }

@@ -96,6 +96,13 @@ export class LatencyHistogram {
     this.#max = Math.max(this.#max, other.#max);
   }
 
+  /** The middle of each bucket in ns and its count, ascending. */
+  *entries(): Generator<[number, number]> {
+    for (const [index, n] of this.#sorted()) {
+      yield [(bucketLow(index) + bucketLow(index + 1) - 1) / 2000, n];
+    }
+  }
+
   /** Nanoseconds at quantile `q` (0 to 1), as the middle of its bucket; undefined when empty. */
   quantile(q: number): number | undefined {
     if (this.#count === 0) return undefined;

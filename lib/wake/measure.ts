@@ -70,19 +70,20 @@ class Run {
   readonly #failures = new Map<string, VanityError>();
 
   constructor(options: MeasureOptions) {
-    const { plan, budgetS, wake } = options;
+    const { plan, budgetS, wake, signal } = options;
     this.#options = options;
     this.#pacing = new Pacing(plan.expectedS, budgetS);
-    this.#skews = new Skews(wake);
+    this.#skews = new Skews(wake, plan, signal);
     this.#noise = new NoiseWatch(plan.pairs.flatMap(({ from, to }) => [from, to]));
   }
 
   async all(): Promise<Measured> {
     const { plan, signal } = this.#options;
     this.#progress(null, 0);
-    await this.#skews.measure(plan, signal);
+    await this.#skews.begin();
     let rounds = 0;
     for (const visits of plan.rounds) {
+      if (rounds > 0) await this.#skews.betweenRounds();
       const beganS = this.#pacing.elapsedS;
       for (const visit of visits) {
         if (signal.aborted) break;
@@ -92,7 +93,7 @@ class Run {
       rounds++;
       if (!this.#pacing.fitsAnother(this.#pacing.elapsedS - beganS)) break;
     }
-    if (!signal.aborted) await this.#skews.measureAgain(signal);
+    await this.#skews.end();
     return this.#result(rounds);
   }
 
@@ -120,7 +121,8 @@ class Run {
       const joules = this.#energy.between(before, this.#energy.read());
       this.#noise.switched(from, result.involuntary[0]);
       this.#noise.switched(to, result.involuntary[1]);
-      this.#collection.add(visit, round, result, joules, tookMs() / 1000);
+      const energy = { joules, tookS: tookMs() / 1000 };
+      this.#collection.add(visit, round, result, spec.offsetNs, energy);
     } catch (error) {
       this.#failures.set(key, VanityError.from(error));
     } finally {
@@ -137,7 +139,7 @@ class Run {
       round,
       rounds: this.#options.plan.rounds.length,
       visit,
-      soFar: () => this.#collection.result(),
+      soFar: () => this.#collection.result(this.#skews.offset),
     });
   }
 
@@ -153,11 +155,11 @@ class Run {
     }
     return {
       complete: !signal.aborted,
-      skews: this.#skews.list,
-      ...this.#collection.result(),
+      skews: this.#skews.list(plan.pairs),
+      ...this.#collection.result(this.#skews.offset),
       noise: this.#noise.read(),
       energy: this.#energy.about,
-      notes: [...notes, ...this.#skews.notes, ...this.#noise.notes()],
+      notes: [...notes, ...this.#skews.notes(), ...this.#noise.notes()],
     };
   }
 }

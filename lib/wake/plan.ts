@@ -32,8 +32,9 @@ export interface PlannedVisit {
 
 export interface WakePlan {
   pairs: WakePair[];
-  /** How often the clocks of each pair are compared. */
+  /** How often the clocks of each pair are compared, before the first round or before every one. */
   skews: number;
+  skewsEveryRound: boolean;
   rounds: PlannedVisit[][];
   expectedS: number;
   notes: string[];
@@ -56,10 +57,10 @@ const COST = {
   /** One sample of the mode `signal` is many signals; a system call each, where it sleeps. */
   signals: { spins: 1_000, sleeps: 80_000 },
   /** Clocks of two processors compared once. */
-  skew: 6_000_000,
+  skew: 3_000_000,
 } as const;
 
-/** Comparisons of two clocks, of which the median counts; one has to do where there are many pairs. */
+/** Comparisons of two clocks before each round; one before the first has to do where there are many pairs. */
 const SKEWS = { few: 5, many: 1, manyPairs: 16 } as const;
 
 /** Samples that a visit has at least: when there is time, and when there is less and less. */
@@ -87,9 +88,11 @@ export function planWake(input: WakePlanInput): WakePlan {
   const all = candidates.pairs;
   if (candidates.note) notes.push(candidates.note);
 
-  const skews = all.length > SKEWS.manyPairs ? SKEWS.many : SKEWS.few;
+  const skewsEveryRound = all.length <= SKEWS.manyPairs;
+  const skews = skewsEveryRound ? SKEWS.few : SKEWS.many;
   // One comparison serves both directions.
-  const skewNs = (some: readonly WakePair[]): number => (some.length / 2) * skews * COST.skew;
+  const skewNs = (some: readonly WakePair[]): number =>
+    (some.length / 2) * skews * COST.skew * (skewsEveryRound ? choice.rounds : 1);
   const perRoundNs = (input.budgetS * 1e9) / choice.rounds;
   const cost = (cells: readonly Cell[], some: readonly WakePair[], samples: number): number =>
     cells.reduce((sum, cell) => sum + visitNs(cell, samples), skewNs(some) / choice.rounds);
@@ -165,6 +168,7 @@ export function planWake(input: WakePlanInput): WakePlan {
   return {
     pairs,
     skews,
+    skewsEveryRound,
     rounds,
     expectedS: (oneRoundNs * choice.rounds + skewsNs) / 1e9,
     notes,
