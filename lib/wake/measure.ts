@@ -46,6 +46,9 @@ export interface Measured extends Collected {
   notes: string[];
 }
 
+/** Time for the second try of a visit that brought nothing. */
+const MORE_PATIENCE = 5;
+
 export async function measureWake(options: MeasureOptions): Promise<Measured> {
   const { wake, script, signal } = options;
   const stop = (): void => {
@@ -98,7 +101,7 @@ class Run {
   }
 
   async #visit(visit: PlannedVisit, round: number): Promise<void> {
-    const { wake, script, seed } = this.#options;
+    const { wake, script, seed, signal } = this.#options;
     const { mechanism, mode, from, to, idleNs } = visit;
     const key = keyOf(visit);
     const began = performance.now();
@@ -117,7 +120,13 @@ class Run {
         seed: (seed + round) >>> 0,
       };
       const before = this.#energy.read();
-      const result = await (visit.script ? script.visit(spec) : wake.visit(spec));
+      const measure = (patience: number): Promise<NativeWakeVisit> => {
+        const patient = { ...spec, maxNs: spec.maxNs * patience };
+        return visit.script ? script.visit(patient) : wake.visit(patient);
+      };
+      let result = await measure(1);
+      // On a busy host the first wakes may take all the time there is.
+      if (result.latencyNs.length === 0 && !signal.aborted) result = await measure(MORE_PATIENCE);
       const joules = this.#energy.between(before, this.#energy.read());
       this.#noise.switched(from, result.involuntary[0]);
       this.#noise.switched(to, result.involuntary[1]);

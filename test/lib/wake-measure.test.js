@@ -256,6 +256,20 @@ test('a busy host: fewer samples, then fewer rounds, and a note', async (t) => {
   t.true(cells.every((cell) => cell.latency.count > 0));
 });
 
+test('a visit that brought nothing is tried once more, with more time', async (t) => {
+  const seen = new Map();
+  const answer = (spec) => {
+    const key = [spec.mechanism, spec.mode, spec.from, spec.idleNs, spec.seed].join();
+    const first = seen.get(key);
+    seen.set(key, spec);
+    if (first) t.is(spec.maxNs, first.maxNs * 5);
+    return visitOf(first ? spec.samples : 0);
+  };
+  const { cells, calls } = await measure({ answer });
+  t.true(cells.every((cell) => cell.latency.count > 0));
+  t.is(calls.native.length, 2 * seen.size);
+});
+
 test('progress goes from 0 towards 1, with what is measured and what remains', async (t) => {
   const { calls } = await measure({ budgetS: 10 });
   const done = calls.progress.map((p) => p.done);
