@@ -187,8 +187,9 @@ wake::Mode mode_of(const std::string& name) {
   if (name == "roundtrip") return wake::Mode::roundtrip;
   if (name == "signal") return wake::Mode::signal;
   if (name == "floor") return wake::Mode::floor;
+  if (name == "line") return wake::Mode::line;
   throw Error("VANITY_E_WAKE_SPEC", "\"" + name + "\" is not a mode",
-              "one of oneway, roundtrip, signal, floor");
+              "one of oneway, roundtrip, signal, floor, line");
 }
 
 Napi::Value visit_js(const Napi::CallbackInfo& info) {

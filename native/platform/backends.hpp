@@ -43,7 +43,9 @@ VANITY_MONITOR_BACKEND(zawrs)
 namespace wfe {
 // FEAT_WFxT, so wait() is a WFET.
 bool has_deadline() noexcept;
-// A plain WFE, as without FEAT_WFxT: Linux's event stream bounds it, 100 us apart.
+// Linux's event stream ends every WFE within 100 us.
+bool has_event_stream() noexcept;
+// A plain WFE, as without FEAT_WFxT, for hosts with an event stream.
 Wake wait_untimed(uint64_t deadline) noexcept;
 }  // namespace wfe
 

@@ -31,9 +31,13 @@ bool has_deadline() noexcept {
   return has;
 }
 
+bool has_event_stream() noexcept {
+  return (getauxval(AT_HWCAP) & kHwcapEventStream) != 0;
+}
+
 Declared declared() {
   if (has_deadline()) return {true, "FEAT_WFxT: WFET has a deadline"};
-  if ((getauxval(AT_HWCAP) & kHwcapEventStream) != 0) {
+  if (has_event_stream()) {
     return {true, "WFE, bounded to 100 us by Linux's event stream (no FEAT_WFxT)"};
   }
   return {false, "nothing would bound a WFE: no FEAT_WFxT, and Linux's event stream is off"};
@@ -66,6 +70,9 @@ Wake wait_untimed(uint64_t deadline) noexcept {
 
 VANITY_ABSENT_BACKEND("needs an Arm processor")
 bool has_deadline() noexcept {
+  return false;
+}
+bool has_event_stream() noexcept {
   return false;
 }
 Wake wait_untimed(uint64_t) noexcept {

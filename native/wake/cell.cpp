@@ -141,6 +141,7 @@ Visit Cell::result() const {
         break;
       case Mode::roundtrip:
       case Mode::floor:
+      case Mode::line:
         visit.latency_ns.push_back(spent(stamp, sent.returns[i]));
         visit.signal_ns.push_back(std::max(0.0, spent(stamp, after)));
         break;

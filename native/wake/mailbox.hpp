@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "platform/backends.hpp"
 #include "platform/error.hpp"
 #include "platform/wait.hpp"
 #include "wake/pair.hpp"
@@ -90,6 +91,13 @@ class Backed {
 // A spinner that leaves out the pause.
 struct Bare : Hardware {
   static void relax() noexcept {}
+};
+
+// A plain WFE, also where there is WFET.
+struct Untimed : Hardware {
+  static Wake wait(Backend, uint64_t deadline, bool) noexcept {
+    return wfe::wait_untimed(deadline);
+  }
 };
 
 // The references know neither flag nor bound: what a program does that has only the system call.

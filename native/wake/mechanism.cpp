@@ -1,5 +1,6 @@
 #include "wake/mechanism.hpp"
 
+#include "platform/backends.hpp"
 #include "platform/detect.hpp"
 #include "platform/error.hpp"
 
@@ -24,14 +25,15 @@ std::vector<Mechanism> table() {
   backend("monitorx", Backend::monitorx, "MWAITX, in C0 however long it lasts");
   backend("monitorx-c1", Backend::monitorx, "MWAITX, in C1 from the start");
 
-  // One backend, two instructions: which one it executes is the processor's choice.
-  const BackendReport& wfe = report_of(reports, Backend::wfe);
-  const bool timed = wfe.usable && wfe.reason.find("FEAT_WFxT:") != std::string::npos;
-  all.push_back({"wfe", Kind::backend, "WFE, ended by Linux's event stream every 100 us",
-                 wfe.usable && !timed,
-                 timed ? "this processor has WFET, which is used instead" : wfe.reason, false});
-  all.push_back({"wfet", Kind::backend, "WFE with a deadline", timed,
-                 wfe.usable && !timed ? "the processor lacks FEAT_WFxT" : wfe.reason, false});
+  // One backend, two instructions: it ships with WFET where there is one.
+  const BackendReport& arm = report_of(reports, Backend::wfe);
+  const auto wfe_with = [&](const char* name, const char* about, bool has, const char* lacks) {
+    all.push_back({name, Kind::backend, about, arm.usable && has,
+                   arm.usable && !has ? lacks : arm.reason, false});
+  };
+  wfe_with("wfe", "WFE, ended by Linux's event stream every 100 us", wfe::has_event_stream(),
+           "Linux's event stream is off, so nothing would bound it");
+  wfe_with("wfet", "WFE with a deadline", wfe::has_deadline(), "the processor lacks FEAT_WFxT");
 
   backend("zawrs", Backend::zawrs, "WRS.STO");
   backend("futex", Backend::futex, "sleeps in Linux at once; a flag spares signals their call");

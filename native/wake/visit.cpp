@@ -66,7 +66,7 @@ Visit run(const VisitSpec& spec, Pair& pair, const Args&... args) {
 
 Visit visit(const VisitSpec& spec, Pair& pair) {
   validate(spec);
-  if (spec.mode == Mode::floor) {
+  if (spec.mode == Mode::floor || spec.mode == Mode::line) {
     refuse_one_core(spec, "a bare loop");
     return measure(spec, pair, floor);
   }
@@ -89,7 +89,8 @@ Visit visit(const VisitSpec& spec, Pair& pair) {
   if (name == "waitpkg-c02") return backed(Backend::waitpkg, 0);
   if (name == "monitorx") return backed(Backend::monitorx, UINT64_MAX);
   if (name == "monitorx-c1") return backed(Backend::monitorx, 0);
-  if (name == "wfe" || name == "wfet") return backed(Backend::wfe, 0);
+  if (name == "wfet") return backed(Backend::wfe, 0);
+  if (name == "wfe") return run<Backed<Untimed>>(spec, pair, Backend::wfe, WaitTuning{0, sleep});
   if (name == "zawrs") return backed(Backend::zawrs, 0);
   // adaptive, as a shard with wait = "auto" does
   return run<Backed<Hardware>>(spec, pair, choose_backend("auto"),

@@ -15,7 +15,8 @@ enum class Mode : uint8_t {
   oneway,     // from the store to the first instruction after the wait
   roundtrip,  // there and back, both sides waiting by the mechanism
   signal,     // what a signal costs whose consumer is awake
-  floor,      // one line between two bare loops, there and back
+  floor,      // a line each way between two bare loops, there and back
+  line,       // the same by one line that both write
 };
 
 struct VisitSpec {

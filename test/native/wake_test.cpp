@@ -276,6 +276,7 @@ TEST(the_offset_of_the_clocks_is_taken_off) {
 TEST(the_floor_and_signals_to_the_awake) {
   if (!cores().two()) return;
   check_samples(measure(spec_of("", Mode::floor, 0, 5000)), 5000, "floor");
+  check_samples(measure(spec_of("", Mode::line, 0, 5000)), 5000, "line");
   for (const std::string& name : usable(false)) {
     const Visit found = measure(spec_of(name, Mode::signal, 0, 50));
     check_samples(found, 50, name);
@@ -386,7 +387,7 @@ TEST(what_cannot_be_measured_is_an_error) {
              }),
              "VANITY_E_WAKE_PAIR");
   }
-  for (const Mode mode : {Mode::signal, Mode::floor}) {
+  for (const Mode mode : {Mode::signal, Mode::floor, Mode::line}) {
     CHECK_EQ(with([&](VisitSpec& spec) {
                spec.mode = mode;
                spec.to = spec.from;
