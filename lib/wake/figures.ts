@@ -203,14 +203,15 @@ function signalOverStore({ signals }: Measurements, mechanism: string): number |
   );
 }
 
-/** Of the rounds' medians: (greatest - least) / median, in percent. */
+/** Of the rounds' medians: (greatest - least) / median, in percent. Pairs are added up: the error of a skew cancels. */
 function spreadPercent(series: readonly Series[], tickNs: number): number | undefined {
   const rounds = Math.max(0, ...series.map((s) => s.rounds.length));
-  const medians = Array.from(
-    { length: rounds },
-    (_, round) => merged(series, round).smoothMedian(tickNs) ?? [],
-  );
-  const values = medians.flat();
+  const values = Array.from({ length: rounds }, (_, round) => {
+    const medians = series.map((pair) => merged([pair], round).smoothMedian(tickNs));
+    return medians.includes(undefined)
+      ? []
+      : [medians.reduce<number>((sum, ns) => sum + (ns ?? 0), 0)];
+  }).flat();
   const middle = median(values);
   if (values.length < 2 || !middle) return undefined;
   return (100 * (Math.max(...values) - Math.min(...values))) / middle;

@@ -66,6 +66,10 @@ test('an error of the skew cancels: there and back count as one', (t) => {
   });
   near(t, figure(report, /half the floor/).value, 1);
   near(t, figure(report, /^adaptive p50/).value, 1.2);
+  t.true(figure(report, /spread/).value < 1);
+  // A skew that is corrected between two rounds moves both directions, and no sum.
+  report.cells = [cell('spin', 0, [60, 80]), cell('spin', 0, [140, 120], { from: 1, to: 0 })];
+  t.true(figure(report, /spread/).value < 1);
 });
 
 test('what was not measured has no figure; one lost wake misses its target', (t) => {
