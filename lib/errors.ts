@@ -517,10 +517,6 @@ export const warnings = {
     message: '{pci} shows its capabilities to root only, so its vectors are not checked',
     hint: 'Type: sudo vanity check --host {file}',
   },
-  VANITY_W_MSIX_TABLE: {
-    message: '{where} has the MSI-X table of {pci} in it (BAR {bar} from {offset})',
-    hint: 'Grant the ranges before and after it, so that no shard can redirect an interrupt.',
-  },
   // -- as the native core finds them at boot
   VANITY_W_CORE_NOT_ISOLATED: {
     message: '{who}: core {core} is not isolated, so other threads may take it away',

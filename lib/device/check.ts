@@ -25,6 +25,7 @@ import { openNodes, usesOf } from './use.js';
 
 const CAP_IPC_LOCK = 14;
 const MSIX_ENTRY_BYTES = 16;
+const PAGE_BYTES = 4096;
 const PAGES = { '2M': 2 ** 21, '1G': 2 ** 30 } as const;
 
 interface Chosen {
@@ -228,13 +229,20 @@ class Check {
       const { msix } = device.config;
       if (msix === null || msix.tableBar !== number) continue;
       const end = msix.tableOffset + msix.vectors * MSIX_ENTRY_BYTES;
-      if (offset < end && msix.tableOffset < offset + bytes) {
-        this.#warn(
-          'VANITY_W_MSIX_TABLE',
-          { where, pci: device.address, bar: number, offset: hex(msix.tableOffset) },
-          at,
-        );
-      }
+      if (offset >= end || msix.tableOffset >= offset + bytes) continue;
+      const room = msix.tableOffset - offset;
+      this.#report(
+        'VANITY_E_BAR',
+        {
+          where,
+          problem: `the MSI-X table of ${device.address} lies there (${hex(msix.tableOffset)}..${hex(end)}), which Linux alone writes`,
+          hint:
+            room > 0
+              ? `Type: bytes = ${room} or less`
+              : `Type: offset = ${Math.ceil(end / PAGE_BYTES) * PAGE_BYTES} or more, if there is anything`,
+        },
+        [...at, room > 0 ? 'bytes' : 'offset'],
+      );
     }
   }
 
