@@ -59,7 +59,7 @@ export class Pacing {
 
   /** Is there time for most of another round that takes as long as the last one? */
   fitsAnother(roundS: number): boolean {
-    return this.#budgetS === null || this.elapsedS + roundS * 0.75 <= this.#budgetS;
+    return this.#budgetS === null || this.elapsedS + roundS * 0.9 <= this.#budgetS;
   }
 
   get #leftNs(): number {
