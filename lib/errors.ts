@@ -174,7 +174,7 @@ export const errors = {
   },
   VANITY_E_DEVICE_IN_USE: {
     message: '{pci} is in use: {uses}',
-    hint: 'End that use first. To take the device all the same: sudo vanity device {command} {pci} --force',
+    hint: 'End that use first. To take the device all the same: sudo vanity device bind {pci} --force',
   },
   VANITY_E_DEVICE_BUSY: {
     message: '{pci} is open in {processes}; the kernel would wait until it is closed',

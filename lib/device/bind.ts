@@ -9,7 +9,7 @@ import { blockers, hasIommu } from './group.js';
 import { DEVICES, isVfio, type PciDevice, scan } from './pci.js';
 import type { DriverRecord, Records } from './record.js';
 import { select } from './select.js';
-import { openBy, usesOf } from './use.js';
+import { claimsOf, openBy, usesOf } from './use.js';
 
 export interface BindOptions {
   /** Take devices that are in use. */
@@ -41,12 +41,12 @@ export function bind(
   const known = records.all();
   const chosen = [...new Set(selectors.map((text) => select(text, all, known)))];
   const wanted = chosen.filter(({ driver }) => !isVfio(driver));
-  const uses = usesOf(host, all, !options.force);
+  const uses = usesOf(host, all);
   for (const device of wanted) {
     refuseKind(device);
     refuseNoiommu(host, device, options.unsafeNoiommu ?? false);
     refuseGroup(device, all, chosen);
-    refuseUse(device, uses.get(device.address) ?? [], 'bind', options.force ?? false);
+    if (!options.force) refuseUse(host, device, uses.get(device.address) ?? []);
     refuseRights(host, device.address, 'bind');
   }
   if (wanted.length > 0) loadVfio(host);
@@ -265,17 +265,12 @@ export function groupHint(
   return `Take them together: sudo vanity device bind ${together.join(' ')}`;
 }
 
-function refuseUse(
-  device: PciDevice,
-  uses: readonly string[],
-  command: string,
-  force: boolean,
-): void {
-  if (uses.length === 0 || force) return;
+function refuseUse(host: Host, device: PciDevice, known: readonly string[]): void {
+  const uses = known.length > 0 ? known : claimsOf(host, device);
+  if (uses.length === 0) return;
   throw new VanityError('VANITY_E_DEVICE_IN_USE', {
     pci: device.address,
     uses: uses.join('; '),
-    command,
   });
 }
 

@@ -172,7 +172,7 @@ class Check {
   #bindable(device: PciDevice, uses: readonly string[], at: Path): void {
     const pci = device.address;
     if (uses.length > 0) {
-      this.#report('VANITY_E_DEVICE_IN_USE', { pci, uses: uses.join('; '), command: 'bind' }, at);
+      this.#report('VANITY_E_DEVICE_IN_USE', { pci, uses: uses.join('; ') }, at);
     } else if (!this.#hasVfio()) {
       this.#report(
         'VANITY_E_VFIO',

@@ -5,14 +5,10 @@ import { join } from 'node:path';
 import type { Host } from '../runtime/host.js';
 import { isIdle, ownerOf, type PciDevice, scan } from './pci.js';
 
-/**
- * Uses of each device by address, in words; devices without any are absent. With `claim` each disk is opened for a
- * moment as its only user, which finds what no list shows; only who is about to take it has a reason to.
- */
+/** Uses of each device by address, in words; devices without any are absent. */
 export function usesOf(
   host: Host,
   devices: readonly PciDevice[] = scan(host),
-  claim = false,
 ): Map<string, string[]> {
   const uses = new Map<string, string[]>();
   const note = (address: string | undefined, what: string) => {
@@ -20,13 +16,25 @@ export function usesOf(
     const known = uses.get(address) ?? [];
     if (!known.includes(what)) uses.set(address, [...known, what]);
   };
-  diskUses(host, note, claim);
+  diskUses(host, note);
   networkUses(host, devices, note);
   virtioUses(host, devices, note);
   for (const { address, vfs } of devices) {
     if (vfs > 0) note(address, `${vfs} virtual functions of it are enabled`);
   }
   return uses;
+}
+
+/**
+ * Disks of a device that somebody has claimed, in words. What shows in no list (ZFS, bcache, another mount namespace)
+ * is found by being their only user for a moment, which only who is about to take the device has a reason to.
+ */
+export function claimsOf(host: Host, device: PciDevice): string[] {
+  return host
+    .list('sys/class/block')
+    .filter((block) => ownersOf(host, block).includes(device.address))
+    .filter((block) => isClaimed(host, block))
+    .map((block) => `${block} is claimed by a file system or volume`);
 }
 
 type Note = (address: string | undefined, what: string) => void;
@@ -56,7 +64,7 @@ function mounts(host: Host): Mount[] {
 const unquote = (text: string) =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
 
-function diskUses(host: Host, note: Note, claim: boolean): void {
+function diskUses(host: Host, note: Note): void {
   const mounted = mounts(host);
   const swaps = (host.read('proc/swaps') ?? '')
     .split('\n')
@@ -88,17 +96,18 @@ function diskUses(host: Host, note: Note, claim: boolean): void {
       const name = names(holder).at(-1) as string;
       return [`${block} is part of ${name.replace('mapper/', '')}`, ...all(holder, seen)];
     });
-    return own.length + above.length > 0 || !claim ? [...own, ...above] : claimed(host, block);
+    return [...own, ...above];
   };
   for (const block of host.list('sys/class/block')) {
-    for (const address of disksOwners(host, host.real(`sys/class/block/${block}`) ?? '')) {
+    for (const address of ownersOf(host, block)) {
       for (const what of all(block, new Set())) note(address, what);
     }
   }
 }
 
 // With NVMe multipath a disk belongs to a subsystem, which links to the controllers that lead to it.
-function disksOwners(host: Host, path: string): string[] {
+function ownersOf(host: Host, block: string): string[] {
+  const path = host.real(`sys/class/block/${block}`) ?? '';
   const direct = ownerOf(path);
   if (direct !== undefined) return [direct];
   const subsystem = /^.*\/nvme-subsystem\/[^/]+/.exec(path)?.[0];
@@ -109,15 +118,13 @@ function disksOwners(host: Host, path: string): string[] {
     .flatMap((name) => ownerOf(host.real(`${subsystem}/${name}`) ?? '') ?? []);
 }
 
-// What shows in no list (ZFS, bcache, another mount namespace) has still claimed the disk for itself.
-function claimed(host: Host, block: string): string[] {
+function isClaimed(host: Host, block: string): boolean {
   try {
     const flags = constants.O_RDONLY | constants.O_EXCL | constants.O_NONBLOCK;
     closeSync(openSync(join(host.root, 'dev', block), flags));
-    return [];
+    return false;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return code === 'EBUSY' ? [`${block} is claimed by a file system or volume`] : [];
+    return (error as NodeJS.ErrnoException).code === 'EBUSY';
   }
 }
 
