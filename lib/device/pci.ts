@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Host } from '../runtime/host.js';
 import { CONFIG_BYTES_MAX, type ConfigSpace, parseConfig } from './config.js';
+import { shown } from './units.js';
 
 export interface Bar {
   readonly index: number;
@@ -94,7 +95,7 @@ function read(
   const kind = hex('class', 6);
   const serials = [
     ...(config.serial === null ? [] : [config.serial]),
-    ...host.list(join(base, 'nvme')).flatMap((name) => text(`nvme/${name}/serial`) || []),
+    ...host.list(join(base, 'nvme')).flatMap((name) => shown(text(`nvme/${name}/serial`)) || []),
   ];
   return {
     address,

@@ -12,3 +12,6 @@ export function bytesText(bytes: number): string {
 }
 
 export const hex = (n: number | bigint) => `0x${n.toString(16)}`;
+
+/** Text of a device or a file system as a terminal can show it. */
+export const shown = (text: string) => text.replace(/\p{Cc}/gu, '?');

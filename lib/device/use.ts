@@ -4,6 +4,7 @@ import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Host } from '../runtime/host.js';
 import { isIdle, ownerOf, type PciDevice, scan } from './pci.js';
+import { shown } from './units.js';
 
 /** Uses of each device by address, in words; devices without any are absent. */
 export function usesOf(
@@ -11,8 +12,9 @@ export function usesOf(
   devices: readonly PciDevice[] = scan(host),
 ): Map<string, string[]> {
   const uses = new Map<string, string[]>();
-  const note = (address: string | undefined, what: string) => {
+  const note = (address: string | undefined, words: string) => {
     if (address === undefined) return;
+    const what = shown(words);
     const known = uses.get(address) ?? [];
     if (!known.includes(what)) uses.set(address, [...known, what]);
   };
@@ -242,7 +244,7 @@ export function openNodes(host: Host, devices: readonly PciDevice[]): Map<string
       }
     }
     for (const address of addresses) {
-      const name = `${host.read(`proc/${pid}/comm`) ?? 'process'} (${pid})`;
+      const name = shown(`${host.read(`proc/${pid}/comm`) ?? 'process'} (${pid})`);
       open.set(address, [...(open.get(address) ?? []), name]);
     }
   }

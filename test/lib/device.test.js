@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { deviceInfoCommand, deviceListCommand } from '../../dist/cli/device.js';
 import { CONFIG_BYTES_MAX, parseConfig } from '../../dist/device/config.js';
 import { examineDevice, summarize } from '../../dist/device/describe.js';
 import { iommuBits, windowsOf } from '../../dist/device/group.js';
@@ -344,4 +345,67 @@ test('a folder without anything has no devices; odd names are none', (t) => {
   t.is(scan(new Host(root)).length, 14);
   t.is(ownerOf('/sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0/net/eth1'), M.NIC);
   t.is(ownerOf('/sys/devices/virtual/net/lo'), undefined);
+});
+
+/** What a command prints. */
+function printed(run) {
+  const write = process.stdout.write;
+  let text = '';
+  process.stdout.write = (part) => {
+    text += part;
+    return true;
+  };
+  try {
+    run();
+  } finally {
+    process.stdout.write = write;
+  }
+  return text;
+}
+
+test('list and info as text', (t) => {
+  const { root } = lab(t);
+  const lines = printed(() => deviceListCommand({ root })).split('\n');
+  t.regex(lines[0], /^ADDRESS +ID +KIND +DRIVER +GROUP +NODE +MSI-X +RESET +INTERFACE +IN USE$/);
+  t.is(
+    lines.find((line) => line.startsWith(M.NVME)).replace(/ +/g, ' '),
+    `${M.NVME} 1b36:0010 NVMe nvme 9 - 7 flr bus - nvme0n1p1 is mounted at /`,
+  );
+  t.is(
+    printed(() => deviceInfoCommand('01:00.0', { root })),
+    `0000:01:00.0  8086:10d3  Ethernet
+  driver       e1000e
+  IOMMU group  8, alone in it
+  reserved     0xfee00000..0xfeefffff msi
+  NUMA node    unknown
+  serial       52-54-00-ff-ff-00-00-02
+  interface    eth1 52:54:00:00:00:02 down
+  BARs         0: memory 128 KiB
+               1: memory 128 KiB
+               2: io 32 B
+               3: memory 16 KiB
+  interrupts   MSI-X: 5 vectors, table in BAR 3 from 0x0
+               MSI: 1 vector
+               INTx: one level-triggered pin
+  can          PM, MSI, PCIe, MSI-X, AER, serial
+  link         2.5 GT/s x1 (at most 2.5 GT/s x1)
+  reset        pm, bus
+  DMA          64 address bits
+  bus master   on
+
+Before it can be granted:
+  - e1000e drives it
+    sudo vanity device bind 0000:01:00.0
+`,
+  );
+  t.regex(
+    printed(() => deviceInfoCommand(M.REALTEK, { root })),
+    /IOMMU group {2}5, with 0000:00:05.0 \(no driver\), 0000:03:01.0 \(e1000, in the way\); not viable/,
+  );
+});
+
+test('what a device says of itself cannot move the cursor', (t) => {
+  const serial = `${M.folderOf(M.NVME)}/nvme/nvme0/serial`;
+  const { root } = lab(t, { files: { [serial]: 'A\u001b[2JB\n' } });
+  t.false(printed(() => deviceInfoCommand(M.NVME, { root })).includes('\u001b'));
 });
