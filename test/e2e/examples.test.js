@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { builtins } from '../../dist/manifest/builtins.js';
+import { leftOut } from './helpers/left-out.js';
 import { clone, missing, ROOT, shell, shellBlocks } from './helpers/paste.js';
 
 const folders = readdirSync(join(ROOT, 'examples'), { withFileTypes: true })
@@ -89,7 +90,7 @@ test('flow-split', async (t) => {
 });
 
 test('filter', async (t) => {
-  if (await missing(t, 'tcpdump')) return t.pass();
+  if (await missing(t, 'tcpdump')) return;
   const folder = await paste(t, 'filter');
   const run = await figures(t, folder, 'filter');
   t.true(run.shards.writer.received > 0 && run.shards.rest.consumed > 0);
@@ -112,7 +113,7 @@ test('mirror', async (t) => {
 });
 
 test('native-c', async (t) => {
-  if (await missing(t, 'cc', 'tcpdump')) return t.pass();
+  if (await missing(t, 'cc', 'tcpdump')) return;
   const folder = await paste(t, 'native-c');
   const run = await figures(t, folder, 'native-c');
   const { routed, expired, not_ip } = run.shards.hop.user;
@@ -136,7 +137,7 @@ test('native-c', async (t) => {
 });
 
 test('native-cpp', async (t) => {
-  if (await missing(t, 'c++')) return t.pass();
+  if (await missing(t, 'c++')) return;
   const folder = await paste(t, 'native-cpp');
   const run = await figures(t, folder, 'native-cpp', '--duration', '1s');
   const { aggregate } = run.shards;
@@ -157,10 +158,9 @@ test('typescript', async (t) => {
 
 test('two-port', async (t) => {
   if (process.getuid() !== 0) {
-    t.log('left out: it needs root');
-    return t.pass();
+    return leftOut(t, 'it needs root');
   }
-  if (await missing(t, 'ip', 'ping')) return t.pass();
+  if (await missing(t, 'ip', 'ping')) return;
   t.teardown(() => shell('examples/two-port/teardown.sh', ROOT));
   const folder = clone(t);
   const script = shellBlocks(join(ROOT, 'examples/two-port/README.md')).join('\n');

@@ -23,7 +23,7 @@ function saved(path) {
 }
 
 test('getting started: from an empty folder to an own program', async (t) => {
-  if (await missing(t, 'cc', 'curl')) return t.pass();
+  if (await missing(t, 'cc', 'curl')) return;
   const folder = mkdtempSync(join(tmpdir(), 'vanity-guide-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   // In place of `npm install`, which the tests of the package try.

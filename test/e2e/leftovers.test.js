@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { usableCpus } from '../../dist/runtime/cpus.js';
+import { leftOut } from './helpers/left-out.js';
 import {
   parse,
   scratch,
@@ -128,10 +129,7 @@ test.serial('one core for two processes: the second is told whose it is', async 
 });
 
 test.serial('a start takes nothing from a living system, nor does its end', async (t) => {
-  if (CORES.length < 2) {
-    t.log('skipped: needs two cores');
-    return t.pass();
-  }
+  if (CORES.length < 2) return leftOut(t, 'it needs two cores');
   const folder = scratch(t);
   const first = await startSystem(t, folder, [pinned(folder, `${NAME}a`)]);
   const second = await startSystem(t, folder, [pinned(folder, `${NAME}b`, CORES[1])]);

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
+import { leftOut } from './helpers/left-out.js';
 import { missing, Network } from './helpers/network.js';
 import {
   cpuSeconds,
@@ -18,10 +19,7 @@ const why = missing('ping', 'iperf3');
 function networked(title, body) {
   test.serial(title, async (t) => {
     t.timeout(55_000);
-    if (why) {
-      t.log(`skipped: ${why}`);
-      return t.pass();
-    }
+    if (why) return leftOut(t, why);
     const folder = scratch(t);
     await body(t, new Network(t), folder);
   });

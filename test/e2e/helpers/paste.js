@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { leftOut } from './left-out.js';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const MAIN = join(ROOT, 'dist/cli/main.js');
@@ -88,12 +89,12 @@ function once(script, cwd, seconds) {
   });
 }
 
-/** What a tool needs to be there for; '' when it is. */
+/** Ends the test, and says so, when a tool is not there. */
 export async function missing(t, ...tools) {
   for (const tool of tools) {
     const { code } = await shell(`command -v ${tool}`, tmpdir());
     if (code === 0) continue;
-    t.log(`left out: ${tool} is not there`);
+    leftOut(t, `${tool} is not there`);
     return true;
   }
   return false;
