@@ -155,8 +155,8 @@ export interface NativeRing {
 /** What one visit of a cell measures. Processors are pinned; the same one twice is allowed for mechanisms that sleep. */
 export interface NativeWakeSpec {
   mechanism: string;
-  /** oneway, roundtrip; signal: the cost to a producer whose consumer is awake; floor: a line each way between bare loops. */
-  mode: 'oneway' | 'roundtrip' | 'signal' | 'floor';
+  /** oneway, roundtrip; signal: the cost to a producer whose consumer is awake; floor: a line each way between bare loops; line: one line for both ways. */
+  mode: 'oneway' | 'roundtrip' | 'signal' | 'floor' | 'line';
   from: number;
   to: number;
   idleNs: number;

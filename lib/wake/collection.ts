@@ -2,7 +2,7 @@
 import type { NativeWakeVisit } from '../native.js';
 import { LatencyHistogram } from './histogram.js';
 import { median } from './median.js';
-import type { PlannedVisit } from './plan.js';
+import { FLOORS, type PlannedVisit } from './plan.js';
 import type { WakeCell, WakeFloor, WakeSignal } from './result.js';
 
 export interface Collected {
@@ -179,11 +179,12 @@ export class Collection {
         signal_ns: medians(building.signals),
         store_ns: medians(building.histograms(building.rounds, offset)),
       })),
-      floors: of('floor').map((building) => {
+      floors: of(...FLOORS).map((building) => {
         const rounds = building.histograms(building.rounds, offset);
         return {
           from: building.visit.from,
           to: building.visit.to,
+          lines: building.visit.mode === 'line' ? 1 : 2,
           rounds: rounds.map((round) => round.toJSON()),
           roundtrip: LatencyHistogram.merged(rounds).percentiles(),
         };

@@ -52,12 +52,29 @@ export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes:
   const idles = [...new Set(report.cells.map((cell) => cell.idle_ns))].sort((a, b) => a - b);
   const asleep = idles.find((ns) => ns >= ASLEEP_NS);
 
+  const overFloor = (lines: 1 | 2): number | undefined =>
+    twice(
+      ratio(
+        oneway('spin', 0),
+        report.floors.filter((floor) => floor.lines === lines),
+      ),
+    );
   upTo(
-    'spin one-way p50 / half the floor, idle 0',
-    twice(ratio(oneway('spin', 0), report.floors)),
+    'spin one-way p50 / half the one-line floor, idle 0',
+    overFloor(1),
     'x',
     wakeTargets.spinOverFloor,
   );
+  const overTwo = overFloor(2);
+  if (overTwo !== undefined) {
+    figures.push({
+      name: 'spin one-way p50 / half the two-line floor, idle 0',
+      value: overTwo,
+      unit: 'x',
+      target: null,
+      met: null,
+    });
+  }
   if (asleep !== undefined) {
     const at = `idle ${time0(asleep)}`;
     upTo(
@@ -220,7 +237,10 @@ function spreadPercent(series: readonly Series[], tickNs: number): number | unde
 // Only what was measured in this run, or read from this host, is given as a reason.
 function whySpread({ floors, noise, host, clock }: Measurements, spread: number): string {
   const reasons: string[] = [];
-  const floor = spreadPercent(floors, clock.tick_ns);
+  const floor = spreadPercent(
+    floors.filter(({ lines }) => lines === 1),
+    clock.tick_ns,
+  );
   if (floor !== undefined && floor > wakeTargets.spinSpreadPercent) {
     reasons.push(
       `the bare floor between the same processors moved by ${floor.toFixed(0)} %, so the machine changed`,

@@ -15,10 +15,14 @@ export interface PlannedMechanism {
   script: boolean;
 }
 
-export type VisitMode = 'oneway' | 'roundtrip' | 'signal' | 'floor';
+export type VisitMode = 'oneway' | 'roundtrip' | 'signal' | Floor;
+
+/** Between bare loops: a line each way, or one line for both. */
+export type Floor = 'floor' | 'line';
+export const FLOORS: readonly Floor[] = ['floor', 'line'];
 
 export interface PlannedVisit {
-  /** Empty for the floor. */
+  /** Empty for a floor. */
   mechanism: string;
   script: boolean;
   mode: VisitMode;
@@ -156,8 +160,8 @@ export function planWake(input: WakePlanInput): WakePlan {
   };
   const blocks = new Map<string, PlannedVisit[]>();
   for (const cell of cells) {
-    // The floor is what waits without idle time are held against.
-    const mode = cell.mode === 'floor' ? 'oneway' : cell.mode;
+    // A floor is what waits without idle time are held against.
+    const mode = cell.mechanism === null ? 'oneway' : cell.mode;
     const key = [cell.from, cell.to, mode, cell.idleNs].join();
     blocks.set(key, [...(blocks.get(key) ?? []), planned(cell)]);
   }
@@ -249,7 +253,7 @@ function sweep(pair: WakePair, { mechanisms, choice }: WakePlanInput): Cell[] {
     const awake = !mechanism.script && pair.relation !== 'same' ? [one('signal', 0)] : [];
     return [...choice.idlesNs.map((ns) => one('oneway', ns)), one('roundtrip', 0), ...awake];
   });
-  return [...cells, ...floorOf(pair)];
+  return [...cells, ...floorsOf(pair)];
 }
 
 /** What the map of pairs needs: each native mechanism once. */
@@ -261,11 +265,12 @@ function glance(pair: WakePair, { mechanisms, choice }: WakePlanInput): Cell[] {
   const cells = possible(pair, mechanisms)
     .filter((mechanism) => !mechanism.script)
     .map((mechanism): Cell => ({ mechanism, mode: 'oneway', ...pair, idleNs }));
-  return [...cells, ...floorOf(pair)];
+  return [...cells, ...floorsOf(pair)];
 }
 
-function floorOf({ from, to, relation }: WakePair): Cell[] {
-  return relation === 'same' ? [] : [{ mechanism: null, mode: 'floor', from, to, idleNs: 0 }];
+function floorsOf({ from, to, relation }: WakePair): Cell[] {
+  if (relation === 'same') return [];
+  return FLOORS.map((mode) => ({ mechanism: null, mode, from, to, idleNs: 0 }));
 }
 
 function wakeNs({ mechanism }: Cell): number {

@@ -178,6 +178,8 @@ export interface WakeSignal {
 export interface WakeFloor {
   from: number;
   to: number;
+  /** 2: a line each way, each with one writer, as mechanisms have them. 1: both sides write the same. */
+  lines: 1 | 2;
   rounds: WakeHistogram[];
   roundtrip: WakePercentiles;
 }

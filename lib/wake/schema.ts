@@ -137,7 +137,14 @@ export const wakeReportSchema = z.strictObject({
       store_ns: z.array(nonNegative),
     }),
   ),
-  floors: z.array(z.strictObject({ ...pair, rounds: z.array(histogram), roundtrip: percentiles })),
+  floors: z.array(
+    z.strictObject({
+      ...pair,
+      lines: z.literal([1, 2]),
+      rounds: z.array(histogram),
+      roundtrip: percentiles,
+    }),
+  ),
   noise: z.strictObject({
     cpus: z.array(
       z.strictObject({

@@ -60,7 +60,13 @@ several('--quick --json: a valid report, samples in every cell, no wake lost', a
   t.true(report.signals.some((s) => s.mechanism === 'futex' && s.signal_ns.length > 0));
   t.is(report.noise.cpus.length, new Set(report.pairs.flatMap((p) => [p.from, p.to])).size);
   const names = report.figures.map((figure) => figure.name).join('\n');
-  for (const part of [/half the floor/, /raw-futex/, /plain store/, /late_found_work/, /atomics/]) {
+  for (const part of [
+    /half the one-line floor/,
+    /raw-futex/,
+    /plain store/,
+    /late_found_work/,
+    /atomics/,
+  ]) {
     t.regex(names, part);
   }
   t.regex(stderr, /\d+%.*left/);
@@ -74,7 +80,7 @@ several('a table, a map, CSV and HTML; the files are whole and leave no draft', 
   t.is(code, 0, stderr);
   for (const part of [
     /^spin .*( ns| us)/m,
-    /\(floor\)/,
+    /\(floor, one line\)/,
     /signals, across: waits/,
     /^Figures/m,
     /^Not on this host/m,

@@ -68,8 +68,8 @@ test('two processors: everything both ways, each cell once a round, in orders of
   t.deepEqual(notes, []);
   t.is(rounds.length, 4);
   const [first, second] = rounds.map((round) => round.map(keyOf));
-  // Of each pair: 4 mechanisms at 6 idle times and there and back, 3 native signals, the floor.
-  t.is(first.length, 2 * (4 * 6 + 4 + 3 + 1));
+  // Of each pair: 4 mechanisms at 6 idle times and there and back, 3 native signals, two floors.
+  t.is(first.length, 2 * (4 * 6 + 4 + 3 + 2));
   t.is(new Set(first).size, first.length);
   t.deepEqual([...first].sort(), [...second].sort());
   t.notDeepEqual(first, second);
@@ -79,7 +79,7 @@ test('two processors: everything both ways, each cell once a round, in orders of
 test('what is compared stands together: all mechanisms on one pair at one idle time', (t) => {
   const orders = plan(machine({ cores: 2 })).rounds.map((round) => {
     const blocks = round.map((v) =>
-      [v.from, v.to, v.mode === 'floor' ? 'oneway' : v.mode, v.idleNs].join(),
+      [v.from, v.to, ['floor', 'line'].includes(v.mode) ? 'oneway' : v.mode, v.idleNs].join(),
     );
     const starts = blocks.filter((block, i) => block !== blocks[i - 1]);
     t.is(starts.length, new Set(blocks).size, 'no block is left and entered again');

@@ -16,7 +16,7 @@ test('p50 of each mechanism by idle time, what was not measured as "-"', (t) => 
   t.regex(table[0], /^mechanism +0 +100 us +round trip$/);
   t.regex(table[1], /^spin +10\d ns +11\d ns +-$/);
   t.regex(table[2], /^futex +5\.\d us +6\.\d us +-$/);
-  t.regex(table.at(-2), /^\(floor\) +19\d ns$/);
+  t.regex(table.at(-2), /^\(floor, one line\) +19\d ns$/);
   t.is(table.at(-1), '(pairs 0-1 together; from-to)');
 });
 

@@ -460,7 +460,7 @@ export function percentileSection(view: View): Section | undefined {
 }
 
 function percentiles(view: View, pair: WakePair): Markup {
-  const floor = view.report.floors.find(({ from, to }) => from === pair.from && to === pair.to);
+  const floors = view.report.floors.filter(({ from, to }) => from === pair.from && to === pair.to);
   const groups = grouped(view.cellsOf(pair), (c) => `${c.mode} ${c.idle_ns}`);
   const all = table(
     `Processors ${pairLabel(view, pair)}`,
@@ -506,10 +506,10 @@ function percentiles(view: View, pair: WakePair): Markup {
       ['undisturbed', 2],
     ],
   );
-  return markup`${all}${
-    floor &&
-    markup`<p class="note">The floor: one cache line there and back between bare loops takes ${latency(floor.roundtrip.p50)} (p50), ${latency(floor.roundtrip.p99)} (p99), of ${whole(floor.roundtrip.count)} turns.</p>`
-  }`;
+  return markup`${all}${floors.map(
+    ({ lines, roundtrip }) =>
+      markup`<p class="note">The floor: there and back between bare loops by ${lines === 1 ? 'one cache line' : 'a cache line each way'} takes ${latency(roundtrip.p50)} (p50), ${latency(roundtrip.p99)} (p99), of ${whole(roundtrip.count)} turns.</p>`,
+  )}`;
 }
 
 function groupTitle({ mode, idle_ns }: WakeCell): string {

@@ -111,8 +111,12 @@ function medianLines(report: Drawn): string[] {
       ],
     ];
   });
-  const floor = LatencyHistogram.merged(report.floors.flatMap((f) => f.rounds)).percentiles().p50;
-  if (floor !== null) rows.push(['(floor)', ...idles.map(() => ''), shown(floor)]);
+  for (const lines of [1, 2]) {
+    const rounds = report.floors.filter((f) => f.lines === lines).flatMap((f) => f.rounds);
+    const floor = LatencyHistogram.merged(rounds).percentiles().p50;
+    const name = lines === 1 ? '(floor, one line)' : '(floor, two lines)';
+    if (floor !== null) rows.push([name, ...idles.map(() => ''), shown(floor)]);
+  }
   if (rows.length === 0) return [];
   const columns: Column[] = [
     { title: 'mechanism' },

@@ -38,6 +38,7 @@ export function floor(p50s, more = {}) {
   return {
     from: 0,
     to: 1,
+    lines: 1,
     rounds: rounds.map((r) => r.toJSON()),
     roundtrip: LatencyHistogram.merged(rounds).percentiles(),
     ...more,
