@@ -4,7 +4,6 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 model=$1 program=$2
 shift 2
-limit=${VANITY_ARCH_LIMIT:-240}
 
 for tool in genisoimage cpio; do need "$tool" "$tool"; done
 need /usr/lib/ISOLINUX/isolinux.bin isolinux

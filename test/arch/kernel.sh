@@ -5,24 +5,24 @@
 version=6.12
 
 build() {
-  local work
-  work=$(mktemp -d "$cache/.kernel-XXXXXX")
-  trap "rm -rf '$work'" EXIT
-  unpack trixie amd64 "*/linux-source-$version.tar.xz" "linux-source-$version" "$work"
-  tar -xf "$work/usr/src/linux-source-$version.tar.xz" -C "$work"
-  cd "$work/linux-source-$version"
-  make -s tinyconfig
-  scripts/kconfig/merge_config.sh -m .config "$here/kernel.config"
-  make -s olddefconfig
-  # What the fragment asks for and this version does not have would be found out in the guest.
+  local source="$1/../source"
+  mkdir "$source"
+  unpack trixie amd64 "*/linux-source-$version.tar.xz" "linux-source-$version" "$source" &&
+    tar -xf "$source/usr/src/linux-source-$version.tar.xz" -C "$source" &&
+    cd "$source/linux-source-$version" &&
+    make -s tinyconfig &&
+    scripts/kconfig/merge_config.sh -m .config "$here/kernel.config" &&
+    make -s olddefconfig || return 1
+  # What this version of Linux doesn't have would otherwise be found out in the guest.
+  local line
   grep '^CONFIG' "$here/kernel.config" | while read -r line; do
     grep -qx "$line" .config || { echo "$line was not taken" && exit 1; }
-  done
-  make -s -j"$(nproc)" bzImage
-  cp arch/x86/boot/bzImage "$1/"
+  done || return 1
+  make -s -j"$(nproc)" bzImage && cp arch/x86/boot/bzImage "$1/"
 }
 
 for tool in flex bison bc make gcc; do need "$tool" "$tool"; done
 need /usr/include/libelf.h libelf-dev
 key=$(cat "$here/kernel.config" "$here/kernel.sh" | sha256sum | cut -c 1-12)
-echo "$(cached "linux-$version-$key" build)/bzImage"
+folder=$(cached "linux-$version-$key" build)
+echo "$folder/bzImage"

@@ -1,9 +1,12 @@
 # What the targets share: a cache, Debian packages beside the system's own, and one way to say things.
-# Sourced by the other scripts of this folder.
+# Sourced by the other scripts of this folder. What makes something says itself when it fails: bash
+# forgets `set -e` inside of a condition.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vanity/arch
+limit=200  # seconds that an emulator may take
+[ -z "${VANITY_FULL:-}" ] || limit=900
 mkdir -p "$cache"
 
 say() { echo "# $*" >&2; }
@@ -43,7 +46,11 @@ cached() {
     work=$(mktemp -d "$cache/.making-XXXXXX")
     trap 'rm -rf "$work"' EXIT
     mkdir "$work/result"
-    "$@" "$work/result" >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2 && exit 1; }
+    if ! "$@" "$work/result" >"$work/log" 2>&1 || [ -z "$(ls "$work/result")" ]; then
+      say "could not make $name:"
+      tail -n 40 "$work/log" >&2
+      exit 1
+    fi
     mv "$work/result" "$cache/$name"
   ) 9>"$cache/.lock-$name" || return 1
   echo "$cache/$name"
@@ -69,13 +76,14 @@ unpack() {
     -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State=$apt"
     -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
     -o "Dir::Cache::archives=$apt/archives" -o APT::Sandbox::User=root -o Acquire::Retries=3)
-  retry apt-get "${options[@]}" update
+  retry apt-get "${options[@]}" update || return 1
   [ "$how" != ^ ] || packages=("$(apt-cache "${options[@]:1}" depends "${packages[0]}" |
     awk '$1 == "Depends:" { print $2; exit }')")
   if [ "$how" = + ]; then
-    retry apt-get "${options[@]}" --yes --no-install-recommends --download-only install "${packages[@]}"
+    retry apt-get "${options[@]}" --yes --no-install-recommends --download-only install "${packages[@]}" ||
+      return 1
   else
-    (cd "$apt/archives" && retry apt-get "${options[@]}" download "${packages[@]}")
+    (cd "$apt/archives" && retry apt-get "${options[@]}" download "${packages[@]}") || return 1
   fi
   for package in "$apt"/archives/*.deb; do
     dpkg --fsys-tarfile "$package" | tar -x -C "$folder" --wildcards "$member" 2>/dev/null || true
