@@ -112,9 +112,7 @@ wait_check() {
 initramfs() {
   local folder
   folder=$(mktemp -d)
-  mkdir "$folder/dev"
   cp "$1" "$folder/init"
-  mknod "$folder/dev/console" c 5 1
   (cd "$folder" && find . | cpio --quiet -o -H newc >"$2")
   rm -rf "$folder"
 }

@@ -606,7 +606,10 @@ void check_all(const std::string& wanted) {
 }
 
 void be_the_system() {
-  for (const char* folder : {"/proc", "/sys"}) mkdir(folder, 0755);
+  for (const char* folder : {"/dev", "/proc", "/sys"}) mkdir(folder, 0755);
+  mknod("/dev/console", S_IFCHR | 0600, makedev(5, 1));
+  const int console = open("/dev/console", O_RDWR);
+  for (int file = 0; file <= 2; ++file) dup2(console, file);
   mount("proc", "/proc", "proc", 0, nullptr);
   mount("sysfs", "/sys", "sysfs", 0, nullptr);
   mknod("/dev/mem", S_IFCHR | 0600, makedev(1, 1));
