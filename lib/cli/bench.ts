@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VanityError } from '../errors.js';
-import { whole } from '../report/format.js';
+import { type Figure, figureLines } from '../report/figures.js';
 import { table } from '../report/table.js';
 import { note, print, printJson } from './output.js';
 
@@ -12,15 +12,6 @@ export interface BenchOptions {
   rounds?: string;
   quick?: boolean;
   json?: boolean;
-}
-
-export interface Figure {
-  name: string;
-  value: number;
-  unit: string;
-  /** What it must reach, such as ">= 10"; null for figures that only inform. */
-  target: string | null;
-  met: boolean | null;
 }
 
 /** What every bench reports: the figures, and beside them the samples they were made from. */
@@ -113,26 +104,6 @@ export async function benchCommand(
   else print(...figureLines(report.figures));
   for (const text of Array.isArray(report.notes) ? report.notes : []) note(`note: ${text}`);
   return 0;
-}
-
-/** A figure that misses its target is a result, not an error; `met` says so. */
-export function figureLines(figures: readonly Figure[]): string[] {
-  return table(
-    [
-      { title: 'figure' },
-      { title: 'value', right: true },
-      { title: 'unit' },
-      { title: 'target' },
-      { title: 'met' },
-    ],
-    figures.map(({ name, value, unit, target, met }) => [
-      name,
-      Math.abs(value) < 1000 ? value.toFixed(2) : whole(value),
-      unit,
-      target ?? '',
-      met === null ? '' : met ? 'yes' : 'NO',
-    ]),
-  );
 }
 
 function parseRounds(text: string): number {

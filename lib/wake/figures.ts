@@ -1,10 +1,11 @@
 // What a run says in few numbers, and what they must reach. Every ratio is made of visits that stood next to
 // one another: one of each pair and round, and of those the median. A machine that changes changes both sides.
+import type { Figure } from '../report/figures.js';
 import { time } from '../report/format.js';
 import { LatencyHistogram } from './histogram.js';
 import { wakeDefaults } from './limits.js';
 import { median } from './median.js';
-import type { WakeCell, WakeFigure, WakeHistogram, WakeReport } from './result.js';
+import type { WakeCell, WakeHistogram, WakeReport } from './result.js';
 
 /** The one table of targets. */
 export const wakeTargets = {
@@ -35,7 +36,7 @@ interface Series {
   rounds: readonly WakeHistogram[];
 }
 
-export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes: string[] } {
+export function figuresOf(report: Measurements): { figures: Figure[]; notes: string[] } {
   const oneway = (mechanism: string, idleNs: number): WakeCell[] =>
     report.cells.filter(
       (c) => c.mode === 'oneway' && c.mechanism === mechanism && c.idle_ns === idleNs,
@@ -43,7 +44,7 @@ export function figuresOf(report: Measurements): { figures: WakeFigure[]; notes:
   const tick = report.clock.tick_ns;
   const ratio = (above: readonly Series[], below: readonly Series[]): number | undefined =>
     ratioOf(above, below, tick);
-  const figures: WakeFigure[] = [];
+  const figures: Figure[] = [];
   const notes: string[] = [];
   const upTo = (name: string, value: number | undefined, unit: string, most: number): void => {
     if (value === undefined) return;

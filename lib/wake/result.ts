@@ -1,5 +1,6 @@
 // The report of `vanity bench wake`: what --json writes and `vanity report` reads. Everything that is
 // drawn comes from here, so an old report can be drawn again. Times are nanoseconds.
+import type { Figure } from '../report/figures.js';
 import type { DoctorRow } from '../runtime/doctor.js';
 
 export const WAKE_FORMAT = 'vanity-wake';
@@ -29,7 +30,7 @@ export interface WakeReport {
   floors: WakeFloor[];
   noise: WakeNoise;
   energy: WakeEnergy;
-  figures: WakeFigure[];
+  figures: Figure[];
   /** What a reader must know to read the figures right. */
   notes: string[];
 }
@@ -202,12 +203,4 @@ export interface WakeEnergy {
   available: boolean;
   /** Available: which domain was read; else: why not. */
   reason: string;
-}
-
-export interface WakeFigure {
-  name: string;
-  value: number;
-  unit: string;
-  target: string | null;
-  met: boolean | null;
 }

@@ -2,6 +2,7 @@
 import { LatencyHistogram } from '../../wake/histogram.js';
 import type { Progress } from '../../wake/measure.js';
 import type { Relation, WakeCell, WakeReport } from '../../wake/result.js';
+import { figureLines } from '../figures.js';
 import { time, whole } from '../format.js';
 import { type Column, table } from '../table.js';
 
@@ -38,7 +39,7 @@ export function wakeLines(report: WakeReport, style: TerminalStyle): string[] {
     ...section('One way, p50 by idle time', medianLines(report)),
     ...section('Tails and costs', tailLines(report)),
     ...mapLines(report, style),
-    ...section('Figures', figureLines(report)),
+    ...section('Figures', figureLines(report.figures)),
     ...noteLines(report),
     ...missingLines(report),
     ...adviceLines(report),
@@ -283,26 +284,6 @@ function relationLines(report: Drawn, medians: ReadonlyMap<string, number>): str
 }
 
 // -- what it comes to ---------------------------------------------------------------------------
-
-function figureLines({ figures }: WakeReport): string[] {
-  if (figures.length === 0) return [];
-  return table(
-    [
-      { title: 'figure' },
-      { title: 'value', right: true },
-      { title: 'unit' },
-      { title: 'target' },
-      { title: 'met' },
-    ],
-    figures.map(({ name, value, unit, target, met }) => [
-      name,
-      Math.abs(value) < 1000 && !Number.isInteger(value) ? value.toFixed(2) : whole(value),
-      unit,
-      target ?? '',
-      met === null ? '' : met ? 'yes' : 'NO',
-    ]),
-  );
-}
 
 function noteLines({ notes, energy }: WakeReport): string[] {
   const all = [...notes, ...(energy.available ? [] : [`Energy: ${energy.reason}.`])];
