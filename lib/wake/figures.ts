@@ -5,6 +5,7 @@ import { time } from '../report/format.js';
 import { LatencyHistogram } from './histogram.js';
 import { wakeDefaults } from './limits.js';
 import { median } from './median.js';
+import { nearest } from './nearest.js';
 import type { WakeCell, WakeHistogram, WakeReport } from './result.js';
 
 /** The one table of targets. */
@@ -141,14 +142,7 @@ export function figuresOf(report: Measurements): { figures: Figure[]; notes: str
       });
     }
   }
-  const shown = idles.reduce<number | undefined>(
-    (best, ns) =>
-      best === undefined ||
-      Math.abs(ns - wakeDefaults.mapIdleNs) < Math.abs(best - wakeDefaults.mapIdleNs)
-        ? ns
-        : best,
-    undefined,
-  );
+  const shown = nearest(idles, wakeDefaults.mapIdleNs);
   for (const { name } of report.mechanisms) {
     if (shown === undefined) break;
     const cells = oneway(name, shown);
@@ -208,7 +202,11 @@ function ratioOf(
   return median(ratios);
 }
 
-function signalOverStore({ signals }: Measurements, mechanism: string): number | undefined {
+/** Nanoseconds that signal() takes over a plain store, its consumer awake: median over pairs and rounds. */
+export function signalOverStore(
+  { signals }: Pick<WakeReport, 'signals'>,
+  mechanism: string,
+): number | undefined {
   return median(
     signals
       .filter((signal) => signal.mechanism === mechanism)

@@ -2,6 +2,7 @@
 // cell once, in an order of its own: block by block, a block being all mechanisms on one pair at one idle
 // time. What is compared is measured within the same tenths of a second, over and over.
 import { wakeDefaults, wakeLimits } from './limits.js';
+import { nearest } from './nearest.js';
 import type { WakeChoice } from './options.js';
 import { type Random, random, shuffled } from './random.js';
 import type { Relation, WakePair } from './result.js';
@@ -258,10 +259,7 @@ function sweep(pair: WakePair, { mechanisms, choice }: WakePlanInput): Cell[] {
 
 /** What the map of pairs needs: each native mechanism once. */
 function glance(pair: WakePair, { mechanisms, choice }: WakePlanInput): Cell[] {
-  const wanted = wakeDefaults.mapIdleNs;
-  const idleNs = choice.idlesNs.reduce((best, ns) =>
-    Math.abs(ns - wanted) < Math.abs(best - wanted) ? ns : best,
-  );
+  const idleNs = nearest(choice.idlesNs, wakeDefaults.mapIdleNs) ?? 0;
   const cells = possible(pair, mechanisms)
     .filter((mechanism) => !mechanism.script)
     .map((mechanism): Cell => ({ mechanism, mode: 'oneway', ...pair, idleNs }));

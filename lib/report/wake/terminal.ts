@@ -1,6 +1,9 @@
 // A wake report as text: tables, a map of processor pairs, figures. Pure: lines in, lines out.
+import { signalOverStore } from '../../wake/figures.js';
 import { LatencyHistogram } from '../../wake/histogram.js';
+import { wakeDefaults } from '../../wake/limits.js';
 import type { Progress } from '../../wake/measure.js';
+import { nearest } from '../../wake/nearest.js';
 import type { Relation, WakeCell, WakeReport } from '../../wake/result.js';
 import { figureLines } from '../figures.js';
 import { time, whole } from '../format.js';
@@ -14,7 +17,6 @@ export interface TerminalStyle {
 const NONE = '-';
 /** Where tails are shown, if it was measured; else the nearest. */
 const TAIL_IDLE_NS = 100_000;
-const MAP_IDLE_NS = 10_000;
 const RESET = '\u001b[0m';
 /** Of 256 colours: from near to far. */
 const SHADES = [28, 64, 100, 136, 130, 124];
@@ -70,7 +72,7 @@ const idleName = (ns: number): string => (ns === 0 ? '0' : time(ns).replace('.0 
 
 function nearestIdle(report: Drawn, wanted: number): number | undefined {
   const idles = report.cells.filter((c) => c.mode === 'oneway').map((c) => c.idle_ns);
-  return idles.sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted))[0];
+  return nearest(idles, wanted);
 }
 
 /** Cells of the pairs that have every idle time, so that a row compares like with like. */
@@ -179,21 +181,15 @@ function tailLines(report: WakeReport): string[] {
   ];
 }
 
-function awake({ signals }: WakeReport, mechanism: string): string {
-  const costs = signals
-    .filter((s) => s.mechanism === mechanism)
-    .flatMap(({ signal_ns, store_ns }) =>
-      signal_ns.map((ns, i) => ns - (store_ns[i] ?? Number.NaN)).filter((ns) => !Number.isNaN(ns)),
-    )
-    .sort((a, b) => a - b);
-  const middle = costs[costs.length >> 1];
+function awake(report: WakeReport, mechanism: string): string {
+  const middle = signalOverStore(report, mechanism);
   return middle === undefined ? NONE : `${middle < 0 ? '' : '+'}${middle.toFixed(1)} ns`;
 }
 
 // -- the map of pairs ---------------------------------------------------------------------------
 
 function mapLines(report: Drawn, style: TerminalStyle): string[] {
-  const idle = nearestIdle(report, MAP_IDLE_NS);
+  const idle = nearestIdle(report, wakeDefaults.mapIdleNs);
   if (idle === undefined) return [];
   const names = report.mechanisms
     .map((m) => m.name)
