@@ -86,7 +86,7 @@ unpack() {
     (cd "$apt/archives" && retry apt-get "${options[@]}" download "${packages[@]}") || return 1
   fi
   for package in "$apt"/archives/*.deb; do
-    dpkg --fsys-tarfile "$package" | tar -x -C "$folder" --wildcards "$member" 2>/dev/null || true
+    dpkg --fsys-tarfile "$package" | tar -x -C "$folder" --no-same-owner --wildcards "$member" || return 1
   done
   rm -rf "$apt"
 }
