@@ -273,7 +273,7 @@ Napi::Value output_object(Napi::Env env, Wrapper& wrap, System& system, vanity_c
   uint32_t place = 0;
   while (to.input(place)->index != channel.index) ++place;
   const uint32_t inputs = to.input_count();
-  const bool rings = Inputs::needs_bell(inputs, to.plan().strategy);
+  const bool rings = to.needs_bell(inputs);
   row.Set("bellByte", rings ? static_cast<int>(Doorbell::byte_of(place, inputs)) : -1);
   row.Set("bellBits", rings && Doorbell::grouped(inputs) ? Doorbell::bit_of(place) : 0);
   return row;

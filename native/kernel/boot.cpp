@@ -238,7 +238,7 @@ void System::make_channels() {
     record.memory_bytes.set(bytes);
     const uint32_t place = placed[plan.to]++;
     Bell bell;
-    if (Inputs::needs_bell(inputs[plan.to], plan_.shards[plan.to].strategy)) {
+    if (to.needs_bell(inputs[plan.to])) {
       bell = Bell(&to.line().doorbell, place, inputs[plan.to]);
     }
     to.add_input(plan, c, &record, channels_.back());

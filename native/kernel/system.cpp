@@ -454,6 +454,7 @@ void System::finish_stop() noexcept {
     }
     port->close();
   }
+  take_back_buffers();
   bool failed_shard = false;
   for (const auto& shard : shards_) failed_shard |= shard->state() == ShardState::failed;
   for (const auto& pool : pools_) {
@@ -473,6 +474,23 @@ void System::finish_stop() noexcept {
   }
   ended_ns_ = monotonic_ns();
   set_state(failed ? SystemState::failed : SystemState::stopped);
+}
+
+// What the queues of devices still held when they were stopped.
+void System::take_back_buffers() noexcept {
+  vanity_packet packets[limits::kBurstMax];
+  const auto all_of = [&](auto& queue) {
+    while (const uint32_t got = queue.take_back(packets, limits::kBurstMax)) {
+      for (uint32_t i = 0; i < got; ++i) {
+        if (pool_table_->release(packets[i]))
+          pools_[packets[i].buffer >> kPoolShift]->give(&packets[i], 1);
+      }
+    }
+  };
+  for (uint32_t p = 0; p < ports_.size(); ++p) {
+    for (uint32_t q = 0; q < plan_.ports[p].rx.size(); ++q) all_of(ports_[p]->rx(q));
+    for (uint32_t q = 0; q < plan_.ports[p].tx.size(); ++q) all_of(ports_[p]->tx(q));
+  }
 }
 
 bool System::hurried() const noexcept {

@@ -82,6 +82,7 @@ class System {
   void release_shards() noexcept;
   void begin_stop() noexcept;
   void finish_stop() noexcept;
+  void take_back_buffers() noexcept;
   void watch_progress() noexcept;
   void count_switches() noexcept;
   void service_ports() noexcept;

@@ -8,6 +8,9 @@
 //   buffer   0        64                80
 //            | own use | vanity_packet_meta | frame ... buffer_bytes |  pad to the stride
 //
+// A device without an IOMMU sees memory page by page, so for such no buffer may lie across two
+// pages: slots that do are left out.
+//
 // The stride is an odd number of cache lines: with a power of two the headers of all buffers would
 // share a few sets of the cache, and a burst would evict itself.
 #pragma once
@@ -31,15 +34,18 @@ class Pool {
   static constexpr uint32_t stride_of(uint32_t buffer_bytes) noexcept {
     return ((buffer_bytes + 63) / 64 | 1) * 64;
   }
-  // What to give the constructor; aligned to 64 bytes.
-  static constexpr uint64_t memory_bytes(uint32_t buffers, uint32_t buffer_bytes) noexcept {
-    return static_cast<uint64_t>(buffers) * (stride_of(buffer_bytes) + sizeof(uint32_t));
+  // What to give the constructor; aligned to 64 bytes, or to `page_bytes` where buffers must not
+  // lie across two pages of this size (0: they may).
+  static constexpr uint64_t memory_bytes(uint32_t buffers, uint32_t buffer_bytes,
+                                         uint64_t page_bytes = 0) noexcept {
+    const uint64_t stride = stride_of(buffer_bytes);
+    return slots(buffers, stride, page_bytes) * stride + uint64_t{buffers} * sizeof(uint32_t);
   }
 
   // Limits as in the manifest: 1..2^20 buffers of 256..65536 bytes, a multiple of 64.
   // `record` may be null; else it is written by the owner.
   Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
-       PoolRecord* record = nullptr);
+       PoolRecord* record = nullptr, uint64_t page_bytes = 0);
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
@@ -89,6 +95,11 @@ class Pool {
   uint32_t missing() const noexcept { return buffers_ - free_; }
 
  private:
+  // How many there must be for `buffers` to be whole: each page but the last may spoil one.
+  static constexpr uint64_t slots(uint32_t buffers, uint64_t stride, uint64_t page_bytes) noexcept {
+    if (page_bytes == 0) return buffers;
+    return buffers + (buffers * stride) / (page_bytes - stride) + 1;
+  }
   void count_taken(uint32_t wanted, uint32_t got) noexcept {
     if (record_ == nullptr) return;
     record_->taken.add(got);

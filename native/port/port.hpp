@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "device/irq.hpp"
 #include "memory/pool.hpp"
 #include "vanity/packet.h"
 #include "vanity/segment.hpp"
@@ -20,6 +21,9 @@
 namespace vanity {
 
 inline constexpr uint64_t kSleepForever = std::numeric_limits<uint64_t>::max();
+
+struct IrqLine;
+struct NicHost;
 
 class RxQueue {
  public:
@@ -30,15 +34,27 @@ class RxQueue {
   // bursts and everything that was lost on the way in.
   virtual uint32_t receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept = 0;
 
-  // After a receive() that gave nothing: how long the shard may sleep before it looks again, since
-  // no doorbell rings for a port. 0: look again at once. kSleepForever: nothing will come.
-  virtual uint64_t sleep_ns_max() const noexcept = 0;
+  // After a receive() that gave nothing: how long the shard may sleep before it looks again. 0:
+  // look again at once. kSleepForever: nothing will come, or the queue rings(). A queue with an
+  // interrupt says 0 while it was busy a moment ago. After that it arms its vector, looks once
+  // more, since a packet may have come in between, and says 0 if one has; the next receive() that
+  // finds packets disarms it.
+  virtual uint64_t sleep_ns_max() noexcept = 0;
+
+  // While armed, its vector rings the shard's doorbell.
+  virtual bool rings() const noexcept { return false; }
+  // Its vector, before start(); stays the kernel's. Null: it has none, and must be polled.
+  virtual void set_line(IrqLine* /*line*/) {}
 
   // A descriptor that polls readable when packets wait, for a shard without channels; -1: none now.
   virtual int poll_fd() const noexcept { return -1; }
 
   // The source has ended, well or badly: nothing will ever come again.
   virtual bool finished() const noexcept { return false; }
+
+  // After Port::close(): up to n of the buffers that the queue still holds (`buffer` is set,
+  // nothing else). On the kernel's thread, when the shards are joined.
+  virtual uint32_t take_back(vanity_packet* /*packets*/, uint32_t /*n*/) noexcept { return 0; }
 
  protected:
   QueueRecord* record_;
@@ -49,12 +65,22 @@ class TxQueue {
   explicit TxQueue(QueueRecord* record) : record_(record) {}
   virtual ~TxQueue() = default;
 
-  // Copies the first packets out and says how many went (or could never go, and were counted as
-  // oversize or dropped); all buffers stay the caller's to free. Fewer than n: no room now, the
-  // rest may be tried again, or given up and counted by drop().
+  // Takes the first packets and says how many went (or could never go, and were counted as
+  // oversize or dropped). Fewer than n: no room now, the rest may be tried again, or given up and
+  // counted by drop(). Buffers stay the caller's to free, unless the queue keeps() them.
   virtual uint32_t transmit(const PoolTable& pools, const vanity_packet* packets,
                             uint32_t n) noexcept = 0;
   void drop(uint32_t n) noexcept { record_->dropped.add(n); }
+
+  // Packets that transmit() took are the queue's until completed() hands them back: the device
+  // reads them where they are.
+  virtual bool keeps() const noexcept { return false; }
+  // Up to n packets, as they were taken in, that the device is done with.
+  virtual uint32_t completed(vanity_packet* /*packets*/, uint32_t /*n*/) noexcept { return 0; }
+  // After Port::close(), as RxQueue's: packets as they were taken in.
+  virtual uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept {
+    return completed(packets, n);
+  }
 
   // Pushes out what is held back for a fuller burst. Shards call it when they turn idle.
   virtual void flush() noexcept {}
@@ -66,9 +92,12 @@ class TxQueue {
 // In the order of the manifest's words "as-fast", "loop", "timed".
 enum class ReplayMode : uint8_t { as_fast, loop, timed };
 
+// In the order of the manifest's words "auto", "yes", "no".
+enum class PackedRings : uint8_t { automatic, yes, no };
+
 struct PortOptions {
   std::string name = {};
-  std::string driver = {};  // "capture", "af_packet"
+  std::string driver = {};  // "capture", "af_packet", "virtio-net", "e1000e"
   uint16_t index = 0;       // stands in vanity_packet.port
   uint32_t rx_queues = 0;
   uint32_t tx_queues = 0;
@@ -79,6 +108,20 @@ struct PortOptions {
   std::string fanout = "hash";
   bool promiscuous = true;
   uint32_t buffer_bytes = 2048;
+  // Ports on a device:
+  NicHost* nic = nullptr;
+  uint32_t ring = 256;            // descriptors of each ring, a power of two
+  uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
+  bool interrupts = true;
+  PackedRings packed = PackedRings::automatic;
+};
+
+// What a port on a device wants armed: vectors 0 .. n-1 of one kind, and whose each is.
+struct PortIrqs {
+  static constexpr uint32_t kPortVector = 0xffffffffu;  // the port's own: interrupt()
+
+  IrqKind kind = IrqKind::msix;
+  std::vector<uint32_t> queue_of_vector;  // receive queue, or kPortVector; empty: none
 };
 
 // Where the counters go: the port's record, and one a queue. The vectors' sizes are the queues'.
@@ -100,6 +143,19 @@ class Port {
 
   // From here packets may come. Throws; the state is then `failed`.
   virtual void start() = 0;
+  // Of a port on a device, asked once, before start(): the kernel arms them, hands each queue its
+  // line, and rings the shard's doorbell. A level line (INTx) ends delayed: its queue acknowledges
+  // the device and calls IrqLine::done().
+  virtual PortIrqs irqs() const { return {}; }
+  // The port's own vector fired; on the kernel's thread.
+  virtual void interrupt() noexcept {}
+  // The device is wanted back, or gone: closes the gate of every queue. The kernel stops the device
+  // once retired() says that no shard touches it any more, and then lets what the queues hold go
+  // home by release().
+  virtual void retire() noexcept {}
+  virtual bool retired() const noexcept { return true; }
+  virtual void release() noexcept {}
+
   // Looks after the port while it runs: link state, the kernel's drop counters, files to flush.
   virtual void service() noexcept {}
   // The last bytes reach the file or the wire. The shards are gone.

@@ -58,12 +58,12 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
     if (control() == Control::finish && inputs_empty()) break;
     idle();
   }
-  for (TxQueue* queue : tx_) queue->flush();
+  flush_ports();
   set_state(ShardState::failed);
 }
 
 void Shard::stopped() noexcept {
-  for (TxQueue* queue : tx_) queue->flush();
+  flush_ports();
   publish_wait_counters();
   set_state(ShardState::stopped);
 }

@@ -32,13 +32,22 @@ uint64_t Shard::port_sleep_ns() const noexcept {
   return least;
 }
 
+// What waited for a fuller burst goes out, and what the devices are done with comes home.
+void Shard::flush_ports() noexcept {
+  for (const Tx& tx : tx_) {
+    tx.queue->flush();
+    if (tx.keeps) take_completed(*tx.queue);
+  }
+}
+
 void Shard::idle() noexcept {
-  for (TxQueue* queue : tx_) queue->flush();
+  flush_ports();
   ready_.flush();
-  // Control was read at the head of the turn or will be at the head of the next: the mark has done
-  // its work and must not keep the shard awake.
-  if (line_->doorbell.bytes[Doorbell::kControlKernel].load(std::memory_order_relaxed) != 0) {
-    line_->doorbell.take(Doorbell::kControlKernel);
+  // Control was read at the head of the turn or will be at the head of the next, and so will be
+  // what an interrupt is for: the mark has done its work and must not keep the shard awake.
+  for (const uint32_t byte : {Doorbell::kControlKernel, Doorbell::kControlIrq}) {
+    if (line_->doorbell.bytes[byte].load(std::memory_order_relaxed) == 0) continue;
+    line_->doorbell.take(byte);
     return;
   }
   // A program that peeks at channels of messages takes no marks, and those would keep the shard
@@ -102,7 +111,7 @@ bool Shard::wait_for_room() noexcept {
 }
 
 bool Shard::sleep_on_ports() noexcept {
-  if (polled_.empty() || stopping()) return false;
+  if (polled_.empty() || interrupts_ || stopping()) return false;
   uint64_t ns = std::min(program_->sleep_ns_max(), std::min(plan_.sleep_ns_max, kPollNsMax));
   nfds_t count = 0;
   for (const Rx& rx : rx_) {

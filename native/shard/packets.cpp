@@ -66,7 +66,7 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
       drop(packets, n);
       return 0;
     }
-    return transmit(*tx_[output - outputs_.size()], packets, n);
+    return transmit(tx_[output - outputs_.size()], packets, n);
   }
   vanity_channel& channel = *outputs_[output];
   if (!channel.packets) [[unlikely]] {
@@ -123,13 +123,29 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
   return sent;
 }
 
-uint32_t Shard::transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept {
-  const uint32_t sent = queue.transmit(*pools_, packets, n);
+uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept {
+  if (tx.keeps) take_completed(*tx.queue);
+  uint32_t sent = tx.queue->transmit(*pools_, packets, n);
+  while (sent < n && tx.overflow == Overflow::block && control() != Control::stop_now) {
+    pause();
+    if (tx.keeps) take_completed(*tx.queue);
+    sent += tx.queue->transmit(*pools_, packets + sent, n - sent);
+  }
   // Counted by the queue and not here too, so that every loss stands in one place.
-  if (sent < n) queue.drop(n - sent);
-  give_home(packets, n);
+  if (sent < n) tx.queue->drop(n - sent);
+  const uint32_t kept = tx.keeps ? sent : 0;
+  give_home(packets + kept, n - kept);
   record_->sent.add(sent);
   return sent;
+}
+
+void Shard::take_completed(TxQueue& queue) noexcept {
+  vanity_packet packets[limits::kBurstMax];
+  uint32_t got;
+  do {
+    got = queue.completed(packets, limits::kBurstMax);
+    give_home(packets, got);
+  } while (got == limits::kBurstMax);
 }
 
 void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {

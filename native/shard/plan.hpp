@@ -12,6 +12,7 @@
 #include "port/port.hpp"
 #include "vanity/channel.hpp"
 #include "vanity/doorbell.hpp"
+#include "vanity/segment.hpp"
 
 namespace vanity {
 
@@ -51,7 +52,7 @@ struct ChannelPlan {
 
 struct PortPlan {
   std::string name;
-  std::string driver;        // "capture", "af_packet"
+  std::string driver;        // "capture", "af_packet", "device"
   std::vector<uint32_t> rx;  // shard of each receive queue
   std::vector<uint32_t> tx;  // shard of each transmit queue
   std::string file;          // capture: read from
@@ -62,6 +63,46 @@ struct PortPlan {
   bool promiscuous = true;
   uint32_t buffers = 8192;  // pool of each receive queue
   uint32_t buffer_bytes = 2048;
+  Overflow overflow = Overflow::drop;  // or block: what a full transmit queue does
+  // A NIC through VFIO: driver = "device".
+  uint32_t device = kNone;        // index
+  uint32_t ring = 256;            // descriptors of each ring, a power of two
+  uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
+  bool interrupts = true;         // false: always polled
+  PackedRings packed = PackedRings::automatic;
+};
+
+struct MmioPlan {
+  uint32_t bar = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint32_t shard = 0;
+};
+
+struct IrqPlan {
+  uint32_t vector = 0;
+  uint32_t shard = 0;
+  IrqTrigger trigger = IrqTrigger::edge;
+  Eoi eoi = Eoi::immediate;
+};
+
+struct DmaPlan {
+  std::string name;
+  uint64_t bytes = 0;
+  uint32_t bits = 64;
+  uint32_t shard = 0;
+};
+
+// A device with the driver of a port has no grants of its own: its driver takes what it needs.
+struct DevicePlan {
+  std::string name;
+  std::string address;           // 0000:01:00.0, resolved
+  std::string driver = "vfio";   // granted to programs; else "virtio-net", "e1000e"
+  std::string backend = "auto";  // "auto", "group", "cdev"
+  bool unsafe_noiommu = false;
+  std::vector<MmioPlan> mmio;
+  std::vector<IrqPlan> irqs;
+  std::vector<DmaPlan> dma;
 };
 
 struct Plan {
@@ -74,6 +115,7 @@ struct Plan {
   std::vector<ShardPlan> shards;
   std::vector<ChannelPlan> channels;
   std::vector<PortPlan> ports;
+  std::vector<DevicePlan> devices;
 };
 
 }  // namespace vanity

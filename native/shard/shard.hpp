@@ -86,7 +86,17 @@ class Shard {
   void add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
                   const Channel& ring, Bell bell, Sleeper* sleeper);
   void add_rx(RxQueue* queue, Pool* pool) { rx_.push_back({queue, pool}); }
-  void add_tx(TxQueue* queue) { tx_.push_back(queue); }
+  void add_tx(TxQueue* queue, Overflow overflow = Overflow::drop) {
+    tx_.push_back({queue, overflow, queue->keeps()});
+  }
+  // The kernel core rings the doorbell of this shard for interrupts.
+  void expect_interrupts() noexcept { interrupts_ = true; }
+  // Must producers of its `inputs` channels ring? One channel is watched directly, unless
+  // interrupts come too: what sleeps watches one line.
+  bool needs_bell(uint32_t inputs) const noexcept {
+    return Inputs::needs_bell(inputs, plan_.strategy) ||
+           (interrupts_ && inputs != 0 && plan_.strategy == Strategy::doorbell);
+  }
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
   void add_home(uint32_t pool, const Producer& producer);  // buffers this shard sends home
   void add_returns(Pool* pool, const Consumer& consumer);  // buffers that come home to it
@@ -203,6 +213,11 @@ class Shard {
     RxQueue* queue;
     Pool* pool;
   };
+  struct Tx {
+    TxQueue* queue;
+    Overflow overflow;
+    bool keeps;
+  };
   struct Returns {
     Pool* pool;
     Consumer consumer;
@@ -230,7 +245,9 @@ class Shard {
     signal(*channel.sleeper);
   }
   uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
-  uint32_t transmit(TxQueue& queue, const vanity_packet* packets, uint32_t n) noexcept;
+  uint32_t transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept;
+  void take_completed(TxQueue& queue) noexcept;
+  void flush_ports() noexcept;
   void watch_depth(vanity_channel& channel) noexcept;
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
   void drop_input(uint32_t input) noexcept;
@@ -254,7 +271,8 @@ class Shard {
   uint32_t message_inputs_ = 0;      // of them
   Inputs ready_;
   std::vector<Rx> rx_;
-  std::vector<TxQueue*> tx_;
+  std::vector<Tx> tx_;
+  bool interrupts_ = false;
   Pool* own_pool_ = nullptr;
   std::vector<Pool*> owned_pools_;
   // Buffers go home by rings of their ids, two to an 8-byte element.

@@ -75,7 +75,8 @@ void Shard::wire(const PoolTable* pools) {
     inputs_[i]->consumer = &consumers_[i];
     if (inputs_[i]->index == plan_.primary) primary = i;
   }
-  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
+  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
+                  needs_bell(input_count()));
   if (inputs_.empty()) polled_.resize(rx_.size());
 }
 

@@ -35,6 +35,7 @@ struct alignas(kLineBytes) BasicDoorbell {
   static constexpr uint32_t kGroups = 32;
   static constexpr uint32_t kGroupChannels = 16;
   static constexpr uint32_t kControlKernel = 32;
+  static constexpr uint32_t kControlIrq = 33;  // the kernel's too: an interrupt of a device
   static_assert(kGroups * kGroupChannels == limits::kChannelsIntoShard);
 
   Byte bytes[kLineBytes];

@@ -257,7 +257,7 @@ class PacketRxQueue final : public RxQueue {
     return got;
   }
 
-  uint64_t sleep_ns_max() const noexcept override {
+  uint64_t sleep_ns_max() noexcept override {
     if (ring_ == nullptr) return kSleepDownNs;
     return quiet_ < kQuietLooks ? kSleepNs : kSleepQuietNs;
   }

@@ -117,7 +117,7 @@ class ReplayQueue : public RxQueue {
       : RxQueue(record), port_(port), end_(end) {}
 
   bool finished() const noexcept override { return finished_; }
-  uint64_t sleep_ns_max() const noexcept override { return finished_ ? kSleepForever : 0; }
+  uint64_t sleep_ns_max() noexcept override { return finished_ ? kSleepForever : 0; }
 
  protected:
   void finish(bool failed) noexcept {
@@ -243,7 +243,7 @@ class OnceQueue final : public ReplayQueue {
     return got;
   }
 
-  uint64_t sleep_ns_max() const noexcept override {
+  uint64_t sleep_ns_max() noexcept override {
     if (finished_) return kSleepForever;
     if (!timed_ || !held_) return 0;
     const uint64_t now = now_ns(CLOCK_MONOTONIC);
