@@ -144,8 +144,20 @@ export const errors = {
   },
   VANITY_E_PORT_FILE: { message: 'port "{port}": {file} {problem}', hint: '{hint}' },
   VANITY_E_PORT_CLASH: { message: 'ports "{first}" and "{second}" both {what}', hint: '{hint}' },
+  VANITY_E_PORT_DEVICE: { message: 'port "{port}": device "{device}" {problem}', hint: '{hint}' },
+  VANITY_E_PORT_RING: { message: 'port "{port}": {problem}', hint: '{hint}' },
 
   // -- devices
+  VANITY_E_DEVICE_KEY: {
+    message:
+      'device "{device}": {key} is for programs; driver = "{driver}" is granted what it needs',
+    hint: 'Remove {key}; vanity check prints the grants. For a program of your own: driver = "vfio".',
+  },
+  VANITY_E_DEVICE_TWICE: {
+    message:
+      'devices "{first}" and "{second}" are both {pci}, and the driver of a NIC has it alone',
+    hint: 'Remove one of the two, or set driver = "vfio" for both.',
+  },
   VANITY_E_GRANT_OVERLAP: {
     message: 'two grants of {pci} BAR {bar} overlap: {first} and {second}',
     hint: 'Make the ranges disjoint, for example offset = {example} for the later one.',
@@ -507,6 +519,15 @@ export const warnings = {
   VANITY_W_SHARD_ALONE: {
     message: 'shard "{shard}" has no channel, port or grant',
     hint: 'Join it by a channel: [channels.NAME] from = "{shard}", or remove it.',
+  },
+  VANITY_W_DEVICE_IDLE: {
+    message: 'device "{device}" has driver = "{driver}", and no port names it',
+    hint: 'Add [ports.NAME] with driver = "device" and device = "{device}", or remove it.',
+  },
+  VANITY_W_EOI: {
+    message:
+      '{where}: eoi = "immediate" with trigger = "level": a line that is still high fires again at once, and storms',
+    hint: 'Type: eoi = "delayed", or remove eoi; the program then ends the interrupt once the device let go of the line.',
   },
   // -- devices of this host
   VANITY_W_DEVICE_DRIVER: {

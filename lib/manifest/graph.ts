@@ -1,4 +1,4 @@
-import type { Plan } from './plan.js';
+import type { Plan, PortPlan } from './plan.js';
 
 interface Node {
   readonly id: string;
@@ -21,6 +21,12 @@ interface Graph {
 
 const base = (path: string) => path.slice(path.lastIndexOf('/') + 1);
 
+function kindOf(plan: Plan, { driver, interface: name, device }: PortPlan): string {
+  if (driver === 'af_packet') return `af_packet ${name}`;
+  const nic = plan.devices[device];
+  return nic === undefined ? driver : `${nic.driver} ${nic.pci}`;
+}
+
 // A port that receives and sends stands twice, at the left and at the right, so that packets flow one way.
 function graphOf(plan: Plan): Graph {
   const shardId = (index: number) => `shard ${plan.shards[index]?.name}`;
@@ -37,7 +43,7 @@ function graphOf(plan: Plan): Graph {
     style: channel.packets ? 'packets' : 'messages',
   }));
   for (const port of plan.ports) {
-    const kind = port.driver === 'af_packet' ? `af_packet ${port.interface}` : 'capture';
+    const kind = kindOf(plan, port);
     const side = (direction: 'rx' | 'tx', file: string) => {
       if (port[direction].length === 0) return;
       const id = `port ${port.name} ${direction}`;

@@ -6,6 +6,8 @@ export const limits = {
   channelsOutOfShard: 512,
   ports: 64,
   queuesPerPort: 32,
+  ringMin: 64,
+  ringMax: 4096,
   devices: 32,
   vectorsPerDevice: 256,
   nameBytes: 31,

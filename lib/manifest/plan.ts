@@ -1,15 +1,16 @@
 import { VanityError, type Warning } from '../errors.js';
 import { builtins } from './builtins.js';
 import { Model } from './model.js';
+import { RING } from './nic.js';
 import { type ManifestSource, parseManifest, readManifest } from './parse.js';
 import { applyRules } from './rules/index.js';
-import type { ShardEntry } from './schema.js';
+import type { DeviceEntry, PortEntry, ShardEntry } from './schema.js';
 
 export { resolveCores } from './cores.js';
 
 /**
  * A validated system: every default filled in, every name an index, every path absolute. The same shape
- * as native/shard/plan.hpp, with -1 for its kNone; devices and metrics are for later and for the CLI.
+ * as native/shard/plan.hpp, with -1 for its kNone; metrics are for the CLI.
  */
 export interface Plan {
   readonly name: string;
@@ -63,7 +64,7 @@ export interface ChannelPlan {
 
 export interface PortPlan {
   readonly name: string;
-  readonly driver: 'capture' | 'af_packet';
+  readonly driver: PortEntry['driver'];
   /** Shard index of each receive queue. */
   readonly rx: readonly number[];
   readonly tx: readonly number[];
@@ -74,14 +75,25 @@ export interface PortPlan {
   readonly interface: string;
   readonly fanout: 'hash' | 'lb' | 'cpu';
   readonly promiscuous: boolean;
+  /** Device index; -1: none. */
+  readonly device: number;
+  readonly ring: number;
+  readonly pollNsMax: number;
+  readonly interrupts: boolean;
+  readonly packed: 'auto' | 'yes' | 'no';
+  readonly overflow: 'drop' | 'block';
   readonly buffers: number;
   readonly bufferBytes: number;
 }
 
 export interface DevicePlan {
   readonly name: string;
+  /** What the manifest knows the device by. */
   readonly pci: string;
-  readonly driver: 'vfio';
+  /** Its address on this host; empty until `resolveDevices`. */
+  readonly address: string;
+  readonly driver: DeviceEntry['driver'];
+  readonly backend: DeviceEntry['backend'];
   readonly unsafeNoiommu: boolean;
   readonly mmio: readonly { bar: number; offset: number; bytes: number; shard: number }[];
   readonly irqs: readonly {
@@ -182,6 +194,7 @@ function planOf(model: Model): Plan {
   const index = (names: Iterable<string>) => new Map([...names].map((name, i) => [name, i]));
   const shardIndex = index(model.shards.keys());
   const channelIndex = index(model.channels.keys());
+  const deviceIndex = index(model.devices.keys());
   const shard = (name: string) => present(shardIndex.get(name));
   const indices = (names: readonly string[] | undefined) => (names ?? []).map(shard);
   const listOf = <T, R>(
@@ -242,13 +255,21 @@ function planOf(model: Model): Plan {
       interface: value.interface ?? '',
       fanout: value.fanout ?? 'hash',
       promiscuous: value.promiscuous ?? true,
+      device: value.device === undefined ? -1 : present(deviceIndex.get(value.device)),
+      ring: value.ring ?? RING,
+      pollNsMax: (value.poll_us_max ?? 50) * 1e3,
+      interrupts: value.interrupts ?? true,
+      packed: value.packed ?? 'auto',
+      overflow: value.overflow,
       buffers: value.buffers,
       bufferBytes: value.buffer_bytes,
     })),
     devices: listOf(model.devices, (name, value) => ({
       name,
       pci: value.pci,
+      address: '',
       driver: value.driver,
+      backend: value.backend,
       unsafeNoiommu: value.unsafe_noiommu,
       mmio: value.mmio.map(({ to, ...rest }) => ({ ...rest, shard: shard(to) })),
       irqs: value.irqs.map(({ to, eoi, ...rest }) => ({

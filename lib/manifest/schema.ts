@@ -264,7 +264,7 @@ export const channelSchema = z
 
 export const portSchema = z
   .strictObject({
-    driver: choice(['capture', 'af_packet'], 'What the port is.'),
+    driver: choice(['capture', 'af_packet', 'device'], 'What the port is.'),
     rx: queues('Shard of each receive queue.').optional(),
     tx: queues('Shard of each transmit queue.').optional(),
     file: text(
@@ -293,6 +293,36 @@ export const portSchema = z
       'af_packet: how packets spread over several receive queues.',
     ).optional(),
     promiscuous: boolean('af_packet: take packets for other addresses too.').optional(),
+    device: leaf(
+      z.string(),
+      'the name of a device',
+      '"nic0"',
+      'device: the NIC, [devices.NAME]; its driver is set there.',
+    ).optional(),
+    ring: powerOfTwo(
+      limits.ringMin,
+      limits.ringMax,
+      256,
+      'device: descriptors of each ring; 256 when absent.',
+    ).optional(),
+    poll_us_max: integer(
+      0,
+      second * 1000,
+      50,
+      'device: how long an empty receive queue is polled before its interrupt is armed; 0 arms at once, 50 when absent.',
+      'microseconds',
+    ).optional(),
+    interrupts: boolean(
+      'device: arm interrupts when idle; false polls always, true when absent.',
+    ).optional(),
+    packed: choice(
+      ['auto', 'yes', 'no'],
+      'device with driver = "virtio-net": packed rings; "auto" takes them where they are offered.',
+    ).optional(),
+    overflow: choice(
+      ['drop', 'block'],
+      'What happens when a transmit queue is full: count and drop, or wait.',
+    ).default('drop'),
     buffers: powerOfTwo(64, limits.poolBuffersMax, 8192, 'Buffers of each receive queue.').default(
       8192,
     ),
@@ -320,7 +350,14 @@ export const deviceSchema = z
       'Address of the device, or what it is known by: "8086:10d3", "mac=52:54:00:12:34:56", "serial=...", "slot=3".',
       PCI_SELECTOR,
     ),
-    driver: choice(['vfio'], 'How the device is reached.').default('vfio'),
+    driver: choice(
+      ['vfio', 'virtio-net', 'e1000e'],
+      'Who drives it: programs with the grants below ("vfio"), or the driver of a NIC, which a port names.',
+    ).default('vfio'),
+    backend: choice(
+      ['auto', 'group', 'cdev'],
+      'Interface of VFIO: groups and a container, or the device alone with iommufd; "auto" takes what the host has.',
+    ).default('auto'),
     unsafe_noiommu: boolean(
       'Run without an IOMMU: the device can write to all memory of the host.',
     ).default(false),

@@ -31,6 +31,9 @@ const counter = `${system}[shards.c]\nprogram = "count"\n`;
 const device = (i, more = '') =>
   `[devices.d${i}]\npci = "00${(16 + i).toString(16)}:00:00.0"\n${more}`;
 
+const nic = (more, driver = 'virtio-net') =>
+  `${counter}[ports.p]\ndriver = "device"\ndevice = "d0"\n${more}\n${device(0, `driver = "${driver}"\n`)}`;
+
 function codes(text) {
   try {
     loadManifestText('limits.toml', text);
@@ -97,6 +100,22 @@ const cases = {
     limits.nameBytes,
     (n) => (pair + channel(0)).replace('limits', 'n'.repeat(n)),
   ],
+  'queues of a virtio-net': [
+    'VANITY_E_VALUE',
+    limits.queuesPerPort,
+    (n) => nic(`rx = [${'"c",'.repeat(n)}]`),
+  ],
+  'queues of an e1000e': [
+    'VANITY_E_PORT_DEVICE',
+    2,
+    (n) => nic(`rx = [${'"c",'.repeat(n)}]`, 'e1000e'),
+  ],
+  'a ring beside its buffers': [
+    'VANITY_E_PORT_RING',
+    7,
+    (n) => nic(`rx = "c"\nring = ${2 ** n}\nbuffers = 256`),
+  ],
+  'a moment of polling': ['VANITY_E_VALUE', 1e6, (n) => nic(`rx = "c"\npoll_us_max = ${n}`)],
   burst: [
     'VANITY_E_VALUE',
     limits.burstMax,
@@ -120,6 +139,7 @@ const sizes = {
     (n) => pair + channel(0, 'a', 'b', `capacity = ${n}\n`),
   ],
   buffers: [64, limits.poolBuffersMax, (n) => `${counter}${port(0)}buffers = ${n}\n`],
+  ring: [limits.ringMin, limits.ringMax, (n) => nic(`rx = "c"\nring = ${n}`)],
 };
 for (const [what, [min, max, make]] of Object.entries(sizes)) {
   test(`${what}: a power of two from ${min} to ${max}`, (t) => {

@@ -99,6 +99,39 @@ test('a plan of every key says what the manifest says', (t) => {
   t.deepEqual(plan.devices[0].mmio[1], { bar: 0, offset: 65536, bytes: 100, shard: 2 });
 });
 
+test('a NIC is a device with a driver and the port that names it', (t) => {
+  const { plan, warnings } = loadManifest(path('valid/nic.toml'));
+  t.deepEqual(warnings, []);
+  t.like(plan.ports[0], {
+    driver: 'device',
+    device: 0,
+    rx: [0, 1],
+    tx: [0, 1],
+    ring: 512,
+    pollNsMax: 0,
+    interrupts: true,
+    packed: 'no',
+    overflow: 'block',
+  });
+  t.like(plan.ports[1], { ring: 256, pollNsMax: 50000, interrupts: false, packed: 'auto' });
+  t.is(plan.ports[1].overflow, 'drop');
+  t.like(plan.devices[0], { driver: 'virtio-net', backend: 'cdev', address: '', irqs: [] });
+  t.like(plan.devices[1], { driver: 'e1000e', backend: 'auto', unsafeNoiommu: true });
+  const other = loadManifest(path('valid/everything.toml')).plan.ports[2];
+  t.like(other, { device: -1, overflow: 'drop' });
+});
+
+test('what is odd about devices and stops nothing is a warning', (t) => {
+  const nic = '[devices.n]\npci = "0000:01:00.0"\ndriver = "e1000e"\n';
+  const line =
+    '[devices.l]\npci = "0000:02:00.0"\nirqs = [{ vector = 0, to = "rx", trigger = "level", eoi = "immediate" }]\n';
+  const { warnings } = loadManifestText(path('valid/x.toml'), `${base}\n${nic}${line}`);
+  t.deepEqual(
+    warnings.map(({ code }) => code),
+    ['VANITY_W_DEVICE_IDLE', 'VANITY_W_EOI'],
+  );
+});
+
 test('--set overrides any value, as TOML when it is TOML and as text otherwise', (t) => {
   const set = (...set) => loadManifestText(path('valid/x.toml'), base, { set }).plan;
   t.is(set('shards.rx.core=3').shards[0].core, 3);

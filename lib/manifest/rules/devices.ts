@@ -23,9 +23,47 @@ export function deviceRules(model: Model): void {
       }
     }
   }
+  driverRules(model, devices);
   overlapRules(model, devices);
   vectorRules(model, devices);
   dmaRules(model, devices);
+}
+
+// What a NIC driver is granted follows from its port.
+function driverRules(model: Model, devices: Devices): void {
+  const named = new Set([...model.ports.values()].map(({ value }) => value?.device));
+  const owners = new Map<string, Devices[number]>();
+  for (const device of devices) {
+    const { name, path, value } = device;
+    const { driver, pci } = value;
+    const other = owners.get(pci);
+    if (other === undefined) owners.set(pci, device);
+    else if (driver !== 'vfio' || other.value.driver !== 'vfio') {
+      model.report(
+        'VANITY_E_DEVICE_TWICE',
+        { first: other.name, second: name, pci },
+        [...path, 'pci'],
+        [
+          {
+            message: `device "${other.name}" has it here`,
+            location: model.at([...other.path, 'pci']),
+          },
+        ],
+      );
+    }
+    if (driver === 'vfio') continue;
+    for (const key of ['mmio', 'irqs', 'dma'] as const) {
+      if (!model.source.has([...path, key])) continue;
+      model.report(
+        'VANITY_E_DEVICE_KEY',
+        { device: name, key, driver },
+        model.at([...path, key], 'key'),
+      );
+    }
+    if (!named.has(name) && model.joinsKnown) {
+      model.warn('VANITY_W_DEVICE_IDLE', { device: name, driver }, path);
+    }
+  }
 }
 
 type Devices = readonly { name: string; path: Path; value: DeviceEntry }[];
@@ -119,11 +157,7 @@ function vectorRules(model: Model, devices: Devices): void {
         );
       }
       if (trigger === 'level' && eoi === 'immediate') {
-        refuse(
-          'eoi = "immediate" with trigger = "level": the line is still high when it is unmasked, and fires for ever',
-          'Type: eoi = "delayed", or remove eoi',
-          'eoi',
-        );
+        model.warn('VANITY_W_EOI', { where: `[devices.${name}] irqs[${index}]` }, [...at, 'eoi']);
       }
       if (trigger !== 'level' && eoi === 'delayed') {
         refuse(

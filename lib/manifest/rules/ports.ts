@@ -1,13 +1,16 @@
 import { dirname } from 'node:path';
 import type { Entry, Model } from '../model.js';
+import { nicDrivers, RING } from '../nic.js';
 import type { Path } from '../parse.js';
 import type { PortEntry } from '../schema.js';
+import { list, nearest } from '../suggest.js';
 import { shardExists } from './channels.js';
 import { fileProblem } from './programs.js';
 
 const keysOfDriver = {
   capture: ['file', 'write', 'replay'],
   af_packet: ['interface', 'fanout', 'promiscuous'],
+  device: ['device', 'ring', 'poll_us_max', 'interrupts', 'packed'],
 } as const;
 
 export function portRules(model: Model): void {
@@ -37,17 +40,10 @@ export function portRules(model: Model): void {
     }
     foreignKeys(model, entry, value);
     if (value.driver === 'capture') captureRules(model, entry, value, refuse);
-    else if (value.interface === undefined) {
-      model.report(
-        'VANITY_E_KEY_MISSING',
-        {
-          where: `[ports.${name}]`,
-          key: 'interface',
-          line: 'interface = "eth0"',
-          expects: 'with driver = "af_packet", the interface',
-        },
-        path,
-      );
+    if (value.driver === 'af_packet') needs(model, entry, value, 'interface', 'eth0');
+    if (value.driver === 'device') {
+      needs(model, entry, value, 'device', 'nic0');
+      nicRules(model, entry, value);
     }
     clashes(model, entry, value, targets);
   }
@@ -55,13 +51,98 @@ export function portRules(model: Model): void {
 
 function foreignKeys(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
   const { driver } = value;
-  const owner = driver === 'capture' ? 'af_packet' : 'capture';
-  for (const key of keysOfDriver[owner]) {
-    if (value[key] === undefined) continue;
+  for (const [owner, keys] of Object.entries(keysOfDriver)) {
+    if (owner === driver) continue;
+    for (const key of keys) {
+      if (value[key] === undefined) continue;
+      model.report(
+        'VANITY_E_PORT_KEY',
+        { port: name, key, owner, driver },
+        model.at([...path, key], 'key'),
+      );
+    }
+  }
+}
+
+function needs(
+  model: Model,
+  { name, path }: Entry<PortEntry>,
+  value: PortEntry,
+  key: 'interface' | 'device',
+  example: string,
+): void {
+  if (value[key] !== undefined) return;
+  const line = `${key} = "${example}"`;
+  const expects = `with driver = "${value.driver}", the name of the ${key}`;
+  model.report('VANITY_E_KEY_MISSING', { where: `[ports.${name}]`, key, line, expects }, path);
+}
+
+function nicRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
+  const { device, ring = RING, buffers } = value;
+  if (value.rx && ring >= buffers) {
     model.report(
-      'VANITY_E_PORT_KEY',
-      { port: name, key, owner, driver },
-      model.at([...path, key], 'key'),
+      'VANITY_E_PORT_RING',
+      {
+        port: name,
+        problem: `ring = ${ring} keeps every one of its ${buffers} buffers, and none is left for packets on their way`,
+        hint: `Type: buffers = ${ring * 2} or more`,
+      },
+      [...path, model.source.has([...path, 'ring']) ? 'ring' : 'buffers'],
+    );
+  }
+  if (device === undefined) return;
+  const at = [...path, 'device'];
+  const refuse = (problem: string, hint: string, place: Path = at, related: Path[] = []) =>
+    model.report(
+      'VANITY_E_PORT_DEVICE',
+      { port: name, device, problem, hint },
+      place,
+      related.map((other) => ({ message: 'its driver is set here', location: model.at(other) })),
+    );
+  const found = model.devices.get(device);
+  if (found === undefined) {
+    const meant = nearest(device, model.devices.keys());
+    refuse(
+      'is not declared',
+      meant === undefined
+        ? `Declare it: [devices.${device}] with pci = "0000:01:00.0" and driver = "virtio-net" (or "e1000e"); declared: ${list(model.devices.keys(), 'and') || 'none'}.`
+        : `Did you mean "${meant}"? Type: device = "${meant}"`,
+    );
+    return;
+  }
+  if (!found.value) return;
+  const { driver } = found.value;
+  const said = [...found.path, 'driver'];
+  const related = model.source.has(said) ? [said] : [];
+  if (driver === 'vfio') {
+    refuse(
+      'has driver = "vfio", which leaves it to programs',
+      `Type in [devices.${device}]: driver = "virtio-net", or driver = "e1000e"`,
+      at,
+      related,
+    );
+    return;
+  }
+  for (const direction of ['rx', 'tx'] as const) {
+    const queues = value[direction]?.length ?? 0;
+    const most = nicDrivers[driver].queues;
+    if (queues <= most) continue;
+    refuse(
+      `has ${most} ${direction} queues with driver = "${driver}", not ${queues}`,
+      `Name ${most} shards at most: ${direction} = [${value[direction]
+        ?.slice(0, most)
+        .map((shard) => `"${shard}"`)
+        .join(', ')}]`,
+      [...path, direction],
+      related,
+    );
+  }
+  if (value.packed !== undefined && driver !== 'virtio-net') {
+    refuse(
+      `has driver = "${driver}", which knows no packed rings`,
+      'Remove packed.',
+      [...path, 'packed'],
+      related,
     );
   }
 }
@@ -168,6 +249,16 @@ function clashes(
       `interface ${value.interface}`,
       'interface',
       `use the interface "${value.interface}"`,
+      'Use one port with several queues: rx = ["s0", "s1"].',
+    );
+    return;
+  }
+  if (value.driver === 'device') {
+    if (value.device === undefined) return;
+    claim(
+      `device ${value.device}`,
+      'device',
+      `use the device "${value.device}"`,
       'Use one port with several queues: rx = ["s0", "s1"].',
     );
     return;
