@@ -18,6 +18,11 @@ uint32_t whole32(const Napi::Object& object, const char* key) {
   return static_cast<uint32_t>(whole(object, key, UINT32_MAX));
 }
 
+// Absent is the default, for callers that know no devices.
+bool has(const Napi::Object& object, const char* key) {
+  return !object.Get(key).IsUndefined();
+}
+
 // -1 says none.
 uint32_t index_of(const Napi::Object& object, const char* key) {
   if (number(object, key) == -1) return kNone;
@@ -99,7 +104,39 @@ PortPlan port_from(const Napi::Object& o) {
   port.promiscuous = flag(o, "promiscuous");
   port.buffers = whole32(o, "buffers");
   port.buffer_bytes = whole32(o, "bufferBytes");
+  if (has(o, "overflow")) port.overflow = choice<Overflow>(o, "overflow", {"drop", "block"});
+  if (has(o, "device")) port.device = index_of(o, "device");
+  if (has(o, "ring")) port.ring = whole32(o, "ring");
+  if (has(o, "pollNsMax")) port.poll_ns_max = whole(o, "pollNsMax");
+  if (has(o, "interrupts")) port.interrupts = flag(o, "interrupts");
+  if (has(o, "packed")) port.packed = choice<PackedRings>(o, "packed", {"auto", "yes", "no"});
   return port;
+}
+
+DevicePlan device_from(const Napi::Object& o) {
+  DevicePlan device;
+  device.name = text(o, "name");
+  device.address = text(o, "address");
+  device.driver = text(o, "driver");
+  if (has(o, "backend")) device.backend = text(o, "backend");
+  device.unsafe_noiommu = flag(o, "unsafeNoiommu");
+  each_of(o, "mmio", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    device.mmio.push_back(
+        {whole32(one, "bar"), whole(one, "offset"), whole(one, "bytes"), index_of(one, "shard")});
+  });
+  each_of(o, "irqs", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    device.irqs.push_back({whole32(one, "vector"), index_of(one, "shard"),
+                           choice<IrqTrigger>(one, "trigger", {"level", "edge", "msi", "msix"}),
+                           choice<Eoi>(one, "eoi", {"immediate", "delayed"})});
+  });
+  each_of(o, "dma", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    device.dma.push_back(
+        {text(one, "name"), whole(one, "bytes"), whole32(one, "bits"), index_of(one, "shard")});
+  });
+  return device;
 }
 
 }  // namespace
@@ -121,6 +158,11 @@ Plan plan_from_js(const Napi::Object& o) {
   each_of(o, "ports", [&](const Napi::Value& value) {
     plan.ports.push_back(port_from(value.As<Napi::Object>()));
   });
+  if (has(o, "devices")) {
+    each_of(o, "devices", [&](const Napi::Value& value) {
+      plan.devices.push_back(device_from(value.As<Napi::Object>()));
+    });
+  }
   return plan;
 }
 

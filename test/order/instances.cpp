@@ -1,5 +1,6 @@
 // Makes the compiler write out what is otherwise inlined into its callers, so that each function of
 // the table has a symbol. Compiled, disassembled, never run.
+#include "device/irq_line.hpp"
 #include "kernel/system.hpp"
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
@@ -24,5 +25,7 @@ auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::
 auto has_failed_ = &Shard::has_failed;
 auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
+auto irq_raise_ = &IrqLine::raise;
+auto irq_take_ = &IrqLine::take;
 
 }  // namespace vanity

@@ -8,6 +8,7 @@ export const FOLDERS = [
   'platform',
   'memory',
   'shard',
+  'device',
   'kernel',
   'port',
   'packet',

@@ -74,7 +74,7 @@ struct Field {
 };
 static_assert(sizeof(Field) == 128);
 
-enum class TableKind : uint32_t { system = 1, shard, channel, port, queue, pool };
+enum class TableKind : uint32_t { system = 1, shard, channel, port, queue, pool, device, vector };
 
 struct Table {
   uint32_t kind;
@@ -219,6 +219,44 @@ struct alignas(128) PoolRecord {
   Counter returned;
   Counter empty;
   Counter leaked;  // set at shutdown: taken and never given back
+};
+
+// lost: the bus reported an error, or the device went away; wanted: Linux asked for it, and it is
+// on its way down; returned: closed, Linux has it again.
+enum class DeviceState : uint32_t { opening, granted, wanted, lost, returned, failed };
+
+struct alignas(128) DeviceRecord {
+  char name[32];
+  char address[16];             // 0000:01:00.0
+  char driver[16];              // "vfio", or the driver of its port
+  char backend[16];             // "group", "cdev", "noiommu"
+  std::atomic<uint32_t> state;  // DeviceState
+  uint32_t vectors;
+  Counter requests;  // times Linux wanted it back
+  Counter errors;    // errors that the bus reported
+};
+
+// In the order of the manifest's words "level", "edge", "msi", "msix".
+enum class IrqTrigger : uint32_t { level, edge, msi, msix };
+enum class Eoi : uint32_t { immediate, delayed };
+
+struct alignas(128) VectorRecord {
+  char name[32];    // device and number
+  uint32_t device;  // index
+  uint32_t shard;   // 0xffffffff: the kernel's own
+  uint32_t vector;
+  uint32_t trigger;  // IrqTrigger
+  uint32_t eoi;      // Eoi
+  uint32_t reserved;
+
+  alignas(128) Counter raised;  // written by the kernel
+  Counter storms;
+  Counter suppressed;  // times it was held back while it stormed
+
+  alignas(128) Counter taken;  // written by the shard
+  Counter done;
+  Counter masked_ticks;
+  Histogram latency_ticks;  // from the kernel's raise to the shard's take
 };
 
 }  // namespace vanity

@@ -1,0 +1,88 @@
+// One interrupt vector on its way from the kernel's core to the shard that owns it.
+//
+// The kernel's thread reads the vector's eventfd, says so here, and rings the shard's doorbell. The
+// shard looks here, serves the device, and, where the vector is a level line whose EOI is delayed,
+// says done(), which unmasks the line: one write to a descriptor, past the kernel's thread.
+//
+// What crosses between cores: the first line below once per interrupt to the shard, and back for
+// the stamp when the shard takes it.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "vanity/platform.hpp"
+#include "vanity/segment.hpp"
+
+namespace vanity {
+
+struct alignas(128) IrqLine {
+ public:
+  // `unmask_fd`: an eventfd that unmasks the line, for done(); -1: there is nothing to end.
+  explicit IrqLine(VectorRecord* record, int unmask_fd = -1) noexcept
+      : record_(record), unmask_fd_(unmask_fd) {}
+  IrqLine(const IrqLine&) = delete;
+  IrqLine& operator=(const IrqLine&) = delete;
+
+  // ---- the kernel's thread
+  // It fired `times` since the last call.
+  void raise(uint64_t now_ticks, uint64_t times = 1) noexcept {
+    // Only the first of those that nobody took yet is timed. Whoever took in between leaves 0.
+    if (stamp_.load(std::memory_order_relaxed) == 0)
+      stamp_.store(now_ticks | 1, std::memory_order_relaxed);
+    if (unmask_fd_ >= 0) masked_since_.store(now_ticks | 1, std::memory_order_relaxed);
+    count_ += times;
+    raised_.store(count_, std::memory_order_release);  // pairs with take()
+    record_->raised.add(times);
+  }
+
+  // ---- the shard's thread
+  // How often it fired since the last look. What the device wrote before is visible after it.
+  uint64_t take() noexcept {
+    const uint64_t raised = raised_.load(std::memory_order_acquire);  // pairs with raise()
+    const uint64_t fresh = raised - taken_;
+    if (fresh == 0) return 0;
+    taken_ = raised;
+    record_->taken.add(fresh);
+    // Taken away in one step, so that no stamp is timed twice. A raise() that found it still there
+    // goes untimed; the stamp of one that came in between is a short time, never a long one.
+    const uint64_t stamp = stamp_.exchange(0, std::memory_order_relaxed);
+    if (stamp != 0) {
+      const uint64_t now = now_ticks();
+      record_->latency_ticks.record(now > stamp ? now - stamp : 0);
+    }
+    return fresh;
+  }
+  // Is there something to take? Orders nothing.
+  bool pending() const noexcept { return raised_.load(std::memory_order_relaxed) != taken_; }
+
+  // The EOI: the device has been served and holds the line no more. Nothing where the line was not
+  // delivered since the last one, and nothing for messages.
+  void done() noexcept {
+    if (unmask_fd_ < 0) return;
+    // Before the write: the line may be delivered again while that is under way.
+    const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);
+    if (since == 0) return;
+    record_->done.add(1);
+    const uint64_t now = now_ticks();
+    record_->masked_ticks.add(now > since ? now - since : 0);
+    const uint64_t one = 1;
+    if (write(unmask_fd_, &one, sizeof one) < 0) {
+      // Full: an unmask is under way already.
+    }
+  }
+
+ private:
+  std::atomic<uint64_t> raised_{0};
+  std::atomic<uint64_t> stamp_{0};         // of the first raise that nobody took; 0: none
+  std::atomic<uint64_t> masked_since_{0};  // 0: an EOI is not owed
+  uint64_t count_ = 0;                     // the kernel's own copy of raised_
+
+  alignas(64) VectorRecord* record_;
+  const int unmask_fd_;
+  uint64_t taken_ = 0;
+};
+
+}  // namespace vanity
