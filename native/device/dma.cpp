@@ -1,6 +1,6 @@
 #include "device/dma.hpp"
 
-#include "platform/error.hpp"
+#include <utility>
 
 namespace vanity {
 
@@ -8,21 +8,18 @@ DmaRegion::DmaRegion(std::shared_ptr<DmaSpace> space, uint64_t bytes, unsigned b
                      uint32_t numa_node)
     : space_(std::move(space)),
       own_(std::make_unique<Arena>(bytes, numa_node)),
-      arena_(own_.get()) {
-  map(bits);
-}
+      data_(own_->base()),
+      bytes_(own_->bytes()),
+      page_bytes_(own_->page_bytes()),
+      mapping_(space_->map(data_, bytes_, page_bytes_, bits, DmaAccess::read_write)) {}
 
-DmaRegion::DmaRegion(std::shared_ptr<DmaSpace> space, Arena& arena, unsigned bits)
-    : space_(std::move(space)), arena_(&arena) {
-  map(bits);
-}
-
-void DmaRegion::map(unsigned bits) {
-  data_ = arena_->base();
-  bytes_ = arena_->bytes();
-  iova_ = space_->map(data_, bytes_, arena_->page_bytes(), bits);
-  mapped_ = true;
-}
+DmaRegion::DmaRegion(std::shared_ptr<DmaSpace> space, void* memory, uint64_t bytes,
+                     uint64_t page_bytes, unsigned bits, DmaAccess access)
+    : space_(std::move(space)),
+      data_(static_cast<std::byte*>(memory)),
+      bytes_(bytes),
+      page_bytes_(page_bytes),
+      mapping_(space_->map(data_, bytes_, page_bytes_, bits, access)) {}
 
 DmaRegion::~DmaRegion() {
   try {
@@ -34,7 +31,7 @@ DmaRegion::~DmaRegion() {
 
 void DmaRegion::unmap() {
   if (!mapped_) return;
-  space_->unmap(iova_, bytes_);
+  space_->unmap(mapping_, bytes_);
   mapped_ = false;
 }
 

@@ -1,5 +1,9 @@
 #include "device/dma_space.hpp"
 
+#include <unistd.h>
+
+#include "platform/error.hpp"
+
 namespace vanity {
 
 void DmaSpace::joined(const std::vector<IovaRange>& windows,
@@ -15,20 +19,30 @@ void DmaSpace::joined(const std::vector<IovaRange>& windows,
   }
 }
 
-uint64_t DmaSpace::map(void* memory, uint64_t bytes, uint64_t align, unsigned bits) {
-  const uint64_t iova = iova_.allocate(bytes, align, bits);
+DmaMapping DmaSpace::map(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
+                         DmaAccess access) {
+  const uint64_t system_page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (reinterpret_cast<uintptr_t>(memory) % system_page != 0 || bytes % system_page != 0)
+    throw Error("VANITY_E_INTERNAL", "memory for DMA is whole pages");
+  const uint64_t lead = reinterpret_cast<uintptr_t>(memory) % page_bytes;
+  const uint64_t first = iova_.allocate(lead + bytes, page_bytes, bits);
+  const uint64_t iova = first + lead;
   try {
-    map_at(iova, memory, bytes);
+    map_at(iova, memory, bytes, access);
   } catch (...) {
-    iova_.free(iova);
+    iova_.free(first);
     throw;
   }
-  return iova;
+  allocated_[iova] = first;
+  return {{iova}, 63};
 }
 
-void DmaSpace::unmap(uint64_t iova, uint64_t bytes) {
+void DmaSpace::unmap(const DmaMapping& mapping, uint64_t bytes) {
+  const uint64_t iova = mapping.pages.front();
   unmap_at(iova, bytes);  // first: an address must not be given anew while a device still has it
-  iova_.free(iova);
+  const auto known = allocated_.find(iova);
+  iova_.free(known->second);
+  allocated_.erase(known);
 }
 
 }  // namespace vanity

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,14 @@ struct VfioDescriptors {
   Fd group;      // /dev/vfio/<number of the IOMMU group>
 };
 
+// What devices may do with memory: read it, or write it too. The IOMMU sees to it.
+enum class DmaAccess : uint8_t { read_only, read_write };
+
+struct DmaMapping {
+  std::vector<uint64_t> pages;  // as the devices see them, one for each 2^shift bytes
+  uint32_t shift = 63;
+};
+
 class DmaSpace {
  public:
   virtual ~DmaSpace() = default;
@@ -36,13 +45,14 @@ class DmaSpace {
   // VANITY_E_VFIO_KERNEL.
   virtual Fd attach(PciAddress address) = 0;
 
-  // Lets every attached device read and write `memory`, whole pages that stay where they are until
-  // unmap(). The IOVA lies below 2^bits and, like the memory, on a multiple of `align`, so that
-  // huge pages stay huge in the IOMMU; one region is one entry there however many pages it has.
-  // Throws VANITY_E_VFIO_IOVA, _MEMLOCK or VANITY_E_VFIO_KERNEL.
-  uint64_t map(void* memory, uint64_t bytes, uint64_t align, unsigned bits);
+  // Lets every attached device reach `memory`, whole pages of the system that stay where they are
+  // until unmap(). Its addresses lie below 2^bits, and in a huge page of `page_bytes` where the
+  // memory does, so that huge pages stay huge in the IOMMU; one region is one entry there however
+  // many pages it has. Throws VANITY_E_VFIO_IOVA, _MEMLOCK or VANITY_E_VFIO_KERNEL.
+  DmaMapping map(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
+                 DmaAccess access);
   // When this returns, no device reaches the memory any more.
-  void unmap(uint64_t iova, uint64_t bytes);
+  void unmap(const DmaMapping& mapping, uint64_t bytes);
 
   const IovaSpace& iova() const noexcept { return iova_; }
 
@@ -51,11 +61,12 @@ class DmaSpace {
   // After a device joined: the windows now, less what its group's interrupts and firmware use.
   void joined(const std::vector<IovaRange>& windows, const std::vector<ReservedRange>& reserved);
 
-  virtual void map_at(uint64_t iova, void* memory, uint64_t bytes) = 0;
+  virtual void map_at(uint64_t iova, void* memory, uint64_t bytes, DmaAccess access) = 0;
   virtual void unmap_at(uint64_t iova, uint64_t bytes) = 0;
 
  private:
   IovaSpace iova_;
+  std::map<uint64_t, uint64_t> allocated_;  // what a mapping begins in, by its first address
   bool empty_ = true;
 };
 

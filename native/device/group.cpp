@@ -102,10 +102,11 @@ class GroupSpace final : public DmaSpace {
   }
 
  protected:
-  void map_at(uint64_t iova, void* memory, uint64_t bytes) override {
+  void map_at(uint64_t iova, void* memory, uint64_t bytes, DmaAccess access) override {
     vfio_iommu_type1_dma_map request = {};
     request.argsz = sizeof request;
-    request.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+    request.flags = VFIO_DMA_MAP_FLAG_READ;
+    if (access == DmaAccess::read_write) request.flags |= VFIO_DMA_MAP_FLAG_WRITE;
     request.vaddr = reinterpret_cast<uintptr_t>(memory);
     request.iova = iova;
     request.size = bytes;

@@ -180,9 +180,11 @@ DmaRegion& VfioDevice::dma(uint64_t bytes, unsigned bits) {
   return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits, node));
 }
 
-DmaRegion& VfioDevice::dma(Arena& arena, unsigned bits) {
+DmaRegion& VfioDevice::dma(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
+                           DmaAccess access) {
   used_ = true;
-  return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, arena, bits));
+  return *regions_.emplace_back(
+      std::make_unique<DmaRegion>(space_, memory, bytes, page_bytes, bits, access));
 }
 
 }  // namespace vanity

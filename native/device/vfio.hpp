@@ -78,8 +78,14 @@ class VfioDevice {
   Irq& arm(IrqKind kind, uint32_t count = 1);
   void disarm(Irq& irq) noexcept;
 
+  // Memory that the device reaches, at addresses below 2^bits: an arena of its own on the device's
+  // NUMA node, or somebody's memory, as DmaRegion says.
   DmaRegion& dma(uint64_t bytes, unsigned bits);
-  DmaRegion& dma(Arena& arena, unsigned bits);
+  DmaRegion& dma(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
+                 DmaAccess access);
+  DmaRegion& dma(Arena& arena, unsigned bits, DmaAccess access = DmaAccess::read_write) {
+    return dma(arena.base(), arena.bytes(), arena.page_bytes(), bits, access);
+  }
 
   // Everything but close, in order; the destructor does the rest. Again does nothing, unless
   // something was made or switched on since. What was made before stays valid to call, but is dead:

@@ -317,8 +317,8 @@ TEST(dma_goes_both_ways) {
   Edu edu;
   DmaRegion& region = edu.device.dma(2 << 20, Edu::kBits);
   CHECK(region.iova() + region.bytes() <= uint64_t{1} << Edu::kBits);
-  CHECK_EQ(region.iova() % region.arena().page_bytes(), 0u);
-  CHECK(region.arena().kind() == PageKind::huge_2m);
+  CHECK_EQ(region.iova() % region.page_bytes(), 0u);
+  CHECK_EQ(region.page_bytes(), uint64_t{2} << 20);
   Irq& irq = edu.device.arm(IrqKind::msi);
   edu.device.bus_master(true);
   constexpr size_t kBytes = 2048;
@@ -328,6 +328,33 @@ TEST(dma_goes_both_ways) {
   CHECK(edu.to_ram(region.iova() + kBack, kBytes, &irq));
   CHECK(std::memcmp(region.data(), region.data() + kBack, kBytes) == 0);
   CHECK(region.data()[kBack + kBytes] == std::byte{0});
+}
+
+// A part of an arena at a place that no huge page begins at, as pools have.
+TEST(memory_mapped_to_be_read_is_not_written) {
+  Edu edu;
+  Arena arena(4 << 20);
+  constexpr uint64_t kOffset = 0x3000;
+  constexpr uint64_t kBytes = 0x5000;
+  std::byte* const memory = arena.base() + kOffset;
+  std::memset(arena.base(), 0xaa, arena.bytes());
+  const DmaRegion& region =
+      edu.device.dma(memory, kBytes, arena.page_bytes(), Edu::kBits, DmaAccess::read_only);
+  CHECK_EQ(region.iova() % arena.page_bytes(), kOffset);
+  CHECK_EQ(region.view().address(0x1234), region.iova() + 0x1234);
+  edu.device.bus_master(true);
+  DmaRegion& writable = edu.device.dma(4096, Edu::kBits);
+  CHECK(edu.to_device(region.iova() + 0x1000, 256));
+  CHECK(edu.to_ram(writable.iova(), 256));
+  CHECK(writable.data()[255] == std::byte{0xaa});  // it can be read
+  std::memset(writable.data(), 0x55, 256);
+  CHECK(edu.to_device(writable.iova(), 256));
+  edu.to_ram(region.iova() + 0x1000, 256);
+  CHECK(all_are(region, 0xaa));
+  edu.to_ram(region.iova() - 0x1000, 256);  // and its neighbours are not reached at all
+  edu.to_ram(region.iova() + kBytes, 256);
+  CHECK(arena.base()[kOffset - 0x1000] == std::byte{0xaa});
+  CHECK(arena.base()[kOffset + kBytes] == std::byte{0xaa});
 }
 
 TEST(without_bus_mastering_nothing_moves) {
