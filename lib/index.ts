@@ -22,6 +22,11 @@ export {
 export type { NativeFailure as Notice } from './native.js';
 export { lostPackets, type Summary, summarize } from './report/summary.js';
 export {
+  type Device,
+  type DeviceInterrupt,
+  type DeviceMemory,
+  type DeviceRegisters,
+  type DeviceState,
   defineProgram,
   type InputChannel,
   type OutputChannel,

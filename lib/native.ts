@@ -63,6 +63,8 @@ export interface NativeShard {
   readonly receivesFromPorts: boolean;
   /** Pools whose buffers may arrive here. */
   readonly pools: NativePool[];
+  /** Devices of which it has been granted something. */
+  readonly devices: NativeDevice[];
   /** The shard's own line: doorbell, sleeper, control word. */
   readonly line: ArrayBuffer;
   readonly ledger: NativeLedger;
@@ -125,6 +127,49 @@ export interface NativePool {
   readonly bufferBytes: number;
 }
 
+/** What a shard has been granted of one device. */
+export interface NativeDevice {
+  readonly name: string;
+  readonly address: string;
+  readonly mmio: {
+    readonly bar: number;
+    readonly offset: number;
+    readonly registers: NativeRegisters;
+  }[];
+  readonly irqs: NativeInterrupt[];
+  readonly dma: NativeDeviceMemory[];
+  /** 0 granted, 1 wanted back, 2 gone. */
+  state(): number;
+}
+
+/** Checked once more here: a wrong offset throws VANITY_E_VFIO_ACCESS whoever let it through. */
+export interface NativeRegisters {
+  readonly bytes: number;
+  read8(offset: number): number;
+  read16(offset: number): number;
+  read32(offset: number): number;
+  read64(offset: number): bigint;
+  write8(offset: number, value: number): void;
+  write16(offset: number, value: number): void;
+  write32(offset: number, value: number): void;
+  write64(offset: number, value: bigint): void;
+}
+
+export interface NativeInterrupt {
+  readonly vector: number;
+  readonly trigger: 'level' | 'edge' | 'msi' | 'msix';
+  readonly eoi: 'immediate' | 'delayed';
+  take(): number;
+  done(): void;
+}
+
+export interface NativeDeviceMemory {
+  readonly name: string;
+  readonly memory: ArrayBuffer;
+  readonly contiguous: number;
+  address(offset: number): bigint;
+}
+
 /** Offsets and numbers of native headers that JavaScript works with. */
 export interface NativeLayout {
   readonly magic: number;
@@ -137,6 +182,8 @@ export interface NativeLayout {
   readonly tail: number;
   readonly head: number;
   readonly bell: number;
+  /** The doorbell's byte for interrupts. */
+  readonly bellIrq: number;
   readonly sleeping: number;
   readonly control: number;
   readonly packetBytes: number;
@@ -245,6 +292,8 @@ export interface Native {
     layout: 'bulk' | 'latency',
     first: number,
   ) => NativeRing;
+  /** Ordinary memory in place of a device, to hold the register views against. */
+  testRegisters(memory: ArrayBuffer): NativeRegisters;
   /** Maps another process's segment read-only. */
   openSegment(path: string): ArrayBuffer;
   /** Removes segments and locks whose process is gone; returns what was removed. */

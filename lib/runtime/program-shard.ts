@@ -8,6 +8,7 @@ import type {
   NativePool,
   NativeShard,
 } from '../native.js';
+import { Device } from './device.js';
 import { RingReader, RingWriter } from './ring.js';
 
 // Words of the ledger, as native/addon/shard.cpp draws it.
@@ -345,6 +346,8 @@ export class ProgramShard {
   readonly outputs: readonly OutputChannel[];
   /** Outputs that packets may be sent to: channels first, then ports. */
   readonly outputCount: number;
+  /** Devices of which the shard has been granted something, in manifest order. */
+  readonly devices: readonly Device[];
   /** @internal */
   readonly ledger: Float64Array;
   /** @internal */
@@ -375,6 +378,7 @@ export class ProgramShard {
         new OutputChannel(native, layout, channel, i, ledger, outputs + i * OUTPUT_WORDS),
     );
     this.outputCount = this.outputs.length + native.portOutputs.length;
+    this.devices = native.devices.map((device) => new Device(device));
     this.line = new Int32Array(native.line);
     this.#control = layout.control / 4;
     this.#pools = new Pools(native.pools, layout);
@@ -390,6 +394,15 @@ export class ProgramShard {
   /** The channel of that name out of the shard. */
   output(name: string): OutputChannel {
     return this.#named(this.outputs, name, 'out of');
+  }
+  /** The device of that name, of which the manifest grants this shard something. */
+  device(name: string): Device {
+    const found = this.devices.find((one) => one.name === name);
+    if (found !== undefined) return found;
+    const names = this.devices.map((one) => one.name).join(', ');
+    throw new RangeError(
+      `shard ${this.name} has been granted nothing of a device "${name}"; there ${names === '' ? 'is none' : `is: ${names}`}`,
+    );
   }
   /** The system is stopping: nothing new may be made. */
   get stopping(): boolean {

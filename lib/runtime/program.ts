@@ -1,7 +1,15 @@
 // What a TypeScript program is, and what it works with. Import this as "vanity/program": it is all that a
 // program needs, and loads nothing else.
+import type { Device, DeviceInterrupt } from './device.js';
 import type { OutputChannel, ProgramShard } from './program-shard.js';
 
+export type {
+  Device,
+  DeviceInterrupt,
+  DeviceMemory,
+  DeviceRegisters,
+  DeviceState,
+} from './device.js';
 export type {
   InputChannel,
   OutputChannel,
@@ -23,6 +31,14 @@ export interface Program {
   fini?(shard: ProgramShard): void;
   /** The depth of `output` crossed a watermark of the manifest; `high` on the way up. */
   watermark?(shard: ProgramShard, output: OutputChannel, high: boolean): void;
+  /**
+   * A vector of the shard's devices fired, `count` times since the last call; the next poll follows. Serve the
+   * device, so that it lets go of its line, and then say `irq.done()`. Without this function, the program asks
+   * `irq.take()` in its poll.
+   */
+  interrupt?(shard: ProgramShard, irq: DeviceInterrupt, count: number): void;
+  /** The device went away or was given back: its registers read as all ones, and nothing comes from it. Once. */
+  gone?(shard: ProgramShard, device: Device): void;
 }
 
 /** Gives a program its type: `export default defineProgram({ poll(shard) { ... } })`. */

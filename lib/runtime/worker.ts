@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
+import { DeviceWatch } from './device.js';
 import type { Program } from './program.js';
 import { loadProgram, reasonOf } from './program-load.js';
 import { CONTROL, ProgramShard } from './program-shard.js';
@@ -74,6 +75,7 @@ function run(
   const firstSample = attached.ledger.samples;
   let samples = 0;
   let state: number = CONTROL.wait;
+  const devices = watchDevices(program, shard, attached);
 
   const end = () => {
     program.fini?.(shard);
@@ -97,6 +99,7 @@ function run(
         return true;
       }
       if (state === CONTROL.finish && shard.inputsEmpty()) return false;
+      devices?.look();
       const work = program.poll(shard);
       if (!(work >= 0)) {
         throw new TypeError(`poll returned ${work}; it returns how many elements it handled`);
@@ -110,6 +113,7 @@ function run(
       if (work === 0) {
         shard.flush();
         attached.wait(samples);
+        devices?.all();
         samples = 0;
         last = performance.now();
         if (last > until) return true;
@@ -130,6 +134,18 @@ function run(
     }
   };
   turn();
+}
+
+function watchDevices(
+  program: Program,
+  shard: ProgramShard,
+  attached: ReturnType<typeof native.attachShard>,
+): DeviceWatch | undefined {
+  if (shard.devices.length === 0) return undefined;
+  const interrupt = program.interrupt?.bind(program, shard);
+  const gone = program.gone?.bind(program, shard);
+  const bell = new Uint8Array(attached.line, native.layout.bellIrq, 1);
+  return new DeviceWatch(shard.devices, { interrupt, gone }, bell);
 }
 
 main(workerData as WorkerStart).catch((error: unknown) => {

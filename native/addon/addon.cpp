@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "addon/device.hpp"
 #include "addon/host.hpp"
 #include "addon/shard.hpp"
 #include "addon/system.hpp"
@@ -18,6 +19,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   vanity::addon::export_host(env, exports);
   vanity::addon::export_system(env, exports);
   vanity::addon::export_shard(env, exports);
+  vanity::addon::export_device(env, exports);
   vanity::addon::export_wake(env, exports);
   return exports;
 }

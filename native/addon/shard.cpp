@@ -354,6 +354,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
       pools.Set(pools.Length(), row);
     }
     object.Set("pools", pools);
+    object.Set("devices", Napi::Array::New(env));
     object.Set("line", wrap(&shard.line(), sizeof(ShardLine)));
     object.Set("ledger", ledger_object(env, wrap, at->ledger));
 
@@ -397,6 +398,7 @@ Napi::Object layout(Napi::Env env) {
   set("tail", offsetof(Memory, tail));
   set("head", offsetof(Memory, head));
   set("bell", offsetof(ShardLine, doorbell));
+  set("bellIrq", offsetof(ShardLine, doorbell) + Doorbell::kControlIrq);
   set("sleeping", offsetof(ShardLine, sleeper));
   set("control", offsetof(ShardLine, control));
   set("packetBytes", sizeof(vanity_packet));
