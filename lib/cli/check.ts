@@ -1,10 +1,10 @@
 import { checkHost } from '../device/check.js';
+import { Records } from '../device/record.js';
 import { VanityError } from '../errors.js';
+import { Host } from '../host/host.js';
 import { toDot, toSvg } from '../manifest/graph.js';
 import { loadSource, ManifestErrors, memoryOf, type Plan, readSource } from '../manifest/plan.js';
 import { errorJson, renderError, renderWarning, warningJson } from '../manifest/render.js';
-import { Host } from '../runtime/host.js';
-import { records } from './device.js';
 
 export interface CheckOptions {
   readonly json?: boolean;
@@ -36,7 +36,7 @@ export function checkCommand(file: string, options: CheckOptions = {}): number {
     const source = readSource(file, { set });
     const { plan, warnings: written } = loadSource(source);
     const found = options.host
-      ? checkHost(source, plan, new Host(options.root), records())
+      ? checkHost(source, plan, new Host(options.root), Records.here())
       : { errors: [], warnings: [] };
     const warnings = [...written, ...found.warnings];
     if (found.errors.length > 0) throw new ManifestErrors(found.errors, warnings);

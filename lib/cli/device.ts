@@ -4,9 +4,8 @@ import { examineDevice, type Obstacle, summarize } from '../device/describe.js';
 import type { Bar } from '../device/pci.js';
 import { Records } from '../device/record.js';
 import { bytesText } from '../device/units.js';
-import { native } from '../native.js';
+import { Host } from '../host/host.js';
 import { table } from '../report/table.js';
-import { Host } from '../runtime/host.js';
 import { print, printJson } from './output.js';
 
 export interface DeviceOptions {
@@ -17,15 +16,8 @@ export interface DeviceOptions {
 
 export interface DeviceBindOptions extends DeviceOptions, BindOptions {}
 
-const SYSTEM_DIRECTORY = '/dev/shm/vanity-0';
-
-/** What was bound from here: only root binds, but everybody may know. */
-export function records(): Records {
-  return new Records(native.runtimeDirectory(), [SYSTEM_DIRECTORY]);
-}
-
 export function deviceListCommand(options: DeviceOptions = {}): number {
-  const devices = summarize(new Host(options.root), records());
+  const devices = summarize(new Host(options.root), Records.here());
   if (options.json) {
     printJson({ devices });
     return 0;
@@ -60,7 +52,7 @@ export function deviceListCommand(options: DeviceOptions = {}): number {
 }
 
 export function deviceInfoCommand(selector: string, options: DeviceOptions = {}): number {
-  const info = examineDevice(new Host(options.root), records(), selector);
+  const info = examineDevice(new Host(options.root), Records.here(), selector);
   if (options.json) {
     printJson(info);
     return 0;
@@ -167,14 +159,14 @@ export function deviceBindCommand(
   selectors: readonly string[],
   options: DeviceBindOptions = {},
 ): number {
-  return report(bind(new Host(options.root), records(), selectors, options), options);
+  return report(bind(new Host(options.root), Records.here(), selectors, options), options);
 }
 
 export function deviceUnbindCommand(
   selectors: readonly string[],
   options: DeviceBindOptions = {},
 ): number {
-  return report(unbind(new Host(options.root), records(), selectors, options), options);
+  return report(unbind(new Host(options.root), Records.here(), selectors, options), options);
 }
 
 function report(done: readonly Bound[], { json }: DeviceOptions): number {

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { VanityError } from '../errors.js';
-import type { Host } from '../runtime/host.js';
+import type { Host } from '../host/host.js';
 import { blockers, hasIommu } from './group.js';
 import { DEVICES, isVfio, type PciDevice, scan } from './pci.js';
 import type { DriverRecord, Records } from './record.js';

@@ -1,12 +1,12 @@
 // Holds the devices of a manifest against this host: what would fail at boot is found here, before a device is touched.
 import { type ErrorCode, type Parameters, VanityError, type Warning, warn } from '../errors.js';
+import { usableCpus } from '../host/cpus.js';
+import type { Host } from '../host/host.js';
 import { Model } from '../manifest/model.js';
 import type { ManifestSource, Path } from '../manifest/parse.js';
 import { ManifestErrors, memoryOf, type Plan, resolveCores } from '../manifest/plan.js';
 import { deviceRules } from '../manifest/rules/devices.js';
 import type { DeviceEntry } from '../manifest/schema.js';
-import { usableCpus } from '../runtime/cpus.js';
-import type { Host } from '../runtime/host.js';
 import {
   describe,
   groupHint,

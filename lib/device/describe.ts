@@ -1,7 +1,7 @@
 // What `vanity device list` and `info` tell, with the keys of their JSON.
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import type { Host } from '../runtime/host.js';
+import type { Host } from '../host/host.js';
 import { describe, groupHint, NOIOMMU_SWITCH, noIommuHint, noIommuProblem } from './bind.js';
 import { blockers, companions, hasIommu, reservedOf } from './group.js';
 import { type Bar, type Interface, isIdle, isVfio, type PciDevice, scan } from './pci.js';

@@ -1,5 +1,5 @@
 // IOMMU groups: what the hardware cannot keep apart goes to one owner, or to nobody.
-import type { Host } from '../runtime/host.js';
+import type { Host } from '../host/host.js';
 import { DEVICES, isIdle, type PciDevice } from './pci.js';
 
 /** A range of I/O addresses, both ends included. */

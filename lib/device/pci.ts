@@ -1,6 +1,6 @@
 // The PCI devices of a host, as /sys/bus/pci shows them.
 import { join } from 'node:path';
-import type { Host } from '../runtime/host.js';
+import type { Host } from '../host/host.js';
 import { CONFIG_BYTES_MAX, type ConfigSpace, parseConfig } from './config.js';
 import { shown } from './units.js';
 

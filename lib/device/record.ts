@@ -16,6 +16,7 @@ import {
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { VanityError } from '../errors.js';
+import { native } from '../native.js';
 import { ADDRESS } from './pci.js';
 
 const name = z.string().regex(/^[\w.-]{1,64}$/);
@@ -35,6 +36,7 @@ const schema = z.strictObject({
 export type DriverRecord = z.infer<typeof schema>;
 
 const SUFFIX = '.json';
+const SYSTEM_DIRECTORY = '/dev/shm/vanity-0';
 
 export class Records {
   /** Where records are written. */
@@ -45,6 +47,11 @@ export class Records {
   constructor(runtimeDirectory: string, others: readonly string[] = []) {
     this.folder = join(runtimeDirectory, 'devices');
     this.#others = others.map((other) => join(other, 'devices'));
+  }
+
+  /** What was bound from here: only root binds, but everybody may know. */
+  static here(): Records {
+    return new Records(native.runtimeDirectory(), [SYSTEM_DIRECTORY]);
   }
 
   path(address: string): string {

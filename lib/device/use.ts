@@ -2,7 +2,7 @@
 // network, virtual functions, and processes that have it open.
 import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Host } from '../runtime/host.js';
+import type { Host } from '../host/host.js';
 import { isIdle, ownerOf, type PciDevice, scan } from './pci.js';
 import { shown } from './units.js';
 

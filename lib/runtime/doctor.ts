@@ -1,9 +1,9 @@
 // What this host offers a dataplane: reads /sys and /proc, changes nothing. Each row says what was
 // found, why it matters, and the command that mends it.
 import { join } from 'node:path';
+import { parseCpuList, usableCpus } from '../host/cpus.js';
+import { Host } from '../host/host.js';
 import type { BackendReport } from '../native.js';
-import { parseCpuList, usableCpus } from './cpus.js';
-import { Host } from './host.js';
 
 export type Status = 'ok' | 'warn' | 'missing';
 

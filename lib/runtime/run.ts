@@ -1,11 +1,14 @@
 // The life of a system as its owner sees it: boot, run, stop, result. The threads are native, and so is
 // the ordered stop on SIGINT and SIGTERM; this side only watches the state and ends when it ends.
+import { Records } from '../device/record.js';
+import { resolveDevices } from '../device/resolve.js';
 import { VanityError } from '../errors.js';
+import { usableCpus } from '../host/cpus.js';
+import { Host } from '../host/host.js';
 import { type Plan, resolveCores } from '../manifest/plan.js';
 import { type NativeFailure, type NativeSystem, native } from '../native.js';
 import { MetricsServer } from '../telemetry/metrics.js';
 import { Segment, type Snapshot } from '../telemetry/segment.js';
-import { usableCpus } from './cpus.js';
 import type { TypeScriptShards } from './shards.js';
 
 export interface BootOptions {
@@ -118,7 +121,7 @@ export class System {
 
 /** Boots a plan and lets it run. Whatever fails before that leaves nothing behind. */
 export async function boot(plan: Plan, options: BootOptions = {}): Promise<System> {
-  const resolved = resolveCores(plan, usableCpus());
+  const resolved = resolveCores(resolveDevices(plan, new Host(), Records.here()), usableCpus());
   const address = options.metrics ?? plan.metrics;
   const metrics = address === '' ? undefined : await MetricsServer.listen(address);
   let handle: NativeSystem | undefined;

@@ -1,7 +1,7 @@
 // Processors and how near two of them are, as /sys tells it.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseCpuList, usableCpus } from '../runtime/cpus.js';
+import { parseCpuList, usableCpus } from '../host/cpus.js';
 import type { Relation } from './result.js';
 
 export interface Processor {

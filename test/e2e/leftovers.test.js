@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { usableCpus } from '../../dist/runtime/cpus.js';
+import { usableCpus } from '../../dist/host/cpus.js';
 import { leftOut } from './helpers/left-out.js';
 import {
   parse,

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { usableCpus } from '../../dist/runtime/cpus.js';
+import { usableCpus } from '../../dist/host/cpus.js';
 import { readWakeReport } from '../../dist/wake/read.js';
 import { workspace } from './helpers.js';
 

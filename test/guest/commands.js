@@ -7,7 +7,7 @@ import { checkCommand } from '../../dist/cli/check.js';
 import { bind, unbind } from '../../dist/device/bind.js';
 import { examineDevice, summarize } from '../../dist/device/describe.js';
 import { Records } from '../../dist/device/record.js';
-import { Host } from '../../dist/runtime/host.js';
+import { Host } from '../../dist/host/host.js';
 
 const RUNTIME = '/dev/shm/vanity-0';
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));

@@ -6,10 +6,10 @@ import { bind } from '../../dist/device/bind.js';
 import { checkHost } from '../../dist/device/check.js';
 import { unplaced } from '../../dist/device/iova.js';
 import { Records } from '../../dist/device/record.js';
+import { Host } from '../../dist/host/host.js';
 import { parseManifest } from '../../dist/manifest/parse.js';
 import { loadSource } from '../../dist/manifest/plan.js';
 import { renderError } from '../../dist/manifest/render.js';
-import { Host } from '../../dist/runtime/host.js';
 import * as M from './helpers/machine.js';
 
 const SYSTEM = `[system]

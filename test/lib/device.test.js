@@ -8,7 +8,7 @@ import { iommuBits, windowsOf } from '../../dist/device/group.js';
 import { barsOf, ownerOf, scan } from '../../dist/device/pci.js';
 import { Records } from '../../dist/device/record.js';
 import { matching, select } from '../../dist/device/select.js';
-import { Host } from '../../dist/runtime/host.js';
+import { Host } from '../../dist/host/host.js';
 import * as M from './helpers/machine.js';
 
 function lab(t, changes) {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'ava';
 import { doctorLines } from '../../dist/cli/doctor.js';
-import { parseCpuList, usableCpus } from '../../dist/runtime/cpus.js';
+import { parseCpuList, usableCpus } from '../../dist/host/cpus.js';
 import { examine } from '../../dist/runtime/doctor.js';
 
 /** A server with everything as a dataplane wants it. */

@@ -1,6 +1,6 @@
 // The references in JavaScript, by themselves: real workers, pinned by the addon.
 import test from 'ava';
-import { usableCpus } from '../../dist/runtime/cpus.js';
+import { usableCpus } from '../../dist/host/cpus.js';
 import { SCRIPT_MECHANISMS, ScriptReferences } from '../../dist/wake/node/references.js';
 
 const cpus = usableCpus();

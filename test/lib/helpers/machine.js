@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
-import { Host } from '../../../dist/runtime/host.js';
+import { Host } from '../../../dist/host/host.js';
 
 const capture = JSON.parse(
   readFileSync(new URL('../../fixtures/sys-pci/q35.json', import.meta.url), 'utf8'),
