@@ -4,6 +4,7 @@
 #include "kernel/system.hpp"
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
+#include "port/gate.hpp"
 #include "shard/shard.hpp"
 #include "vanity/channel.hpp"
 #include "vanity/doorbell.hpp"
@@ -27,5 +28,9 @@ auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
 auto irq_raise_ = &IrqLine::raise;
 auto irq_take_ = &IrqLine::take;
+auto gate_open_ = &Gate::open;
+auto gate_closed_ = &Gate::closed;
+auto gate_release_ = &Gate::release;
+auto gate_released_ = &Gate::released;
 
 }  // namespace vanity
