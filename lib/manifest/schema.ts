@@ -394,7 +394,7 @@ export const deviceSchema = z
         z.strictObject({
           name: leaf(z.string(), 'the name of a region', '"rings"', 'Name of the region.'),
           bytes: byteSize(4096, 2 ** 40, '"2MiB"', 'Length of the region.', 4096),
-          bits: integer(32, 64, 64, 'Address bits the device can drive.').default(64),
+          bits: integer(24, 64, 64, 'Address bits the device can drive.').default(64),
           to: grantee,
         }),
       )
