@@ -8,7 +8,7 @@ shift 2
 for tool in genisoimage cpio; do need "$tool" "$tool"; done
 need /usr/lib/ISOLINUX/isolinux.bin isolinux
 need /usr/lib/syslinux/modules/bios/ldlinux.c32 syslinux-common
-kernel=$("$here/kernel.sh")
+kernel=$("$here/kernel.sh")/bzImage
 bochs=$(cached bochs-3.0 unpack trixie amd64 '*' bochs bochs-term bochsbios vgabios libc6 libgcc-s1 \
   libstdc++6 libltdl7 libncurses6 libtinfo6 libsamplerate0)
 

@@ -12,6 +12,18 @@ edu=$(pci 1234:11e8 | head -n 1)
 e1000e=$(pci 8086:10d3 | head -n 1)
 virtio_net=$(pci 1af4:1041 | head -n 1)
 
+# The NICs of "# nic:" lines: nic_NAME is an address; the interface that Linux makes of one: `interface_of ADDRESS`.
+number=0
+while read -r name _; do
+  number=$((number + 1))
+  for device in /sys/class/net/*; do
+    [ "$(cat "$device/address")" = "$(printf 52:54:00:00:01:%02x $number)" ] || continue
+    path=$(readlink -f "$device/device")
+    declare "nic_$name=$(basename "${path%/virtio*}")"
+  done
+done < <(sed -n 's/^# nic: //p' "$job")
+interface_of() { ls -d /sys/bus/pci/devices/"$1"/net/* /sys/bus/pci/devices/"$1"/virtio*/net/* 2>/dev/null | head -n 1 | xargs basename; }
+
 driver_of() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
 group_of() { basename "$(readlink "/sys/bus/pci/devices/$1/iommu_group")"; }
 
@@ -29,4 +41,24 @@ failures=0
 step() {
   echo "## $*"
   "$@" || { failures=$((failures + 1)) && echo "not ok: exit code $? of $*"; }
+}
+
+# Tells QEMU something, as an operator does with cables and slots: `qmp device_del '{"id": "nic-a"}'`. Prints what
+# it answers; events in between are passed over.
+qmp() {
+  if [ -z "${qmp_open:-}" ]; then
+    stty -F /dev/ttyS2 raw -echo && exec 7<>/dev/ttyS2
+    # Linux may have sent QEMU's greeting back to it.
+    ask qmp_capabilities '{}' >/dev/null || ask qmp_capabilities '{}' >/dev/null || return 1
+    qmp_open=1
+  fi
+  ask "$1" "${2:-{\}}"
+}
+ask() {
+  local line
+  echo "{\"execute\": \"$1\", \"arguments\": $2, \"id\": \"asked\"}" >&7
+  while read -r -t 10 line <&7; do
+    case $line in *'"id": "asked"'*) echo "$line" && [[ $line == *'"return"'* ]] && return 0 || return 1 ;; esac
+  done
+  return 1
 }

@@ -1,0 +1,57 @@
+// Compares captures of two wires: what a host sent on one must come out on the other, packet by packet and in order.
+//   node test/guest/captures.js FROM.pcap TO.pcap MAC...
+// For each MAC (of a host whose packets the forwarder takes from FROM to TO) says how many there were. Exit code 1
+// when one is missing, twice there, out of place or not the same.
+import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+const MAGIC = 0xa1b2c3d4; // microseconds, this machine's byte order: what QEMU writes
+const SHORTEST = 60; // NICs of real Ethernet pad to this
+
+/** The frames of a capture, as views of it. */
+export function frames(path) {
+  const bytes = readFileSync(path);
+  if (bytes.length < 24 || bytes.readUInt32LE(0) !== MAGIC)
+    throw new Error(`${path} is no capture`);
+  const found = [];
+  for (let at = 24; at + 16 <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at + 8);
+    if (at + 16 + length > bytes.length) break; // QEMU is still writing it
+    found.push(bytes.subarray(at + 16, at + 16 + length));
+    at += 16 + length;
+  }
+  return found;
+}
+
+const sender = (frame) => frame.toString('hex', 6, 12);
+const same = (a, b) => {
+  const short = Math.min(a.length, b.length);
+  const padding = a.length > b.length ? a.subarray(short) : b.subarray(short);
+  return (
+    a.compare(b, 0, short, 0, short) === 0 &&
+    (padding.length === 0 ||
+      (Math.max(a.length, b.length) === SHORTEST && padding.every((byte) => byte === 0)))
+  );
+};
+
+/** What happened to the frames of `mac` between two captures. */
+export function compare(from, to, mac) {
+  const address = mac.replaceAll(':', '').toLowerCase();
+  const sent = from.filter((frame) => sender(frame) === address);
+  const came = to.filter((frame) => sender(frame) === address);
+  let equal = 0;
+  while (equal < sent.length && equal < came.length && same(sent[equal], came[equal])) equal++;
+  return { sent: sent.length, came: came.length, equal };
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [from, to, ...macs] = process.argv.slice(2);
+  const captures = [frames(from), frames(to)];
+  let good = macs.length > 0;
+  for (const mac of macs) {
+    const { sent, came, equal } = compare(...captures, mac);
+    console.log(`${mac}: ${sent} sent, ${came} came, the first ${equal} the same`);
+    if (sent === 0 || sent !== came || equal !== sent) good = false;
+  }
+  process.exitCode = good ? 0 : 1;
+}
