@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "packet/bpf.hpp"
+#include "packet/checksum.hpp"
 #include "packet/flow.hpp"
 #include "platform/error.hpp"
 #include "port/af_packet/offload.hpp"

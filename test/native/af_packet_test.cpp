@@ -9,6 +9,7 @@
 
 #include "capture_bytes.hpp"
 #include "check.hpp"
+#include "packet/checksum.hpp"
 #include "packet/flow.hpp"
 #include "platform/error.hpp"
 #include "port/af_packet/offload.hpp"
@@ -221,6 +222,35 @@ TEST(what_cannot_be_cut_is_refused) {
   CHECK(!complete_checksum(outside.data(), 40, 30, 9));
   CHECK(!complete_checksum(outside.data(), 40, 65535, 65535));
   CHECK(complete_checksum(outside.data(), 40, 30, 8));
+}
+
+TEST(a_checksum_left_to_the_device_is_finished_once) {
+  auto frame = tcp_frame(100, 4);
+  frame[50] = frame[51] = 0;
+  std::vector<uint8_t> buffer(VANITY_FRAME_OFFSET + frame.size());
+  std::copy(frame.begin(), frame.end(), buffer.begin() + VANITY_FRAME_OFFSET);
+  CHECK(complete_checksum(frame.data(), uint32_t(frame.size()), 34, 16));
+  vanity_packet packet{};
+  packet.offset = VANITY_FRAME_OFFSET;
+  packet.length = uint16_t(frame.size());
+  packet.flags = VANITY_PACKET_CHECKSUM_PARTIAL;
+  const auto set = [&](uint32_t start, uint32_t field) {
+    const vanity_packet_offload offload{uint16_t(start), uint16_t(field)};
+    std::memcpy(buffer.data() + VANITY_OFFLOAD_OFFSET, &offload, sizeof offload);
+  };
+  const uint32_t end = uint32_t(buffer.size());
+  for (const auto& [start, field] : {std::pair<uint32_t, uint32_t>{0, 0},
+                                     {79, 100},
+                                     {114, 113},
+                                     {114, end - 1},
+                                     {65535, 65535}}) {
+    set(start, field);
+    CHECK(!finish_checksum(buffer.data(), packet));
+  }
+  set(VANITY_FRAME_OFFSET + 34, VANITY_FRAME_OFFSET + 50);
+  CHECK(finish_checksum(buffer.data(), packet));
+  CHECK(!finish_checksum(buffer.data(), packet));
+  CHECK(std::equal(frame.begin(), frame.end(), buffer.begin() + VANITY_FRAME_OFFSET));
 }
 
 TEST(an_interface_that_does_not_exist_is_refused) {

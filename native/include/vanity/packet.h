@@ -17,6 +17,12 @@ extern "C" {
 #define VANITY_PACKET_SHARED 0x0001u
 /* The packet was longer on the wire than the bytes held (snap length). */
 #define VANITY_PACKET_TRUNCATED 0x0002u
+/* The transport checksum is not finished: its field holds the sum of the pseudo header only, and
+ * vanity_packet_offload says where it is. Whoever puts the frame on a wire finishes it, or lets the
+ * device do so. Never together with VANITY_PACKET_SHARED. */
+#define VANITY_PACKET_CHECKSUM_PARTIAL 0x0004u
+/* A device has looked at the transport checksum and found it right. */
+#define VANITY_PACKET_CHECKSUM_VALID 0x0008u
 
 typedef struct vanity_packet {
   uint32_t buffer; /* pool index in the top 8 bits, buffer index in the low 24 */
@@ -35,6 +41,15 @@ typedef struct vanity_packet_meta {
   uint32_t references;   /* owners, only meaningful with VANITY_PACKET_SHARED; atomic */
 } vanity_packet_meta;
 
+/* With VANITY_PACKET_CHECKSUM_PARTIAL, at VANITY_OFFLOAD_OFFSET in the buffer: what is summed, to the
+ * frame's end, and where the sum belongs. Both count from the start of the buffer, so that they
+ * stay right when headers are put in front of the frame or taken away. Both 0: it is finished. */
+typedef struct vanity_packet_offload {
+  uint16_t checksum_start;
+  uint16_t checksum_field;
+} vanity_packet_offload;
+
+#define VANITY_OFFLOAD_OFFSET 48u
 #define VANITY_HEADROOM_BYTES 64u
 #define VANITY_FRAME_OFFSET (VANITY_HEADROOM_BYTES + 16u)
 

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "packet/checksum.hpp"
 #include "platform/error.hpp"
 #include "port/af_packet/offload.hpp"
 
@@ -363,6 +364,8 @@ class PacketTxQueue final : public TxQueue {
       const uint32_t batch = std::min(n - done, limits::kBurstMax);
       for (uint32_t i = 0; i < batch; ++i) {
         const vanity_packet& packet = packets[done + i];
+        if ((packet.flags & VANITY_PACKET_CHECKSUM_PARTIAL) != 0)
+          finish_checksum(pools.buffer(packet.buffer), packet);
         parts_[i] = {pools.data(packet), packet.length};
         messages_[i].msg_hdr = {};
         messages_[i].msg_hdr.msg_iov = &parts_[i];

@@ -2,11 +2,14 @@
 
 #include <cstring>
 
+#include "packet/checksum.hpp"
 #include "packet/flow.hpp"
 
 namespace vanity {
 namespace {
 
+using checksum::fold;
+using checksum::sum;
 using flow_detail::be16;
 using flow_detail::be32;
 
@@ -23,33 +26,7 @@ void put32(uint8_t* to, uint32_t value) noexcept {
   put16(to + 2, value & 0xffff);
 }
 
-// The Internet sum (RFC 1071) of a range, unfolded; wide enough for 64 KiB and more.
-uint64_t sum(const uint8_t* data, uint32_t bytes) noexcept {
-  uint64_t total = 0;
-  for (; bytes >= 4; data += 4, bytes -= 4) total += be32(data);
-  if (bytes >= 2) {
-    total += be16(data);
-    data += 2;
-    bytes -= 2;
-  }
-  if (bytes == 1) total += static_cast<uint32_t>(data[0]) << 8;
-  return total;
-}
-
-uint16_t fold(uint64_t total) noexcept {
-  while (total > 0xffff) total = (total >> 16) + (total & 0xffff);
-  return static_cast<uint16_t>(total);
-}
-
 }  // namespace
-
-bool complete_checksum(uint8_t* frame, uint32_t length, uint32_t start, uint32_t offset) noexcept {
-  if (start + offset + 2 > length) return false;
-  // The field already holds the sum of the pseudo header.
-  const uint16_t complement = static_cast<uint16_t>(~fold(sum(frame + start, length - start)));
-  put16(frame + start + offset, complement == 0 ? 0xffff : complement);
-  return true;
-}
 
 bool Segmenter::begin(const uint8_t* frame, uint32_t length,
                       const OffloadHeader& offload) noexcept {

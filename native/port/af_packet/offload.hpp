@@ -20,10 +20,6 @@ struct OffloadHeader {
 };
 static_assert(sizeof(OffloadHeader) == 10);
 
-// Finishes a checksum the way virtio asks for it (VIRTIO 1.2 §5.1.6.2: csum_start, csum_offset).
-// False when the offsets lie outside the frame.
-bool complete_checksum(uint8_t* frame, uint32_t length, uint32_t start, uint32_t offset) noexcept;
-
 // Cuts one TCP (or UDP_SEGMENT) frame of up to 64 KiB into frames of the size the sender meant.
 class Segmenter {
  public:

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "packet/checksum.hpp"
 #include "platform/error.hpp"
 #include "port/capture/reader.hpp"
 #include "port/capture/writer.hpp"
@@ -308,6 +309,8 @@ class WriteQueue final : public TxQueue {
     for (uint32_t i = 0; i < n; ++i) {
       const vanity_packet& packet = packets[i];
       const vanity_packet_meta& meta = pools.meta(packet);
+      if ((packet.flags & VANITY_PACKET_CHECKSUM_PARTIAL) != 0)
+        finish_checksum(pools.buffer(packet.buffer), packet);
       if (meta.timestamp_ns == 0 && now == 0) now = now_ns(CLOCK_REALTIME);
       const bool truncated = (packet.flags & VANITY_PACKET_TRUNCATED) != 0;
       if (writer_->add(pools.data(packet), packet.length,
