@@ -201,6 +201,14 @@ export const errors = {
     message: 'the record of the driver before, {path}, cannot be {what}: {reason}',
     hint: '{hint}',
   },
+  VANITY_E_DEVICE_NIC: {
+    message: '{pci} is nothing for driver = "{driver}": {problem}',
+    hint: '{hint}',
+  },
+  VANITY_E_DEVICE_BACKEND: {
+    message: '{pci} cannot be had with backend = "{backend}": there is no {absent}',
+    hint: 'Type: backend = "auto", or use a kernel with {option}.',
+  },
   VANITY_E_IOMMU: { message: '{pci} has no IOMMU in front of it: {problem}', hint: '{hint}' },
   VANITY_E_GROUP: {
     message: 'IOMMU group {group} of {pci} has other owners: {others}',
@@ -210,11 +218,11 @@ export const errors = {
   VANITY_E_BAR: { message: '{where}: {problem}', hint: '{hint}' },
   VANITY_E_VECTOR: { message: '{where}: {problem}', hint: '{hint}' },
   VANITY_E_PAGES: {
-    message: 'DMA regions need {needed} huge pages of {size}; {free} are free',
+    message: 'memory for DMA needs {needed} huge pages of {size}; {free} are free',
     hint: 'Type: {line}',
   },
   VANITY_E_MEMLOCK: {
-    message: 'DMA regions take {bytes} of locked memory; the limit of this process is {limit}',
+    message: 'memory for DMA takes {bytes} of locked memory; the limit of this process is {limit}',
     hint: 'Type: sudo prlimit --pid $$ --memlock={needed}:{needed}',
   },
 

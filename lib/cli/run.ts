@@ -1,5 +1,8 @@
 // vanity run: boots a manifest, shows what happens, ends with a table or one JSON object.
-import { loadManifest } from '../manifest/plan.js';
+import { checkDevices } from '../device/check.js';
+import { Records } from '../device/record.js';
+import { Host } from '../host/host.js';
+import { type Loaded, loadSource, ManifestErrors, readSource } from '../manifest/plan.js';
 import { parseDuration } from '../report/format.js';
 import { summarize, summaryLines } from '../report/summary.js';
 import { boot } from '../runtime/run.js';
@@ -25,7 +28,7 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
   const interval = parseDuration(options.interval, '--interval');
-  const { plan, warnings } = loadManifest(manifest, { set: options.set ?? [] });
+  const { plan, warnings } = load(manifest, options.set ?? []);
   const system = await boot(plan, { metrics: options.metrics, warnings });
   // No handler for SIGINT or SIGTERM here: the kernel thread takes them, and stops in order even when
   // JavaScript is stuck.
@@ -49,4 +52,14 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   for (const failure of failures) notice('error', failure);
   if (interrupted) return EXIT_INTERRUPTED;
   return failures.length > 0 || snapshot.system.state === 'failed' ? 1 : 0;
+}
+
+/** What can be known of the devices is an error before one is touched. */
+function load(manifest: string, set: readonly string[]): Loaded {
+  const source = readSource(manifest, { set });
+  const { plan, warnings } = loadSource(source);
+  if (plan.devices.length === 0) return { plan, warnings };
+  const found = checkDevices(source, plan, new Host(), Records.here());
+  if (found.errors.length > 0) throw new ManifestErrors(found.errors, warnings);
+  return { plan, warnings: [...warnings, ...found.warnings] };
 }

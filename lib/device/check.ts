@@ -2,9 +2,16 @@
 import { type ErrorCode, type Parameters, VanityError, type Warning, warn } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import type { Host } from '../host/host.js';
+import { nicGrants } from '../manifest/grants.js';
 import { Model } from '../manifest/model.js';
 import type { ManifestSource, Path } from '../manifest/parse.js';
-import { ManifestErrors, memoryOf, type Plan, resolveCores } from '../manifest/plan.js';
+import {
+  ManifestErrors,
+  memoryOf,
+  type Plan,
+  type PortPlan,
+  resolveCores,
+} from '../manifest/plan.js';
 import { deviceRules } from '../manifest/rules/devices.js';
 import type { DeviceEntry } from '../manifest/schema.js';
 import {
@@ -15,8 +22,18 @@ import {
   noIommuProblem,
   noiommuSwitchHint,
 } from './bind.js';
-import { blockers, companions, hasIommu, iommuBits, reservedOf, windowsOf } from './group.js';
-import { type Request, unplaced } from './iova.js';
+import { mayOpen } from './describe.js';
+import {
+  blockers,
+  companions,
+  hasIommu,
+  iommuBits,
+  reservedOf,
+  type Window,
+  windowsOf,
+} from './group.js';
+import { unplaced } from './iova.js';
+import { unfit, vectorsOf } from './nic.js';
 import { type Bar, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
 import { select } from './select.js';
@@ -24,19 +41,49 @@ import { bytesText, hex } from './units.js';
 import { openNodes, usesOf } from './use.js';
 
 const CAP_IPC_LOCK = 14;
+const CAP_SYS_RAWIO = 17;
 const MSIX_ENTRY_BYTES = 16;
 const PAGE_BYTES = 4096;
 const PAGES = { '2M': 2 ** 21, '1G': 2 ** 30 } as const;
+
+/** Rings of all queues of a NIC: they share one huge page, or less. */
+const RINGS_BYTES = 2 ** 21;
+
+/** Memory that a device maps. */
+interface Mapped {
+  readonly what: string;
+  readonly bytes: number;
+  readonly bits: number;
+  /** Where the manifest asks for it. */
+  readonly at: Path;
+  /** Part of an arena, so mapped once however many devices reach it. */
+  readonly pool?: string;
+}
 
 interface Chosen {
   readonly path: Path;
   readonly value: DeviceEntry;
   readonly device: PciDevice;
+  /** The port of a NIC. */
+  readonly port: PortPlan | undefined;
+  readonly mapped: readonly Mapped[];
+}
+
+/** A device of the manifest as it is on this host. */
+export interface FoundDevice {
+  readonly name: string;
+  readonly address: string;
+  readonly kind: string;
+  readonly driver: string | null;
+  readonly iommu_group: number | null;
+  /** I/O addresses that are free for DMA, both ends included: an estimate, for only VFIO knows. Empty without an IOMMU. */
+  readonly estimated_windows: readonly { readonly first: string; readonly last: string }[];
 }
 
 export interface Findings {
   readonly errors: readonly VanityError[];
   readonly warnings: readonly Warning[];
+  readonly devices: readonly FoundDevice[];
 }
 
 /** What a valid manifest asks of this host and does not get. */
@@ -46,7 +93,17 @@ export function checkHost(
   host: Host,
   records: Records,
 ): Findings {
-  return new Check(source, plan, host, records).run();
+  return new Check(source, plan, host, records, false).run();
+}
+
+/** The same for the devices alone, which must be ready to be opened now. */
+export function checkDevices(
+  source: ManifestSource,
+  plan: Plan,
+  host: Host,
+  records: Records,
+): Findings {
+  return new Check(source, plan, host, records, true).run();
 }
 
 class Check {
@@ -60,6 +117,7 @@ class Check {
     readonly plan: Plan,
     readonly host: Host,
     records: Records,
+    readonly now: boolean,
   ) {
     this.#all = scan(host);
     this.#known = records.all();
@@ -69,11 +127,13 @@ class Check {
     const model = new Model(this.source);
     const chosen = [...model.devices.values()].flatMap(({ path, value }) => {
       const device = value && this.#find([...path, 'pci'], value.pci);
-      return value && device ? [{ path, value, device }] : [];
+      return value && device ? [{ path, value, device, ...this.#use(path, value) }] : [];
     });
-    this.#cores();
+    if (!this.now) this.#cores();
     this.#handover(chosen);
     for (const one of chosen) {
+      this.#backend(one);
+      this.#nic(one);
       this.#mmio(one);
       this.#irqs(one);
       this.#dma(one);
@@ -83,7 +143,50 @@ class Check {
     // Two names of one device are known as such only now.
     for (const { value, device } of chosen) value.pci = device.address;
     deviceRules(model);
-    return { errors: [...this.#errors, ...model.errors], warnings: this.#warnings };
+    return {
+      errors: [...this.#errors, ...model.errors],
+      warnings: this.#warnings,
+      devices: chosen.map(({ path, device }) => ({
+        name: String(path[1]),
+        address: device.address,
+        kind: device.kind,
+        driver: device.driver,
+        iommu_group: device.group,
+        estimated_windows: this.#windows(device).map(({ first, last }) => ({
+          first: hex(first),
+          last: hex(last),
+        })),
+      })),
+    };
+  }
+
+  /** The port that drives it, and all memory that it is to reach. */
+  #use(path: Path, value: DeviceEntry): Pick<Chosen, 'port' | 'mapped'> {
+    const index = this.plan.devices.findIndex(({ name }) => name === path[1]);
+    const port = this.plan.ports.find(({ device }) => device === index);
+    const grants = nicGrants(this.plan).get(index);
+    const own = value.dma.map(({ name, bytes, bits }, i) => ({
+      what: `region "${name}"`,
+      bytes,
+      bits,
+      at: [...path, 'dma', i, 'bytes'],
+    }));
+    if (port === undefined || grants === undefined) return { port, mapped: own };
+    const at = ['ports', port.name];
+    const pools = grants.pools.map(({ name, bytes }) => ({
+      what: `pool "${name}"`,
+      bytes,
+      bits: 64,
+      at: this.source.has([...at, 'buffers']) ? [...at, 'buffers'] : at,
+      pool: name,
+    }));
+    return { port, mapped: [{ what: 'its rings', bytes: RINGS_BYTES, bits: 64, at }, ...pools] };
+  }
+
+  /** Free I/O addresses as sysfs lets them be estimated; none without an IOMMU, where nobody knows them before. */
+  #windows(device: PciDevice): Window[] {
+    if (device.group === null || !hasIommu(this.host, device)) return [];
+    return windowsOf(iommuBits(this.host, device), reservedOf(this.host, device.group));
   }
 
   #report(code: ErrorCode, parameters: Parameters, path: Path): void {
@@ -151,6 +254,7 @@ class Check {
         this.#report('VANITY_E_DEVICE_BUSY', { pci, processes: processes.join(', '), pid }, at);
       }
       if (!isVfio(device.driver)) this.#bindable(device, uses.get(pci) ?? [], at);
+      else this.#openable(device, at);
     }
   }
 
@@ -166,6 +270,10 @@ class Check {
     } else if (!allowed) {
       const problem = 'and the kernel does not let VFIO do without';
       this.#report('VANITY_E_IOMMU', { pci, problem, hint: noiommuSwitchHint(this.host) }, flag);
+    } else if (!this.host.may(CAP_SYS_RAWIO)) {
+      const problem = 'and VFIO lets only root do without';
+      const hint = `Type: sudo vanity run ${this.source.file}`;
+      this.#report('VANITY_E_IOMMU', { pci, problem, hint }, flag);
     }
   }
 
@@ -184,8 +292,68 @@ class Check {
       );
     } else {
       const driver = device.driver ?? 'nobody';
-      this.#warn('VANITY_W_DEVICE_DRIVER', { pci, driver }, at);
+      if (this.now) this.#report('VANITY_E_VFIO_DRIVER', { address: pci, driver }, at);
+      else this.#warn('VANITY_W_DEVICE_DRIVER', { pci, driver }, at);
     }
+  }
+
+  #openable(device: PciDevice, at: Path): void {
+    const closed = device.nodes.filter((node) => !mayOpen(this.host, node));
+    if (closed.length === 0 || closed.length < device.nodes.length) return;
+    this.#report('VANITY_E_VFIO_PERMISSION', { node: closed.join(' ') }, at);
+  }
+
+  /** Whether the interface of VFIO that was asked for is there; known once vfio-pci has the device. */
+  #backend({ path, value, device }: Chosen): void {
+    if (value.backend === 'auto' || !isVfio(device.driver)) return;
+    const cdev = value.backend === 'cdev';
+    const node = device.nodes.some((name) => name.startsWith('/dev/vfio/devices/') === cdev);
+    const entry = cdev ? 'dev/iommu' : 'dev/vfio/vfio';
+    if (node && this.host.exists(entry)) return;
+    const option = cdev ? 'CONFIG_VFIO_DEVICE_CDEV and CONFIG_IOMMUFD' : 'CONFIG_VFIO_GROUP';
+    const absent = node
+      ? `/${entry}`
+      : cdev
+        ? 'node of it in /dev/vfio/devices'
+        : 'node of its group in /dev/vfio';
+    this.#report(
+      'VANITY_E_DEVICE_BACKEND',
+      { pci: device.address, backend: value.backend, absent, option },
+      [...path, 'backend'],
+    );
+  }
+
+  #nic({ path, value, device, port }: Chosen): void {
+    if (value.driver === 'vfio' || port === undefined) return;
+    const pci = device.address;
+    const wrong = unfit(value.driver, device);
+    if (wrong !== undefined) {
+      const { driver } = value;
+      this.#report('VANITY_E_DEVICE_NIC', { pci, driver, ...wrong }, [...path, 'driver']);
+      return;
+    }
+    if (!device.config.complete) {
+      this.#warn('VANITY_W_DEVICE_HIDDEN', { pci, file: this.source.file }, path);
+      return;
+    }
+    if (!port.interrupts) return;
+    const { count, pin } = vectorsOf(device);
+    const needed = port.rx.length + 1;
+    if (count >= needed || (pin && port.rx.length <= 1)) return;
+    const where = `[ports.${port.name}]`;
+    const most = Math.max(count - 1, pin ? 1 : 0);
+    this.#report(
+      'VANITY_E_VECTOR',
+      {
+        where,
+        problem: `${needed} interrupt vectors, one for each receive queue and one for the link; ${pci} has ${count}${pin ? ' and a pin' : ''}`,
+        hint:
+          most > 0
+            ? `Name ${most} ${most === 1 ? 'shard' : 'shards'} in rx, or type: interrupts = false`
+            : 'Type: interrupts = false',
+      },
+      ['ports', port.name, 'rx'],
+    );
   }
 
   #hasVfio(): boolean {
@@ -283,10 +451,9 @@ class Check {
     }
   }
 
-  #dma({ path, value, device }: Chosen): void {
+  #dma({ path, value, device, mapped }: Chosen): void {
     const width = device.dmaBits ?? this.#known.get(device.address)?.dmaBits ?? 64;
-    const requests: (Request & { index: number })[] = [];
-    for (const [index, { bytes, bits }] of value.dma.entries()) {
+    for (const [index, { bits }] of value.dma.entries()) {
       const at = [...path, 'dma', index, 'bits'];
       if (bits > width && this.source.has(at)) {
         this.#report(
@@ -299,52 +466,59 @@ class Check {
           at,
         );
       }
-      requests.push({ index, bytes, bits: Math.min(bits, width) });
     }
-    // Without an IOMMU addresses are those of memory itself, and nobody knows them before.
-    if (device.group === null || !hasIommu(this.host, device)) return;
+    const windows = this.#windows(device);
+    if (device.group === null || windows.length === 0) return;
     const reserved = reservedOf(this.host, device.group);
     const bits = iommuBits(this.host, device);
-    for (const { index, bytes, largest, below } of unplaced(requests, windowsOf(bits, reserved))) {
+    const requests = mapped.map((one) => ({ ...one, bits: Math.min(one.bits, width) }));
+    for (const { what, bytes, largest, below, at } of unplaced(requests, windows)) {
       const taken = reserved.map(({ first, last, kind }) => `${hex(first)}..${hex(last)} ${kind}`);
       this.#report(
         'VANITY_E_DMA',
         {
-          where: `[devices.${path[1]}] dma[${index}]`,
-          problem: `${bytesText(bytes)} find no room below 2^${Math.min(below, bits)}; the largest gap left has ${bytesText(largest)} (reserved: ${taken.join(', ') || 'nothing'})`,
+          where: `[devices.${path[1]}] ${what}`,
+          problem: `${bytesText(bytes)} find no room below 2^${Math.min(below, bits)}; the largest gap left has ${bytesText(largest)} (estimated from sysfs; reserved: ${taken.join(', ') || 'nothing'})`,
           hint: 'Type a smaller size, or more bits if the device and the IOMMU have them.',
         },
-        [...path, 'dma', index, 'bytes'],
+        at,
       );
     }
   }
 
-  // The largest region stands for all: it is the one to make smaller.
+  // The largest part stands for all: it is the one to make smaller.
   #lockedMemory(chosen: readonly Chosen[]): void {
     const limit = this.host.limit('Max locked memory');
-    const total = totalOf(chosen);
+    const parts = distinct(chosen);
+    const total = sumOf(parts);
     if (limit === undefined || total <= limit || this.host.may(CAP_IPC_LOCK)) return;
+    // Arenas are locked as well, where the limit allows.
     const needed = total + memoryOf(this.plan).total;
     this.#report(
       'VANITY_E_MEMLOCK',
       { bytes: bytesText(total), limit: bytesText(limit), needed },
-      largestOf(chosen),
+      largestOf(parts),
     );
   }
 
   #hugePages(chosen: readonly Chosen[]): void {
-    const unsafe = chosen.filter(({ value }) => value.unsafe_noiommu && value.dma.length > 0);
+    // Without an IOMMU memory must stay where it is, in pieces as large as can be.
+    const bare = chosen.filter(
+      ({ value, device }) => value.unsafe_noiommu && !hasIommu(this.host, device),
+    );
     const { pages } = this.plan;
-    // Without an IOMMU a region must be one piece of memory that never moves.
-    const size = pages === '1G' ? '1G' : pages === '2M' || unsafe.length > 0 ? '2M' : undefined;
-    if (size === undefined) return;
-    const forced = pages === size;
+    const forced = pages === '2M' || pages === '1G';
+    const parts = distinct(forced ? chosen : bare);
+    if (parts.length === 0) return;
+    const size = pages === '1G' ? '1G' : '2M';
     const bytes = PAGES[size];
-    const regions = (forced ? chosen : unsafe).flatMap(({ value }) => value.dma);
-    if (regions.length === 0) return;
+    // Pools lie in arenas, which are all of huge pages when any must be.
+    const arenas = forced || parts.some(({ pool }) => pool !== undefined);
     const needed =
-      regions.reduce((sum, region) => sum + Math.ceil(region.bytes / bytes), 0) +
-      (forced ? Math.ceil(memoryOf(this.plan).total / bytes) : 0);
+      parts
+        .filter(({ pool }) => pool === undefined)
+        .reduce((sum, part) => sum + Math.ceil(part.bytes / bytes), 0) +
+      (arenas ? Math.ceil(memoryOf(this.plan).total / bytes) : 0);
     const folder = `sys/kernel/mm/hugepages/hugepages-${bytes / 1024}kB`;
     const free = Number(this.host.read(`${folder}/free_hugepages`) ?? 0);
     if (free >= needed) return;
@@ -357,20 +531,28 @@ class Check {
         free,
         line: `echo ${total + needed - free} | sudo tee /${folder}/nr_hugepages`,
       },
-      largestOf(forced ? chosen : unsafe),
+      largestOf(parts),
     );
   }
 }
 
-const totalOf = (chosen: readonly Chosen[]) =>
-  chosen.reduce((sum, { value }) => value.dma.reduce((all, { bytes }) => all + bytes, sum), 0);
-
-function largestOf(chosen: readonly Chosen[]): Path {
-  const regions = chosen.flatMap(({ path, value }) =>
-    value.dma.map(({ bytes }, index) => ({ bytes, path: [...path, 'dma', index, 'bytes'] })),
-  );
-  return regions.sort((a, b) => b.bytes - a.bytes)[0]?.path ?? [];
+/** What devices map, each pool once. */
+function distinct(chosen: readonly Chosen[]): Mapped[] {
+  const seen = new Set<string>();
+  return chosen
+    .flatMap(({ mapped }) => mapped)
+    .filter(({ pool }) => {
+      if (pool === undefined) return true;
+      const first = !seen.has(pool);
+      seen.add(pool);
+      return first;
+    });
 }
+
+const sumOf = (parts: readonly Mapped[]) => parts.reduce((sum, { bytes }) => sum + bytes, 0);
+
+const largestOf = (parts: readonly Mapped[]): Path =>
+  parts.toSorted((a, b) => b.bytes - a.bytes)[0]?.at ?? [];
 
 function barHint(bars: readonly Bar[]): string {
   const memory = bars.filter(({ kind }) => kind === 'memory');

@@ -219,7 +219,7 @@ function obstaclesOf(
   return found;
 }
 
-function mayOpen(host: Host, path: string): boolean {
+export function mayOpen(host: Host, path: string): boolean {
   try {
     accessSync(join(host.root, path), constants.R_OK | constants.W_OK);
     return true;

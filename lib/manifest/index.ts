@@ -1,5 +1,6 @@
 export { builtins } from './builtins.js';
 export { defineManifest, planManifest } from './define.js';
+export { type NicGrants, nicGrants } from './grants.js';
 export { toDot, toSvg } from './graph.js';
 export { limits } from './limits.js';
 export {

@@ -236,7 +236,7 @@ test('reserved addresses split what is free', (t) => {
   const [error] = check(t, low, { changes: { files } }).errors;
   t.is(
     error.message,
-    '[devices.nic] dma[0]: 2 MiB find no room below 2^32; the largest gap left has 1020 KiB (reserved: 0x100000..0xffffffff reserved, 0xfee00000..0xfeefffff msi)',
+    '[devices.nic] region "rings": 2 MiB find no room below 2^32; the largest gap left has 1020 KiB (estimated from sysfs; reserved: 0x100000..0xffffffff reserved, 0xfee00000..0xfeefffff msi)',
   );
   t.deepEqual(check(t, NIC, { changes: { files } }).errors, []);
 });
@@ -271,7 +271,7 @@ test('locked memory: the limit counts without CAP_IPC_LOCK', (t) => {
   const [error] = check(t, large, { changes }).errors;
   t.is(
     error.message,
-    'DMA regions take 16 MiB of locked memory; the limit of this process is 8 MiB',
+    'memory for DMA takes 16 MiB of locked memory; the limit of this process is 8 MiB',
   );
   t.regex(error.hint, /^Type: sudo prlimit --pid \$\$ --memlock=(\d+):\1$/);
   t.deepEqual(check(t, NIC, { changes }).texts, [], '2 MiB are below it');
@@ -283,7 +283,7 @@ test('huge pages: when they are demanded, and always without an IOMMU', (t) => {
   const files = { [`${folder}/free_hugepages`]: '1\n', [`${folder}/nr_hugepages`]: '10\n' };
   const [error] = check(t, NIC, { changes: { files }, system }).errors;
   t.is(error.code, 'VANITY_E_PAGES');
-  t.is(error.message, 'DMA regions need 2 huge pages of 2M; 1 are free');
+  t.is(error.message, 'memory for DMA needs 2 huge pages of 2M; 1 are free');
   t.is(error.hint, `Type: echo 11 | sudo tee /${folder}/nr_hugepages`);
   files[`${folder}/free_hugepages`] = '2\n';
   t.deepEqual(check(t, NIC, { changes: { files }, system }).texts, []);

@@ -168,7 +168,7 @@ test('check prints every error and exits with 1', (t) => {
 
 test('check --json is one object, whatever happens', (t) => {
   const good = check(path('valid/flow-split.toml'), { json: true });
-  t.deepEqual(JSON.parse(good.out), { ok: true, errors: [], warnings: [] });
+  t.deepEqual(JSON.parse(good.out), { ok: true, errors: [], warnings: [], grants: [] });
   const bad = check(path('invalid/core-clash.toml'), { json: true });
   t.is(bad.code, 1);
   const { ok, errors } = JSON.parse(bad.out);
