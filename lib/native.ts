@@ -130,7 +130,6 @@ export interface NativePool {
 /** What a shard has been granted of one device. */
 export interface NativeDevice {
   readonly name: string;
-  readonly address: string;
   readonly mmio: {
     readonly bar: number;
     readonly offset: number;
@@ -138,8 +137,10 @@ export interface NativeDevice {
   }[];
   readonly irqs: NativeInterrupt[];
   readonly dma: NativeDeviceMemory[];
-  /** 0 granted, 1 wanted back, 2 gone. */
-  state(): number;
+  /** What the kernel says, as vanity_device_state. */
+  news(): number;
+  /** The program has been told. */
+  follow(news: number): void;
 }
 
 /** Checked once more here: a wrong offset throws VANITY_E_VFIO_ACCESS whoever let it through. */
@@ -153,6 +154,8 @@ export interface NativeRegisters {
   write16(offset: number, value: number): void;
   write32(offset: number, value: number): void;
   write64(offset: number, value: bigint): void;
+  /** Counts an access that JavaScript refused. */
+  refused(): void;
 }
 
 export interface NativeInterrupt {
@@ -240,7 +243,7 @@ export interface NativeWakeVisit {
 
 export interface NativeWakeMechanism {
   name: string;
-  kind: 'backend' | 'reference';
+  kind: 'backend' | 'path' | 'reference';
   about: string;
   usable: boolean;
   reason: string;

@@ -5,12 +5,12 @@ import { wakeDefaults, wakeLimits } from './limits.js';
 import { nearest } from './nearest.js';
 import type { WakeChoice } from './options.js';
 import { type Random, random, shuffled } from './random.js';
-import type { Relation, WakePair } from './result.js';
+import type { MechanismKind, Relation, WakePair } from './result.js';
 import { type Processor, RELATIONS, relationOf } from './topology.js';
 
 export interface PlannedMechanism {
   name: string;
-  kind: 'backend' | 'reference';
+  kind: MechanismKind;
   sleeps: boolean;
   /** Runs in JavaScript, on worker threads. */
   script: boolean;

@@ -82,12 +82,12 @@ export interface WakeClock {
   skews: { from: number; to: number; offset_ns: number; error_ns: number }[];
 }
 
-export type MechanismKind = 'backend' | 'reference';
+export type MechanismKind = 'backend' | 'path' | 'reference';
 
 export interface WakeMechanism {
-  /** spin, spin+pause, waitpkg-c01, waitpkg-c02, monitorx, monitorx-c1, wfe, wfet, zawrs, futex, adaptive; then references: raw-futex, eventfd, pipe, atomics, message-port. */
+  /** spin, spin+pause, waitpkg-c01, waitpkg-c02, monitorx, monitorx-c1, wfe, wfet, zawrs, futex, adaptive; interrupt; then references: raw-futex, eventfd, pipe, atomics, message-port. */
   name: string;
-  /** backend: Vanity's own waiter; reference: what it is compared with. */
+  /** backend: Vanity's own waiter; path: through several parts of Vanity; reference: what they are compared with. */
   kind: MechanismKind;
   about: string;
   usable: boolean;

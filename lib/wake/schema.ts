@@ -116,7 +116,7 @@ export const wakeReportSchema = z.strictObject({
   mechanisms: z.array(
     z.strictObject({
       name: text,
-      kind: z.enum(['backend', 'reference']),
+      kind: z.enum(['backend', 'path', 'reference']),
       about: text,
       usable: z.boolean(),
       reason: text,

@@ -253,10 +253,11 @@ Napi::Value mechanisms_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     Napi::Array list = Napi::Array::New(env);
+    const char* const kinds[] = {"backend", "path", "reference"};
     for (const wake::Mechanism& mechanism : wake::mechanisms()) {
       Napi::Object row = Napi::Object::New(env);
       row.Set("name", mechanism.name);
-      row.Set("kind", mechanism.kind == wake::Kind::backend ? "backend" : "reference");
+      row.Set("kind", kinds[static_cast<size_t>(mechanism.kind)]);
       row.Set("about", mechanism.about);
       row.Set("usable", mechanism.usable);
       row.Set("reason", mechanism.reason);

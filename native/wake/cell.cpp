@@ -4,10 +4,12 @@
 #include <time.h>
 
 #include "platform/clock.hpp"
+#include "wake/interrupt.hpp"
 
 namespace vanity::wake {
 namespace {
 
+constexpr uint64_t kNapNsMax = 20'000'000;  // then it looks whether the visit is over
 constexpr uint64_t kWarmNs = 1'000'000;
 constexpr uint64_t kPilotIdleNs = 100'000;  // long enough to fall asleep, short enough to wait for
 
@@ -40,7 +42,8 @@ uint32_t samples_of(const VisitSpec& spec) {
 Cell::Cell(const VisitSpec& spec, Pair& pair)
     : spec(spec),
       pair(pair),
-      shared_cpu(spec.from == spec.to),
+      shared_cpu(spec.from == spec.to ||
+                 (spec.mechanism == "interrupt" && kernel_cpu(spec.from, spec.to) == spec.from)),
       open_loop(spec.mode == Mode::oneway && spec.idle_ns != 0),
       idle(ns_to_ticks(spec.idle_ns)),
       pilot_idle(std::min(idle, ns_to_ticks(std::max(kPilotIdleNs, 2 * spec.spin_ns)))),
@@ -77,14 +80,11 @@ void Cell::pause_until(uint64_t tick) const noexcept {
     while (now_ticks() < tick && !pair.stopped()) relax();
     return;
   }
-  const uint64_t now = now_ticks();
-  if (now >= tick) return;
-  timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  const uint64_t ns = static_cast<uint64_t>(until.tv_nsec) + ticks_to_ns(tick - now);
-  until.tv_sec += static_cast<time_t>(ns / 1'000'000'000);
-  until.tv_nsec = static_cast<long>(ns % 1'000'000'000);
-  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
+  uint64_t now;
+  while ((now = now_ticks()) < tick && !pair.stopped()) {
+    const timespec nap{0, static_cast<long>(std::min(ticks_to_ns(tick - now), kNapNsMax))};
+    nanosleep(&nap, nullptr);
+  }
 }
 
 bool Cell::await(const std::atomic<uint32_t>& word, uint32_t value) const noexcept {

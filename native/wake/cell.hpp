@@ -133,7 +133,7 @@ class Cell {
 
   const VisitSpec& spec;
   Pair& pair;
-  const bool shared_cpu;
+  const bool shared_cpu;  // the signaller is in the way of somebody if it spins
   const bool open_loop;
   const uint64_t idle;
   const uint64_t pilot_idle;

@@ -7,7 +7,11 @@
 
 namespace vanity::wake {
 
-enum class Kind : uint8_t { backend, reference };
+enum class Kind : uint8_t {
+  backend,
+  path,  // through several parts, the last of which is a backend
+  reference,
+};
 
 struct Mechanism {
   std::string name;

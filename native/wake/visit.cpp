@@ -10,6 +10,7 @@
 #include "wake/awake.hpp"
 #include "wake/cell.hpp"
 #include "wake/floor.hpp"
+#include "wake/interrupt.hpp"
 #include "wake/mechanism.hpp"
 #include "wake/oneway.hpp"
 #include "wake/roundtrip.hpp"
@@ -79,6 +80,10 @@ Visit visit(const VisitSpec& spec, Pair& pair) {
     return run<Backed<Hardware>>(spec, pair, backend, WaitTuning{0, sleep, deep_after_ns});
   };
   const std::string& name = mechanism.name;
+  if (name == "interrupt") {
+    return run<Interrupt>(spec, pair, kernel_cpu(spec.from, spec.to),
+                          WaitTuning{ns_to_ticks(spec.spin_ns), sleep});
+  }
   if (name == "raw-futex") return run<RawFutex>(spec, pair);
   if (name == "eventfd") return run<EventFd>(spec, pair);
   if (name == "pipe") return run<Pipe>(spec, pair);

@@ -119,14 +119,15 @@ class Hog {
 TEST(the_table_names_every_mechanism_and_why_one_is_missing) {
   const std::vector<std::string> names = {
       "spin", "spin+pause", "waitpkg-c01", "waitpkg-c02", "monitorx",  "monitorx-c1", "wfe",
-      "wfet", "zawrs",      "futex",       "adaptive",    "raw-futex", "eventfd",     "pipe"};
+      "wfet", "zawrs",      "futex",       "adaptive",    "interrupt", "raw-futex",   "eventfd",
+      "pipe"};
   CHECK_EQ(mechanisms().size(), names.size());
   for (size_t i = 0; i < names.size(); ++i) {
     CHECK_EQ(mechanisms()[i].name, names[i]);
     CHECK(!mechanisms()[i].reason.empty() && !mechanisms()[i].about.empty());
-    CHECK_EQ(mechanisms()[i].kind == Kind::reference, i >= 11);
+    CHECK_EQ(mechanisms()[i].kind == Kind::reference, i >= 12);
   }
-  for (const char* everywhere : {"spin", "spin+pause", "futex", "adaptive", "pipe"}) {
+  for (const char* everywhere : {"spin", "spin+pause", "futex", "adaptive", "interrupt", "pipe"}) {
     CHECK(usable_mechanism(everywhere).usable);
   }
   // One instruction or the other, never both.

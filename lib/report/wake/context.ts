@@ -181,9 +181,11 @@ export function mechanismsSection({ report }: View): Section | undefined {
         { title: '', kind: 'text' },
         { title: 'because', kind: 'prose' },
       ],
-      [group('backend', "Vanity's own"), group('reference', 'References')].filter(
-        ({ rows }) => rows.length > 0,
-      ),
+      [
+        group('backend', "Vanity's own"),
+        group('path', 'Through several parts'),
+        group('reference', 'References'),
+      ].filter(({ rows }) => rows.length > 0),
       'Mechanisms',
     ),
   };
