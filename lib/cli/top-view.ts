@@ -170,6 +170,36 @@ export function render(
         loss(port.droppedPerSecond, si(port.droppedPerSecond)),
       ]),
     },
+    {
+      title: ['DEVICE', 'ADDRESS', 'DRIVER', 'BACKEND', 'STATE', 'VECTORS'],
+      right: [5],
+      rows: now.devices.map((device) => [
+        device.name,
+        device.address,
+        device.driver,
+        device.backend,
+        [device.state, stateStyle(device.state)],
+        String(device.vectors),
+      ]),
+    },
+    {
+      title: ['VECTOR', 'TO', 'TRIGGER', 'PER S', 'P50', 'P99', 'MAX', 'HELD BACK/S'],
+      right: [3, 4, 5, 6, 7],
+      rows: by(
+        now.vectors,
+        (v) => v.perSecond,
+        (v) => v.perSecond,
+      ).map((vector) => [
+        vector.name,
+        vector.to,
+        vector.trigger,
+        si(vector.perSecond),
+        latency(vector.p50Ns),
+        latency(vector.p99Ns),
+        latency(vector.maxNs),
+        loss(vector.suppressedPerSecond, si(vector.suppressedPerSecond)),
+      ]),
+    },
   ].filter((section) => section.rows.length > 0) as Section[];
 
   const shown = share(
@@ -238,9 +268,13 @@ function loss(value: number, text: string): Piece {
   return value > 0 ? [text, 'red'] : text;
 }
 
+function latency(ns: number | undefined): string {
+  return ns === undefined ? '-' : time(ns);
+}
+
 function stateStyle(state: string): Style {
-  if (state === 'running' || state === 'up') return 'green';
-  if (state === 'failed' || state === 'stalled' || state === 'down') return 'red';
+  if (state === 'running' || state === 'up' || state === 'granted') return 'green';
+  if (['failed', 'stalled', 'down', 'lost'].includes(state)) return 'red';
   return 'yellow';
 }
 

@@ -3,7 +3,8 @@ import type { NativeFailure } from '../native.js';
 import { Histogram } from '../telemetry/histogram.js';
 import { isReceive } from '../telemetry/rates.js';
 import type { Count, Row, Snapshot } from '../telemetry/segment.js';
-import { count, exact, histogram, text } from '../telemetry/segment.js';
+import { count, exact, histogram, shardName, text } from '../telemetry/segment.js';
+import { deviceLines, queueLines, vectorLines } from './device-tables.js';
 import { si, time, whole } from './format.js';
 import { table } from './table.js';
 
@@ -26,6 +27,8 @@ export interface Summary {
   channels: Record<string, Counters>;
   ports: Record<string, Counters>;
   pools: Record<string, Counters>;
+  devices: Record<string, Counters>;
+  vectors: Record<string, Counters>;
   warnings: NativeFailure[];
   failures: NativeFailure[];
 }
@@ -56,7 +59,7 @@ export function summarize(
 ): Summary {
   const { system } = snapshot;
   const nsPerTick = 1e9 / system.ticksPerSecond;
-  const shardName = (index: number): string => text(snapshot.shards[index], 'name');
+  const nameOf = (index: number): string => shardName(snapshot, index);
   return {
     system: system.name,
     state: system.state,
@@ -70,16 +73,24 @@ export function summarize(
     })),
     channels: byName(snapshot.channels, (channel) => ({
       ...plain(channel, nsPerTick),
-      from: shardName(count(channel, 'from')),
-      to: shardName(count(channel, 'to')),
+      from: nameOf(count(channel, 'from')),
+      to: nameOf(count(channel, 'to')),
     })),
     ports: byName(snapshot.ports, (port, index) => ({
       ...plain(port, nsPerTick),
       ...portTotals(snapshot, index),
+      rx_queues: queuesOf(snapshot, index, true, nsPerTick),
+      tx_queues: queuesOf(snapshot, index, false, nsPerTick),
     })),
     pools: byName(snapshot.pools, (pool) => ({
       ...plain(pool, nsPerTick),
-      shard: shardName(count(pool, 'shard')),
+      shard: nameOf(count(pool, 'shard')),
+    })),
+    devices: byName(snapshot.devices, (device) => plain(device, nsPerTick)),
+    vectors: byName(snapshot.vectors, (vector) => ({
+      ...plain(vector, nsPerTick),
+      device: text(snapshot.devices[count(vector, 'device')], 'name'),
+      shard: nameOf(count(vector, 'shard')),
     })),
     warnings: [...(notes.warnings ?? [])],
     failures: [...(notes.failures ?? [])],
@@ -110,6 +121,21 @@ export function portTotals(snapshot: Snapshot, port: number): Record<string, Cou
     }
   }
   return Object.fromEntries(Object.entries(totals).map(([key, value]) => [key, exact(value)]));
+}
+
+/** The queues of a port in one direction, in their order. */
+function queuesOf(
+  snapshot: Snapshot,
+  port: number,
+  receive: boolean,
+  nsPerTick: number,
+): Counters[] {
+  return snapshot.queues
+    .filter((queue) => count(queue, 'port') === port && isReceive(queue) === receive)
+    .map(({ port: _, queue: __, direction: ___, shard, ...counters }) => ({
+      shard: shardName(snapshot, Number(shard)),
+      ...plain(counters, nsPerTick),
+    }));
 }
 
 function byName(
@@ -280,6 +306,7 @@ export function summaryLines(
       ),
     );
   }
+  lines.push(...queueLines(snapshot));
   if (pools.length > 0) {
     lines.push(
       '',
@@ -307,6 +334,7 @@ export function summaryLines(
       ),
     );
   }
+  lines.push(...deviceLines(snapshot), ...vectorLines(snapshot));
   for (const failure of notes.failures ?? []) {
     lines.push('', `failed ${failure.code}: ${failure.message}`);
     if (failure.hint !== '') lines.push(`  hint: ${failure.hint}`);

@@ -5,7 +5,7 @@ import { type Metric, Registry } from 'prom-client';
 import { VanityError } from '../errors.js';
 import { bucketHigh, bucketOf, Histogram } from './histogram.js';
 import type { Row, Segment, SegmentField, Snapshot, TableName } from './segment.js';
-import { count, text } from './segment.js';
+import { count, shardName, text } from './segment.js';
 
 type Labels = Record<string, string>;
 interface Value {
@@ -20,8 +20,6 @@ interface Group {
   labels(snapshot: Snapshot, row: Row, index: number): Labels;
 }
 
-const shardName = (snapshot: Snapshot, index: number): string =>
-  text(snapshot.shards[index], 'name');
 const GROUPS: readonly Group[] = [
   { table: 'shards', prefix: 'shard', labels: (_, row) => ({ shard: text(row, 'name') }) },
   { table: 'channels', prefix: 'channel', labels: (_, row) => ({ channel: text(row, 'name') }) },
@@ -44,12 +42,23 @@ const GROUPS: readonly Group[] = [
       shard: shardName(snapshot, count(row, 'shard')),
     }),
   },
+  { table: 'devices', prefix: 'device', labels: (_, row) => ({ device: text(row, 'name') }) },
+  {
+    table: 'vectors',
+    prefix: 'vector',
+    labels: (snapshot, row) => ({
+      device: text(snapshot.devices[count(row, 'device')], 'name'),
+      vector: String(count(row, 'vector')),
+      shard: shardName(snapshot, count(row, 'shard')),
+    }),
+  },
 ];
 // Indices of other tables; the labels say the same by name.
 const INDICES: Partial<Record<TableName, readonly string[]>> = {
   channels: ['from', 'to'],
   queues: ['port', 'queue', 'direction', 'shard'],
   pools: ['shard'],
+  vectors: ['device', 'vector', 'shard'],
 };
 
 /** A registry whose metrics are read from the segment when it is asked for them. */

@@ -1,6 +1,6 @@
 // What happened between two snapshots of one system.
 import type { Row, Snapshot } from './segment.js';
-import { count, text } from './segment.js';
+import { count, histogram, shardName, text } from './segment.js';
 
 export interface ShardRate {
   name: string;
@@ -40,11 +40,36 @@ export interface PortRate {
   droppedPerSecond: number;
 }
 
+export interface DeviceRate {
+  name: string;
+  address: string;
+  driver: string;
+  backend: string;
+  state: string;
+  vectors: number;
+}
+
+export interface VectorRate {
+  name: string;
+  /** The shard it goes to, or the kernel. */
+  to: string;
+  trigger: string;
+  perSecond: number;
+  /** Interrupts held back per second, because it fires without end. */
+  suppressedPerSecond: number;
+  /** From the kernel's core to the shard, at most, in nanoseconds; undefined when there was none. */
+  p50Ns: number | undefined;
+  p99Ns: number | undefined;
+  maxNs: number | undefined;
+}
+
 export interface Rates {
   seconds: number;
   shards: ShardRate[];
   channels: ChannelRate[];
   ports: PortRate[];
+  devices: DeviceRate[];
+  vectors: VectorRate[];
 }
 
 /** Losses that a queue counts itself. */
@@ -58,7 +83,7 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
     Math.max(0, count(now, field) - count(before, field));
   const per = (n: number): number => (seconds > 0 ? n / seconds : 0);
   const ticks = current.system.ticksPerSecond;
-  const shardName = (index: number): string => text(current.shards[index], 'name') || '?';
+  const nameOf = (index: number): string => shardName(current, index) || '?';
 
   const shards = current.shards.map((now, i): ShardRate => {
     const before = previous?.shards[i];
@@ -87,8 +112,8 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
     const inside = count(now, 'sent') - count(now, 'received');
     return {
       name: text(now, 'name'),
-      from: shardName(count(now, 'from')),
-      to: shardName(count(now, 'to')),
+      from: nameOf(count(now, 'from')),
+      to: nameOf(count(now, 'to')),
       perSecond: per(grown(now, before, 'received')),
       droppedPerSecond: per(grown(now, before, 'dropped')),
       // The two counters are of different age.
@@ -124,7 +149,38 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
       droppedPerSecond: per(dropped),
     };
   });
-  return { seconds, shards, channels, ports };
+  const devices = current.devices.map(
+    (now): DeviceRate => ({
+      name: text(now, 'name'),
+      address: text(now, 'address'),
+      driver: text(now, 'driver'),
+      backend: text(now, 'backend'),
+      state: text(now, 'state'),
+      vectors: count(now, 'vectors'),
+    }),
+  );
+
+  const vectors = current.vectors.map((now, i): VectorRate => {
+    const before = previous?.vectors[i];
+    const all = histogram(now, 'latency_ticks');
+    const earlier = histogram(before, 'latency_ticks');
+    const seen = all && earlier ? all.since(earlier) : all;
+    const atMost = (q: number): number | undefined => {
+      const bucket = seen?.quantile(q);
+      return bucket && (bucket.high / ticks) * 1e9;
+    };
+    return {
+      name: text(now, 'name'),
+      to: nameOf(count(now, 'shard')),
+      trigger: text(now, 'trigger'),
+      perSecond: per(grown(now, before, 'raised')),
+      suppressedPerSecond: per(grown(now, before, 'suppressed')),
+      p50Ns: atMost(0.5),
+      p99Ns: atMost(0.99),
+      maxNs: atMost(1),
+    };
+  });
+  return { seconds, shards, channels, ports, devices, vectors };
 }
 
 /** Whether a queue receives; its direction may be described as a state or as a number. */

@@ -14,7 +14,15 @@ const FIELD_BYTES = 128;
 const FIELDS_MAX = 512;
 const NAME_BYTES = 32;
 
-export type TableName = 'system' | 'shards' | 'channels' | 'ports' | 'queues' | 'pools';
+export type TableName =
+  | 'system'
+  | 'shards'
+  | 'channels'
+  | 'ports'
+  | 'queues'
+  | 'pools'
+  | 'devices'
+  | 'vectors';
 export type FieldType = (typeof FIELD_TYPES)[number];
 /** 64-bit words are numbers while a number can hold them exactly. */
 export type Count = number | bigint;
@@ -51,6 +59,9 @@ export interface Snapshot {
   ports: Row[];
   queues: Row[];
   pools: Row[];
+  devices: Row[];
+  /** Interrupt vectors of the devices. */
+  vectors: Row[];
 }
 
 interface Table {
@@ -68,6 +79,8 @@ const KINDS: Record<number, TableName> = {
   4: 'ports',
   5: 'queues',
   6: 'pools',
+  7: 'devices',
+  8: 'vectors',
 };
 const FIELD_TYPES = [
   'counter',
@@ -78,6 +91,7 @@ const FIELD_TYPES = [
   'histogram',
   'dynamic',
 ] as const;
+const NO_SHARD = 0xffffffff;
 const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 
 function invalid(problem: string): VanityError {
@@ -168,6 +182,8 @@ export class Segment {
       ports: [],
       queues: [],
       pools: [],
+      devices: [],
+      vectors: [],
     };
     for (const table of this.#tables) {
       if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));
@@ -313,6 +329,11 @@ export function count(row: Row | undefined, field: string): number {
 export function text(row: Row | undefined, field: string): string {
   const value = row?.[field];
   return typeof value === 'string' ? value : '';
+}
+
+/** The shard that an index of a record means; the kernel takes vectors too, and no shard has its index. */
+export function shardName(snapshot: Snapshot, index: number): string {
+  return index === NO_SHARD ? 'kernel' : text(snapshot.shards[index], 'name');
 }
 
 export function histogram(row: Row | undefined, field: string): Histogram | undefined {

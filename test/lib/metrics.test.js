@@ -9,7 +9,7 @@ import {
 } from '../../dist/telemetry/metrics.js';
 import { Segment } from '../../dist/telemetry/segment.js';
 import { counters } from '../../docs/reference/generate.mjs';
-import { labSegment } from './helpers/segment.js';
+import { labSegment, nicRows, writeSegment } from './helpers/segment.js';
 
 const lines = async (segment) => (await new SegmentRegistry(segment).metrics()).split('\n');
 
@@ -32,6 +32,21 @@ test('channels, ports, queues and pools have theirs', async (t) => {
     'vanity_shard_state{system="lab",shard="rx",state="failed"} 0',
     'vanity_port_info{system="lab",port="in",driver="capture",target="in.pcap"} 1',
     'vanity_system_up{system="lab"} 1',
+  ]) {
+    t.true(text.includes(line), line);
+  }
+});
+
+test('devices and vectors have theirs', async (t) => {
+  const text = await lines(new Segment(writeSegment({}, nicRows())));
+  const vector = '{system="lab",device="nic0",vector="0",shard="rx"';
+  for (const line of [
+    'vanity_device_state{system="lab",device="nic0",state="granted"} 1',
+    'vanity_device_info{system="lab",device="nic0",address="0000:01:00.0",driver="virtio-net",backend="group"} 1',
+    `vanity_vector_raised_total${vector}} 40`,
+    `vanity_vector_latency_seconds_count${vector}} 40`,
+    'vanity_vector_raised_total{system="lab",device="nic0",vector="2",shard="kernel"} 1',
+    'vanity_vector_suppressed_total{system="lab",device="nic0",vector="1",shard="tx"} 2',
   ]) {
     t.true(text.includes(line), line);
   }

@@ -4,7 +4,7 @@ import { lostPackets, summarize, summaryLines } from '../../dist/report/summary.
 import { table } from '../../dist/report/table.js';
 import { Segment } from '../../dist/telemetry/segment.js';
 import { golden } from './helpers/golden.js';
-import { labSegment, writeSegment } from './helpers/segment.js';
+import { labSegment, nicRows, writeSegment } from './helpers/segment.js';
 
 const read = (rows) => new Segment(writeSegment({}, rows)).read();
 const ended = new Segment(labSegment({ state: 'stopped', pid: 4711 })).read();
@@ -109,4 +109,32 @@ test('the object of run --json has every counter by its name', (t) => {
 
 test('the tables that end a run', (t) => {
   golden(t, 'report/summary.txt', `${summaryLines(ended).join('\n')}\n`);
+});
+
+test('devices, vectors and queues have their tables', (t) => {
+  const snapshot = new Segment(writeSegment({ pid: 4711 }, nicRows())).read();
+  golden(t, 'report/nic.txt', `${summaryLines(snapshot).join('\n')}\n`);
+});
+
+test('devices, vectors and queues in JSON', (t) => {
+  const snapshot = new Segment(writeSegment({ ticksPerSecond: 2e9 }, nicRows())).read();
+  const { devices, vectors, ports } = summarize(snapshot);
+  t.like(devices.nic0, { address: '0000:01:00.0', backend: 'group', state: 'granted', errors: 0 });
+  t.like(vectors['nic0 0'], { device: 'nic0', shard: 'rx', vector: 0, raised: 40, taken: 40 });
+  const { p50, p99, max } = vectors['nic0 0'].latency_ns;
+  t.true(p50 >= 2000 && p50 <= 2250, `${p50} ns of 4000 ticks`);
+  t.is(p99, max);
+  t.true(max >= 45_000 && max <= 50_625);
+  t.is(vectors['nic0 1'].latency_ns, null);
+  t.is(vectors['nic0 2'].shard, 'kernel');
+  t.is(ports.wan.rx_packets, 800);
+  t.deepEqual(
+    ports.wan.rx_queues.map(({ shard, packets, dropped }) => [shard, packets, dropped]),
+    [
+      ['rx', 500, 0],
+      ['tx', 300, 2],
+    ],
+  );
+  t.is(ports.wan.tx_queues[0].packets, 800);
+  t.deepEqual(summarize(ended).devices, {});
 });

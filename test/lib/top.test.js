@@ -3,7 +3,7 @@ import { liveLine } from '../../dist/cli/live.js';
 import { render } from '../../dist/cli/top-view.js';
 import { Segment } from '../../dist/telemetry/segment.js';
 import { golden } from './helpers/golden.js';
-import { labSegment, writeSegment } from './helpers/segment.js';
+import { labSegment, nicRows, writeSegment } from './helpers/segment.js';
 
 const at = (scale, system = {}) => new Segment(labSegment({ pid: 4711, ...system }, scale)).read();
 const view = (size, options, now = at(3)) =>
@@ -87,4 +87,11 @@ test('the line for logs', (t) => {
     '3.0 s  running  in 1.00 kpps  out 990 pps  dropped 10/s  | ' +
       'rx 0.0% 1.00 k/s  tx 0.0% 990/s',
   );
+});
+
+test('devices and vectors, as they were between two looks', (t) => {
+  const look = (scale) =>
+    new Segment(writeSegment({ pid: 4711, uptimeNs: scale * 1e9 }, nicRows(scale))).read();
+  const lines = render(look(1), look(3), { columns: 120, rows: 50 }, { sort: 'pps', color: false });
+  golden(t, 'top/nic.txt', text(lines));
 });

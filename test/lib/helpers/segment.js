@@ -1,7 +1,16 @@
 // Writes segments for tests: the same format as native/include/vanity/segment.hpp, record layout free.
 import { bucketOf } from '../../../dist/telemetry/histogram.js';
 
-const KINDS = { system: 1, shards: 2, channels: 3, ports: 4, queues: 5, pools: 6 };
+const KINDS = {
+  system: 1,
+  shards: 2,
+  channels: 3,
+  ports: 4,
+  queues: 5,
+  pools: 6,
+  devices: 7,
+  vectors: 8,
+};
 const TYPES = ['counter', 'gauge', 'number', 'state', 'label', 'histogram', 'dynamic'];
 const STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 export const HISTOGRAM_BUCKETS = 496;
@@ -60,6 +69,23 @@ export const FIELDS = {
     label('name', 32),
     ...numbers('shard', 'buffers'),
     ...counters('taken', 'returned', 'leaked'),
+  ],
+  devices: [
+    label('name', 32),
+    label('address', 16),
+    label('driver', 16),
+    label('backend', 16),
+    { name: 'state', type: 'state', text: 'opening|granted|wanted|lost|returned' },
+    ...numbers('vectors'),
+    ...counters('requests', 'errors', 'refused'),
+  ],
+  vectors: [
+    label('name', 32),
+    ...numbers('device', 'shard', 'vector'),
+    { name: 'trigger', type: 'state', text: 'level|edge|msi|msix' },
+    { name: 'eoi', type: 'state', text: 'immediate|delayed' },
+    ...counters('raised', 'storms', 'suppressed', 'taken', 'done'),
+    histogram('latency_ticks', 'ticks'),
   ],
 };
 
@@ -225,6 +251,49 @@ export function labRows(scale = 1) {
       },
     ],
     pools: [{ name: 'in.0', shard: 0, buffers: 8192, taken: 1000 * scale, returned: 1000 * scale }],
+  };
+}
+
+/** The same with a NIC of two queues: a vector each, and one of the kernel's own. */
+export function nicRows(scale = 1) {
+  const rows = labRows(scale);
+  const vector = (number, shard, more) => ({
+    name: `nic0 ${number}`,
+    device: 0,
+    shard,
+    vector: number,
+    trigger: 'msix',
+    eoi: 'immediate',
+    ...more,
+  });
+  return {
+    ...rows,
+    ports: [...rows.ports, { name: 'wan', driver: 'virtio-net', target: 'nic0', state: 'up' }],
+    queues: [
+      ...rows.queues,
+      { port: 2, queue: 0, direction: 'rx', shard: 0, packets: 500 * scale, bytes: 32_000 * scale },
+      { port: 2, queue: 1, direction: 'rx', shard: 1, packets: 300 * scale, dropped: 2 },
+      { port: 2, queue: 0, direction: 'tx', shard: 1, packets: 800 * scale },
+    ],
+    devices: [
+      {
+        name: 'nic0',
+        address: '0000:01:00.0',
+        driver: 'virtio-net',
+        backend: 'group',
+        state: 'granted',
+        vectors: 3,
+      },
+    ],
+    vectors: [
+      vector(0, 0, {
+        raised: 40 * scale,
+        taken: 40 * scale,
+        latency_ticks: [...Array(40 * scale - 1).fill(4000), 90_000],
+      }),
+      vector(1, 1, { raised: 10, taken: 8, storms: 1, suppressed: 2 * scale }),
+      vector(2, 0xffffffff, { raised: 1 }),
+    ],
   };
 }
 
