@@ -441,29 +441,9 @@ export const errors = {
     hint: 'Use fewer or smaller buffers in [ports.{port}].',
   },
   // -- devices, as the native core finds them
-  VANITY_E_VFIO_ADDRESS: {
-    message: '"{text}" is no PCI address; one looks like 0000:01:00.0',
-    hint: 'List the devices: lspci -D',
-  },
-  VANITY_E_VFIO_ABSENT: {
-    message: 'there is no PCI device {address}',
-    hint: 'List the devices: lspci -D',
-  },
   VANITY_E_VFIO_DRIVER: {
     message: '{address} is with the driver {driver}; it must be with vfio-pci',
     hint: 'Type: sudo vanity device bind {address}',
-  },
-  VANITY_E_VFIO_IOMMU: {
-    message: 'no IOMMU guards {address}, so its DMA could reach all memory',
-    hint: 'Switch it on in the firmware (VT-d, AMD-Vi, SMMU) and boot Linux with intel_iommu=on (Intel)',
-  },
-  VANITY_E_VFIO_GROUP: {
-    message: 'IOMMU group {group} of {address} cannot be used: in it is also {others}',
-    hint: 'Give all of them to vfio-pci (sudo vanity device bind ADDRESS), or use another slot.',
-  },
-  VANITY_E_VFIO_BUSY: {
-    message: '{node} is held by {who}',
-    hint: 'Stop it first; a group of devices belongs to one process.',
   },
   VANITY_E_VFIO_PERMISSION: {
     message: 'this user may not open {node}',
@@ -473,22 +453,9 @@ export const errors = {
     message: 'the kernel refused what a device needs: {reason}',
     hint: "Look at what it says: dmesg | grep -iE 'vfio|DMAR|iommu'",
   },
-  VANITY_E_VFIO_REGION: {
-    message: 'BAR {bar} of {address}: {bytes} bytes at {offset} cannot be granted: {reason}',
-    hint: 'See what is there: lspci -vv -s {address}',
-  },
-  VANITY_E_VFIO_VECTOR: {
-    message: '{count} {kind} vectors asked for; the device has {available}',
-    hint: 'Grant fewer vectors, or another kind.',
-  },
   VANITY_E_VFIO_IOVA: {
     message: 'no {bytes} of DMA addresses below 2^{bits}; the largest gap there has {largest}',
     hint: 'Use fewer or smaller dma regions for this device, or more bits if it has them.',
-  },
-  VANITY_E_VFIO_MEMLOCK: {
-    message:
-      'mapping {bytes} for DMA needs {needed} of locked memory; the limit is {limit}, of which {used} are used',
-    hint: 'Raise it: ulimit -l {needed} (LimitMEMLOCK= of a systemd service)',
   },
   VANITY_E_VFIO_ACCESS: {
     message:
@@ -558,6 +525,19 @@ export const warnings = {
   VANITY_W_NOT_LOCKED: {
     message: 'memory could not be locked, so it may be paged out',
     hint: 'Raise the limit: ulimit -l unlimited',
+  },
+  // -- and while it runs
+  VANITY_W_IRQ_STORM: {
+    message: 'device {device}, vector {vector}, shard {shard}: {count} interrupts in {time} us',
+    hint: 'Acknowledge the device before the line is unmasked: eoi = "delayed", and irq_done() after it',
+  },
+  VANITY_W_DEVICE_WANTED: {
+    message: 'device {name} ({pci}): Linux wants it back; it is stopped and given back',
+    hint: 'To have it again, bind it and start the system anew',
+  },
+  VANITY_W_DEVICE_LOST: {
+    message: 'device {name} ({pci}) failed, or is gone; it is stopped and given up',
+    hint: "Look at what the kernel says: dmesg | grep -iE 'vfio|pcieport|AER'",
   },
 } as const satisfies Record<`VANITY_W_${string}`, ErrorRow>;
 

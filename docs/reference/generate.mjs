@@ -11,6 +11,8 @@ const TABLES = {
   port: 'One record a port. `ports.NAME` in JSON.',
   queue: 'One record a queue; in JSON summed up per port, with `rx_` or `tx_` in front.',
   pool: 'One record a buffer pool. `pools.NAME` in JSON.',
+  device: 'One record a PCI device. `devices.NAME` in JSON.',
+  vector: 'One record an interrupt vector. `vectors.NAME` in JSON.',
 };
 
 /** The reference of counters, as Markdown. */

@@ -55,8 +55,6 @@ struct alignas(128) IrqLine {
     }
     return fresh;
   }
-  // Is there something to take? Orders nothing.
-  bool pending() const noexcept { return raised_.load(std::memory_order_relaxed) != taken_; }
 
   // The EOI: the device has been served and holds the line no more. Nothing where the line was not
   // delivered since the last one, and nothing for messages.

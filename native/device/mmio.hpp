@@ -97,6 +97,7 @@ class MmioView {
   void write64(uint64_t offset, uint64_t value) const { at<uint64_t>(offset).write(value); }
 
   uint64_t bytes() const noexcept { return bytes_; }
+  volatile uint8_t* data() const noexcept { return base_; }  // unchecked from here on
 
  private:
   volatile uint8_t* base_;

@@ -24,6 +24,15 @@ ChannelSpec spec_of(const ChannelPlan& plan) {
           plan.layout};
 }
 
+constexpr uint64_t kUnreached = UINT64_MAX;  // pages of a pool that no device reaches
+
+// A pool that a device reaches has its pages for itself.
+size_t pool_memory(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes) {
+  if (page_bytes == kUnreached) return padded(Pool::memory_bytes(buffers, buffer_bytes));
+  const uint64_t bytes = Pool::memory_bytes(buffers, buffer_bytes, page_bytes);
+  return (bytes + Devices::kPoolAlign - 1) / Devices::kPoolAlign * Devices::kPoolAlign;
+}
+
 // A ring that can hold every buffer of the pool never fills.
 ChannelSpec return_spec(uint32_t buffers) {
   return {std::max(limits::kCapacityMin, std::bit_ceil(buffers)), kReturnElementBytes,
@@ -82,9 +91,13 @@ SegmentShape System::shape() const {
   for (const PortPlan& port : plan_.ports) {
     queues += static_cast<uint32_t>(port.rx.size() + port.tx.size());
   }
-  return {static_cast<uint32_t>(plan_.shards.size()), static_cast<uint32_t>(plan_.channels.size()),
-          static_cast<uint32_t>(plan_.ports.size()), queues,
-          static_cast<uint32_t>(pool_plans_.size())};
+  return {static_cast<uint32_t>(plan_.shards.size()),
+          static_cast<uint32_t>(plan_.channels.size()),
+          static_cast<uint32_t>(plan_.ports.size()),
+          queues,
+          static_cast<uint32_t>(pool_plans_.size()),
+          static_cast<uint32_t>(plan_.devices.size()),
+          Devices::vectors_of(plan_)};
 }
 
 void System::lock_cores() {
@@ -158,6 +171,67 @@ std::vector<uint32_t> System::holders_of(uint32_t shard) const {
   return found;
 }
 
+void System::open_devices() {
+  interrupts_ = std::make_unique<Interrupts>([this](const std::string& what) {
+    warn("VANITY_W_IRQ_STORM", what,
+         "acknowledge the device before the line is unmasked: eoi = \"delayed\", and irq_done() "
+         "after it");
+  });
+  devices_ =
+      std::make_unique<Devices>(plan_, segment_, *interrupts_,
+                                [this](const char* code, const std::string& message,
+                                       const std::string& hint) { warn(code, message, hint); });
+  // Before the channels, whose consumers then sleep on their doorbell.
+  for (const DevicePlan& device : plan_.devices) {
+    for (const IrqPlan& irq : device.irqs) shards_[irq.shard]->expect_interrupts();
+  }
+  for (const PortPlan& port : plan_.ports) {
+    if (port.device == kNone || !port.interrupts) continue;
+    for (const uint32_t shard : port.rx) shards_[shard]->expect_interrupts();
+  }
+}
+
+bool System::reaches(const PortPlan& port, const PoolPlan& pool, DmaAccess* access) const {
+  if (port.device == kNone) return false;
+  *access = DmaAccess::read_write;
+  if (pool.port != kNone && &plan_.ports[pool.port] == &port) return true;
+  *access = DmaAccess::read_only;
+  std::vector<uint32_t> holders = holders_of(pool.owner);
+  holders.push_back(pool.owner);
+  return std::any_of(port.tx.begin(), port.tx.end(), [&](uint32_t shard) {
+    return std::find(holders.begin(), holders.end(), shard) != holders.end();
+  });
+}
+
+uint64_t System::pool_page_bytes(const PoolPlan& pool) const {
+  uint64_t least = kUnreached;
+  DmaAccess access;
+  for (const PortPlan& port : plan_.ports) {
+    if (!reaches(port, pool, &access)) continue;
+    const uint64_t bytes = devices_->page_bytes(port.device);
+    if (least == kUnreached || (bytes != 0 && (least == 0 || bytes < least))) least = bytes;
+  }
+  return least;
+}
+
+// Each device reaches the buffers that it fills, and those that may be sent through it.
+void System::map_pools() {
+  for (const auto& pool : pools_) {
+    const PoolPlan& plan = pool_plans_[pool->index()];
+    const uint64_t page = pool_page_bytes(plan);
+    if (page == kUnreached) continue;
+    const uint64_t bytes = pool_memory(plan.buffers, plan.buffer_bytes, page);
+    const uint64_t arena_page = shards_[plan.owner]->arena().page_bytes();
+    for (const PortPlan& port : plan_.ports) {
+      DmaAccess access;
+      if (!reaches(port, plan, &access)) continue;
+      devices_->reach(port.device, *pool, bytes, std::min(arena_page, Devices::kPoolAlign), access);
+    }
+  }
+  devices_->grant(shards_);
+  devices_->watch();
+}
+
 void System::make_arenas() {
   const Topology topology = read_topology();
   std::vector<size_t> bytes(plan_.shards.size(), padded(sizeof(ShardLine)) + 4096);
@@ -166,7 +240,8 @@ void System::make_arenas() {
     bytes[channel.to] += padded(Channel::bytes_needed(spec));
   }
   for (const PoolPlan& pool : pool_plans_) {
-    bytes[pool.owner] += padded(Pool::memory_bytes(pool.buffers, pool.buffer_bytes));
+    bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, pool_page_bytes(pool));
+    if (pool_page_bytes(pool) != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
     bytes[pool.owner] +=
         holders_of(pool.owner).size() * padded(Channel::bytes_needed(return_spec(pool.buffers)));
   }
@@ -206,9 +281,11 @@ void System::make_pools() {
     record.shard = plan.owner;
     record.buffers = plan.buffers;
     record.buffer_bytes = plan.buffer_bytes;
-    void* memory =
-        owner.arena_allocate(Pool::memory_bytes(plan.buffers, plan.buffer_bytes), kAlign);
-    pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record));
+    const uint64_t page = pool_page_bytes(plan);
+    void* memory = owner.arena_allocate(pool_memory(plan.buffers, plan.buffer_bytes, page),
+                                        page == kUnreached ? kAlign : Devices::kPoolAlign);
+    pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
+                                            page == kUnreached ? 0 : page));
     pool_table_->add(*pools_.back());
     owner.owns_pool(pools_.back().get());
     if (plan.port == kNone) owner.set_own_pool(pools_.back().get());
@@ -265,9 +342,12 @@ void System::make_ports() {
     const PortPlan& plan = plan_.ports[p];
     PortRecord& record = segment_.port(p);
     copy_text(record.name, sizeof(record.name), plan.name);
-    copy_text(record.driver, sizeof(record.driver), plan.driver);
+    const DevicePlan* const device = plan.device == kNone ? nullptr : &plan_.devices[plan.device];
+    copy_text(record.driver, sizeof(record.driver),
+              device == nullptr ? plan.driver : device->driver);
     copy_text(record.target, sizeof(record.target),
-              !plan.interface.empty() ? plan.interface
+              device != nullptr         ? device->address
+              : !plan.interface.empty() ? plan.interface
               : !plan.file.empty()    ? plan.file
                                       : plan.write);
     record.queues = static_cast<uint32_t>(plan.rx.size() + plan.tx.size());
@@ -299,8 +379,18 @@ void System::make_ports() {
     options.fanout = plan.fanout;
     options.promiscuous = plan.promiscuous;
     options.buffer_bytes = plan.buffer_bytes;
+    if (plan.device != kNone) {
+      options.driver = plan_.devices[plan.device].driver;
+      options.nic = devices_->nic(plan.device);
+      options.ring = plan.ring;
+      options.poll_ns_max = plan.poll_ns_max;
+      options.interrupts = plan.interrupts;
+      options.packed = plan.packed;
+    }
     ports_.push_back(create_port(options, records));
-    for (uint32_t q = 0; q < plan.tx.size(); ++q) shards_[plan.tx[q]]->add_tx(&ports_[p]->tx(q));
+    if (plan.device != kNone) devices_->serve(plan.device, *ports_[p], record, shards_);
+    for (uint32_t q = 0; q < plan.tx.size(); ++q)
+      shards_[plan.tx[q]]->add_tx(&ports_[p]->tx(q), plan.overflow);
   }
   for (const auto& pool : pools_) {
     const PoolPlan& plan = pool_plans_[pool->index()];

@@ -165,6 +165,35 @@ const std::vector<Field> kPoolFields = {
     VANITY_FIELD(PoolRecord, leaked, gauge, "", "At shutdown: handed out and never given back"),
 };
 
+const std::vector<Field> kDeviceFields = {
+    VANITY_LABEL(DeviceRecord, name, "Name in the manifest"),
+    VANITY_LABEL(DeviceRecord, address, "PCI address"),
+    VANITY_LABEL(DeviceRecord, driver, "Driver: vfio, or that of its port"),
+    VANITY_LABEL(DeviceRecord, backend, "How it was opened: group, cdev, noiommu"),
+    VANITY_FIELD(DeviceRecord, state, state, "", "opening|granted|wanted|lost|returned"),
+    VANITY_FIELD(DeviceRecord, vectors, number, "", "Interrupt vectors armed"),
+    VANITY_FIELD(DeviceRecord, requests, counter, "", "Times Linux wanted it back"),
+    VANITY_FIELD(DeviceRecord, errors, counter, "", "Errors the bus reported"),
+    VANITY_FIELD(DeviceRecord, refused, counter, "", "Accesses beyond a grant, none of them made"),
+};
+
+const std::vector<Field> kVectorFields = {
+    VANITY_LABEL(VectorRecord, name, "Device and number of the vector"),
+    VANITY_FIELD(VectorRecord, device, number, "", "Index of the device"),
+    VANITY_FIELD(VectorRecord, shard, number, "",
+                 "Index of the shard it goes to; 4294967295 = the kernel"),
+    VANITY_FIELD(VectorRecord, vector, number, "", "Its number"),
+    VANITY_FIELD(VectorRecord, trigger, state, "", "level|edge|msi|msix"),
+    VANITY_FIELD(VectorRecord, eoi, state, "", "immediate|delayed"),
+    VANITY_FIELD(VectorRecord, raised, counter, "", "Interrupts handed to the shard"),
+    VANITY_FIELD(VectorRecord, storms, counter, "", "Times it fired without end"),
+    VANITY_FIELD(VectorRecord, suppressed, counter, "", "Interrupts held back in storms"),
+    VANITY_FIELD(VectorRecord, taken, counter, "", "Interrupts the shard has seen"),
+    VANITY_FIELD(VectorRecord, done, counter, "", "Times a level line was unmasked"),
+    VANITY_FIELD(VectorRecord, masked_ticks, counter, "ticks", "Time a level line was masked"),
+    VANITY_HISTOGRAM(VectorRecord, latency_ticks, "ticks", "From kernel to shard, a wake included"),
+};
+
 #undef VANITY_FIELD
 #undef VANITY_LABEL
 #undef VANITY_HISTOGRAM
@@ -173,20 +202,24 @@ uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
+constexpr uint32_t kTables = 8;
+
 struct Placed {
-  Table tables[6];
+  Table tables[kTables];
   uint64_t bytes;
 };
 
 Placed place(const SegmentShape& shape) {
-  const uint32_t counts[6] = {1,           shape.shards, shape.channels,
-                              shape.ports, shape.queues, shape.pools};
-  const uint32_t strides[6] = {kSegmentHeaderBytes, sizeof(ShardRecord), sizeof(ChannelRecord),
-                               sizeof(PortRecord),  sizeof(QueueRecord), sizeof(PoolRecord)};
+  const uint32_t counts[kTables] = {
+      1,           shape.shards,  shape.channels, shape.ports, shape.queues,
+      shape.pools, shape.devices, shape.vectors};
+  const uint32_t strides[kTables] = {
+      kSegmentHeaderBytes, sizeof(ShardRecord), sizeof(ChannelRecord), sizeof(PortRecord),
+      sizeof(QueueRecord), sizeof(PoolRecord),  sizeof(DeviceRecord),  sizeof(VectorRecord)};
   Placed placed{};
   uint64_t at = kSegmentHeaderBytes;
   const auto& tables = field_tables();
-  for (uint32_t i = 0; i < 6; ++i) {
+  for (uint32_t i = 0; i < kTables; ++i) {
     Table& t = placed.tables[i];
     t.kind = static_cast<uint32_t>(tables[i].kind);
     t.count = counts[i];
@@ -196,7 +229,7 @@ Placed place(const SegmentShape& shape) {
     at += t.field_count * sizeof(Field);
   }
   placed.tables[0].records_offset = 0;  // the header is the system's record
-  for (uint32_t i = 1; i < 6; ++i) {
+  for (uint32_t i = 1; i < kTables; ++i) {
     at = align_up(at, 128);
     placed.tables[i].records_offset = at;
     at += uint64_t{placed.tables[i].count} * placed.tables[i].stride;
@@ -277,9 +310,14 @@ uint64_t realtime_ns() {
 
 const std::vector<FieldTable>& field_tables() {
   static const std::vector<FieldTable> tables = {
-      {TableKind::system, "system", &kSystemFields},    {TableKind::shard, "shard", &kShardFields},
-      {TableKind::channel, "channel", &kChannelFields}, {TableKind::port, "port", &kPortFields},
-      {TableKind::queue, "queue", &kQueueFields},       {TableKind::pool, "pool", &kPoolFields},
+      {TableKind::system, "system", &kSystemFields},
+      {TableKind::shard, "shard", &kShardFields},
+      {TableKind::channel, "channel", &kChannelFields},
+      {TableKind::port, "port", &kPortFields},
+      {TableKind::queue, "queue", &kQueueFields},
+      {TableKind::pool, "pool", &kPoolFields},
+      {TableKind::device, "device", &kDeviceFields},
+      {TableKind::vector, "vector", &kVectorFields},
   };
   return tables;
 }
@@ -380,9 +418,9 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
   h.started_realtime_ns = realtime_ns();
   h.pid = static_cast<uint32_t>(getpid());
   std::strncpy(h.name, system_name.c_str(), sizeof(h.name) - 1);
-  h.table_count = 6;
+  h.table_count = kTables;
   const auto& tables = field_tables();
-  for (uint32_t i = 0; i < 6; ++i) {
+  for (uint32_t i = 0; i < kTables; ++i) {
     h.tables[i] = placed.tables[i];
     std::memcpy(base_ + placed.tables[i].fields_offset, tables[i].fields->data(),
                 tables[i].fields->size() * sizeof(Field));

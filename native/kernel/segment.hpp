@@ -32,6 +32,8 @@ struct SegmentShape {
   uint32_t ports = 0;
   uint32_t queues = 0;
   uint32_t pools = 0;
+  uint32_t devices = 0;
+  uint32_t vectors = 0;
 };
 
 // What the manifest implies, in bytes.
@@ -51,6 +53,10 @@ class Segment {
   PortRecord& port(uint32_t i) { return record<PortRecord>(3, i); }
   QueueRecord& queue(uint32_t i) { return record<QueueRecord>(4, i); }
   PoolRecord& pool(uint32_t i) { return record<PoolRecord>(5, i); }
+  DeviceRecord& device(uint32_t i) { return record<DeviceRecord>(6, i); }
+  VectorRecord& vector(uint32_t i) { return record<VectorRecord>(7, i); }
+  // Room is made before anybody knows how many vectors a device has; before publish().
+  void set_vectors(uint32_t used) { header().tables[7].count = used; }
 
   // Readers may trust what they see from here on.
   void publish();

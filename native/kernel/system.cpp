@@ -1,6 +1,5 @@
 #include "kernel/system.hpp"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -18,8 +17,8 @@
 namespace vanity {
 namespace {
 
-constexpr int kTurnMs = 10;
-constexpr int kTurnStoppingMs = 1;
+constexpr uint64_t kTurnNs = 10'000'000;
+constexpr uint64_t kTurnStoppingNs = 1'000'000;
 constexpr uint64_t kServiceNs = 100'000'000;
 // An immediate stop that a shard does not follow within this time leaves it behind.
 constexpr uint64_t kStopNowNs = 1'000'000'000;
@@ -49,11 +48,13 @@ System::System(const Plan& plan, BootOptions options)
         std::make_unique<Shard>(plan_.shards[s], s, &segment_.shard(s), plan_.oversubscribe));
     shards_[s]->set_program(std::move(programs_[s]));
   }
+  open_devices();
   make_arenas();
   make_pools();
   make_channels();
   make_returns();
   make_ports();
+  map_pools();
   order_shards();
   find_loops();
   for (const auto& shard : shards_) shard->wire(pool_table_.get());
@@ -61,6 +62,7 @@ System::System(const Plan& plan, BootOptions options)
 
   wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd_ < 0) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
+  interrupts_->add(wake_fd_, 0, [](uint64_t) {});
   segment_.publish();
   booted_ns_ = monotonic_ns();
   if (options_.handle_signals) signals_ = std::make_unique<StopSignals>(wake_fd_);
@@ -109,6 +111,8 @@ void System::close() {
     for (auto& shard : shards_) static_cast<void>(shard.release());
     for (auto& pool : pools_) static_cast<void>(pool.release());
     for (auto& port : ports_) static_cast<void>(port.release());
+    static_cast<void>(devices_.release());
+    static_cast<void>(interrupts_.release());
     static_cast<void>(pool_table_.release());
     segment_.leave_mapped();
   }
@@ -117,6 +121,20 @@ void System::close() {
 std::vector<Failure> System::failures() const {
   const std::lock_guard<std::mutex> lock(failures_mutex_);
   return failures_;
+}
+
+std::vector<Failure> System::warnings() const {
+  const std::lock_guard<std::mutex> lock(failures_mutex_);
+  return warnings_;
+}
+
+void System::warn(const std::string& code, const std::string& message,
+                  const std::string& hint) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(failures_mutex_);
+    warnings_.push_back({code, message, hint});
+  }
+  if (options_.on_change) options_.on_change();
 }
 
 void System::fail(const std::string& code, const std::string& message,
@@ -153,15 +171,13 @@ void System::kernel_main() noexcept {
     const SystemState now = state();
     const bool over = now == SystemState::stopped || now == SystemState::failed;
     if (over && close_asked_.load(std::memory_order_acquire)) return;  // pairs with close()
-    pollfd wanted{wake_fd_, POLLIN, 0};
-    const int timeout = now == SystemState::stopping ? kTurnStoppingMs
-                        : over && !hurried()         ? -1
-                                                     : kTurnMs;
-    if (poll(&wanted, 1, timeout) > 0) {
-      uint64_t drained;
-      if (read(wake_fd_, &drained, sizeof(drained)) < 0) {
-        // Somebody's wake, read already.
-      }
+    // Between two turns only interrupts: they may come more often than a turn is worth.
+    const uint64_t pause = now == SystemState::stopping ? kTurnStoppingNs
+                           : over && !hurried()         ? UINT64_MAX
+                                                        : kTurnNs;
+    const uint64_t began = monotonic_ns();
+    for (uint64_t past = 0; past < pause; past = monotonic_ns() - began) {
+      if (interrupts_->wait(pause == UINT64_MAX ? pause : pause - past)) break;
     }
     turn();
   }
@@ -170,6 +186,7 @@ void System::kernel_main() noexcept {
 void System::turn() noexcept {
   const uint64_t now = monotonic_ns();
   segment_.header().heartbeat_ns.set(now);
+  devices_->turn(now);
   uint32_t asked = stop_asked_.load(std::memory_order_acquire);  // pairs with stop()
   if (signals_ != nullptr) asked = std::max(asked, std::min(signals_->count(), 2u));
   const SystemState current = state();
@@ -231,6 +248,13 @@ void System::turn_booting() noexcept {
 }
 
 void System::release_shards() noexcept {
+  try {
+    devices_->start();
+  } catch (const Error& error) {
+    fail(error.code(), error.what(), error.hint());
+    begin_stop();
+    return;
+  }
   for (const auto& port : ports_) {
     try {
       port->start();
@@ -263,7 +287,9 @@ void System::turn_running() noexcept {
 }
 
 void System::service_ports() noexcept {
-  for (const auto& port : ports_) port->service();
+  for (uint32_t p = 0; p < ports_.size(); ++p) {
+    if (devices_->serves(p)) ports_[p]->service();
+  }
 }
 
 // True once nothing more can come in, so that the system's work is done: every port that receives
@@ -436,6 +462,7 @@ void System::turn_stopping() noexcept {
     }
     fail("VANITY_E_STUCK", "did not stop: " + stuck, "its poll() does not return");
     abandoned_ = true;
+    devices_->quiesce();  // whatever that thread still does to them
     ended_ns_ = now;
     set_state(SystemState::failed);
   }
@@ -447,13 +474,15 @@ void System::finish_stop() noexcept {
   // arrives. Whatever is missing after that has leaked.
   for (const auto& shard : shards_) shard->settle();
   for (const auto& shard : shards_) shard->take_all_returns();
-  for (const auto& port : ports_) {
+  for (uint32_t p = 0; p < ports_.size(); ++p) {
+    const auto& port = ports_[p];
     const std::string error = port->error();
     if (port->state() == PortState::failed && !error.empty()) {
       fail("VANITY_E_PORT", error, "");
     }
-    port->close();
+    if (devices_->serves(p)) port->close();
   }
+  devices_->quiesce();
   take_back_buffers();
   bool failed_shard = false;
   for (const auto& shard : shards_) failed_shard |= shard->state() == ShardState::failed;

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "kernel/devices.hpp"
+#include "kernel/interrupts.hpp"
 #include "kernel/segment.hpp"
 #include "kernel/signals.hpp"
 #include "memory/pool.hpp"
@@ -52,7 +54,8 @@ class System {
   std::vector<Failure> failures() const;
   // A second signal came before the stop was done.
   bool interrupted() const noexcept { return interrupted_.load(std::memory_order_relaxed); }
-  const std::vector<Failure>& warnings() const { return warnings_; }
+  // Of the start, and since then.
+  std::vector<Failure> warnings() const;
   Shard& shard(uint32_t index) { return *shards_[index]; }
   uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
   const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
@@ -61,6 +64,15 @@ class System {
   Channel channel(uint32_t index) const { return channels_[index]; }
 
  private:
+  struct PoolPlan {
+    std::string name;
+    uint32_t owner;
+    uint32_t buffers;
+    uint32_t buffer_bytes;
+    uint32_t port = kNone;
+    uint32_t queue = 0;
+  };
+
   // boot.cpp
   void lock_cores();
   void make_programs();
@@ -69,6 +81,12 @@ class System {
   void make_channels();
   void make_returns();
   void make_ports();
+  void open_devices();
+  void map_pools();
+  // May the device of a port reach packets of this pool, and how?
+  bool reaches(const PortPlan& port, const PoolPlan& pool, DmaAccess* access) const;
+  // Of the device that reaches the pool; kNone: no device does.
+  uint64_t pool_page_bytes(const PoolPlan& pool) const;
   std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
   void order_shards();
   void find_loops();
@@ -92,18 +110,11 @@ class System {
   void watch_loops() noexcept;
   bool hurried() const noexcept;  // a second signal has come
   void abandon() noexcept;
+  void warn(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void set_state(SystemState state) noexcept;
   void wake() noexcept;
 
-  struct PoolPlan {
-    std::string name;
-    uint32_t owner;
-    uint32_t buffers;
-    uint32_t buffer_bytes;
-    uint32_t port = kNone;
-    uint32_t queue = 0;
-  };
   struct Watch {
     uint64_t progress = 0;
     uint64_t since_ns = 0;
@@ -129,6 +140,9 @@ class System {
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<PoolTable> pool_table_ = std::make_unique<PoolTable>();
   std::vector<Channel> channels_;
+  // Ports go first, then the devices that they work, then the memory that those reach.
+  std::unique_ptr<Interrupts> interrupts_;
+  std::unique_ptr<Devices> devices_;
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<uint32_t> order_;                  // shards, producers before consumers
   std::vector<std::vector<uint32_t>> upstream_;  // of each shard

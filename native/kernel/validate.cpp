@@ -87,6 +87,56 @@ void check_port(const Plan& plan, const PortPlan& port) {
   within("buffer_bytes of " + who, port.buffer_bytes, limits::kBufferBytesMin,
          limits::kBufferBytesMax);
   if (port.buffer_bytes % 64 != 0) refuse(who, "its buffer_bytes are no multiple of 64");
+  if (port.device == kNone) {
+    if (port.driver == "device") refuse(who, "it names no device");
+    return;
+  }
+  if (port.device >= plan.devices.size()) refuse(who, "there is no such device");
+  if (plan.devices[port.device].driver == "vfio") {
+    refuse(who, "device " + plan.devices[port.device].name + " has no driver of a NIC");
+  }
+  within("ring of " + who, port.ring, limits::kRingMin, limits::kRingMax);
+  if ((port.ring & (port.ring - 1)) != 0) refuse(who, "its ring is no power of two");
+  if (port.rx.empty()) refuse(who, "a device needs a receive queue");
+  for (const PortPlan& other : plan.ports) {
+    if (&other != &port && other.device == port.device) {
+      refuse(who, "port " + other.name + " has its device");
+    }
+  }
+}
+
+void check_device(const Plan& plan, uint32_t index) {
+  const DevicePlan& device = plan.devices[index];
+  check_name("device", device.name);
+  const std::string who = "device " + device.name;
+  bool has_port = false;
+  for (const PortPlan& port : plan.ports) has_port |= port.device == index;
+  if (device.driver != "vfio" && !has_port) refuse(who, "its driver needs a port");
+  if (has_port && !(device.mmio.empty() && device.irqs.empty() && device.dma.empty())) {
+    refuse(who, "its driver takes what it needs: it grants nothing itself");
+  }
+  const auto check_shard_of = [&](uint32_t shard) {
+    if (shard >= plan.shards.size()) refuse(who, "there is no such shard");
+  };
+  for (const MmioPlan& mmio : device.mmio) {
+    check_shard_of(mmio.shard);
+    within("bar of " + who, mmio.bar, 0, 5);
+  }
+  within("the number of vectors of " + who, device.irqs.size(), 0, limits::kVectorsPerDevice);
+  for (const IrqPlan& irq : device.irqs) {
+    check_shard_of(irq.shard);
+    within("vector of " + who, irq.vector, 0, limits::kVectorsPerDevice - 1);
+    if (irq.trigger != device.irqs.front().trigger) refuse(who, "a device has one kind of vectors");
+    for (const IrqPlan& other : device.irqs) {
+      if (&other != &irq && other.vector == irq.vector) refuse(who, "a vector is granted twice");
+    }
+  }
+  for (const DmaPlan& dma : device.dma) {
+    check_shard_of(dma.shard);
+    within("the length of a region's name of " + who, dma.name.size(), 1, limits::kNameBytes);
+    within("bytes of region " + dma.name + " of " + who, dma.bytes, 1, kArenaBytesMax);
+    within("bits of region " + dma.name + " of " + who, dma.bits, 16, 64);
+  }
 }
 
 }  // namespace
@@ -111,7 +161,9 @@ void validate(const Plan& plan) {
     within("the number of channels out of shard " + plan.shards[s].name, out[s], 0,
            limits::kChannelsOutOfShard);
   }
+  within("the number of devices", plan.devices.size(), 0, limits::kDevices);
   for (const PortPlan& port : plan.ports) check_port(plan, port);
+  for (uint32_t d = 0; d < plan.devices.size(); ++d) check_device(plan, d);
 }
 
 }  // namespace vanity

@@ -4,6 +4,7 @@
 
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "shard/grant.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -126,6 +127,36 @@ const char* shard_name(const vanity_shard* shard) {
   return of(shard).plan().name.c_str();
 }
 
+vanity_device* device(vanity_shard* shard, const char* name) {
+  return name == nullptr ? nullptr : of(shard).find_device(name);
+}
+const char* device_name(const vanity_device* device) {
+  return device->name().c_str();
+}
+vanity_device_state device_state(const vanity_device* device) {
+  return device->state();
+}
+int register_read(vanity_device* device, uint32_t bar, uint64_t offset, uint32_t width,
+                  uint64_t* value) {
+  return device->read(bar, offset, width, value) ? 1 : 0;
+}
+int register_write(vanity_device* device, uint32_t bar, uint64_t offset, uint32_t width,
+                   uint64_t value) {
+  return device->write(bar, offset, width, value) ? 1 : 0;
+}
+volatile void* registers(vanity_device* device, uint32_t bar, uint64_t offset, uint64_t bytes) {
+  return device->range(bar, offset, bytes);
+}
+const vanity_dma* dma(vanity_device* device, const char* name) {
+  return name == nullptr ? nullptr : device->memory(name);
+}
+uint64_t irq_take(vanity_device* device, uint32_t vector) {
+  return device->take(vector);
+}
+void irq_done(vanity_device* device, uint32_t vector) {
+  device->done(vector);
+}
+
 }  // namespace
 
 const vanity_api kApi = {
@@ -158,6 +189,15 @@ const vanity_api kApi = {
     log,
     now_ns,
     shard_name,
+    device,
+    device_name,
+    device_state,
+    register_read,
+    register_write,
+    registers,
+    dma,
+    irq_take,
+    irq_done,
 };
 
 }  // namespace vanity

@@ -11,7 +11,8 @@ void Shard::take_up_rings() noexcept {
   for (uint32_t i = 0; i < inputs_.size(); ++i) {
     if (inputs_[i]->index == plan_.primary) primary = i;
   }
-  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary);
+  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
+                  needs_bell(input_count()));
 }
 
 void Shard::wait_for_work() noexcept {
@@ -22,6 +23,7 @@ void Shard::wait_for_work() noexcept {
         &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
     return;
   }
+  // Of its devices it hears in JavaScript; see lib/runtime/device.ts.
   take_all_returns();
   take_up_rings();
   // Takes the marks of the doorbell, too: what they stand for, the next turn finds by itself.
@@ -41,6 +43,7 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
   note_failure(code, message, hint);
   while (ran && control() != Control::stop_now) {
     record_->progress.add(1);
+    hear_of_devices();
     take_all_returns();
     take_up_rings();
     for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {

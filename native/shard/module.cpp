@@ -1,6 +1,7 @@
 // Native modules: shared objects that speak the C ABI of vanity/program.h.
 #include <dlfcn.h>
 
+#include <cstddef>
 #include <string>
 
 #include "platform/error.hpp"
@@ -10,10 +11,15 @@
 namespace vanity {
 namespace {
 
+// What a module of this ABI has at the least; later members are optional ones.
+constexpr uint32_t kStructBytesMin = offsetof(vanity_program, device_event);
+
 class Module : public Program {
  public:
   Module(const vanity_program* program, const std::map<std::string, std::string>& options)
       : program_(program),
+        device_event_(program->struct_bytes >= sizeof(vanity_program) ? program->device_event
+                                                                      : nullptr),
         buffers_(static_cast<uint32_t>(
             option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
         buffer_bytes_(static_cast<uint32_t>(option_number(
@@ -40,9 +46,14 @@ class Module : public Program {
       program_->watermark(shard.handle(), state_, channel, high ? 1 : 0);
     }
   }
+  void device_event(Shard& shard, vanity_device& device,
+                    vanity_device_state news) noexcept override {
+    if (device_event_ != nullptr) device_event_(shard.handle(), state_, &device, news);
+  }
 
  private:
   const vanity_program* program_;
+  decltype(vanity_program::device_event) const device_event_;
   const uint32_t buffers_;
   const uint32_t buffer_bytes_;
   void* state_ = nullptr;
@@ -68,13 +79,12 @@ std::unique_ptr<Program> load_module(const std::string& path,
   if (program == nullptr) {
     throw Error("VANITY_E_PROGRAM_LOAD", path + ": vanity_program_entry returned NULL");
   }
-  if (program->abi_version != VANITY_ABI_VERSION ||
-      program->struct_bytes < sizeof(vanity_program)) {
+  if (program->abi_version != VANITY_ABI_VERSION || program->struct_bytes < kStructBytesMin) {
     throw Error("VANITY_E_PROGRAM_ABI",
                 path + ": built for ABI " + std::to_string(program->abi_version) + " (struct of " +
                     std::to_string(program->struct_bytes) + " bytes), this runtime speaks ABI " +
                     std::to_string(VANITY_ABI_VERSION) + " (struct of " +
-                    std::to_string(sizeof(vanity_program)) + " bytes)",
+                    std::to_string(kStructBytesMin) + " bytes or more)",
                 "compile it again with this version's include/vanity/program.h");
   }
   if (program->name == nullptr || program->poll == nullptr) {

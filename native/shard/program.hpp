@@ -22,6 +22,7 @@ class Program {
   virtual uint32_t poll(Shard&) noexcept = 0;
   virtual void fini(Shard&) {}
   virtual void watermark(Shard&, vanity_channel*, bool /*high*/) noexcept {}
+  virtual void device_event(Shard&, vanity_device&, vanity_device_state) noexcept {}
   // Makes packets instead of receiving them.
   virtual bool is_source() const { return false; }
   // A source that will make no more. Asked by the kernel's thread.

@@ -131,6 +131,7 @@ void Shard::poll_loop() noexcept {
       draining = true;
       if (wanted == Control::finish && inputs_empty()) return;
     }
+    if (!devices_.empty()) hear_of_devices();
     if (!returns_.empty() && (--returns_wait_ == 0 || work == 0)) take_returns();
     work = program_->poll(*this);
     const uint64_t now = now_ticks();

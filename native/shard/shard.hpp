@@ -20,6 +20,7 @@
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
 #include "port/port.hpp"
+#include "shard/grant.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
 #include "vanity/channel.hpp"
@@ -97,6 +98,8 @@ class Shard {
     return Inputs::needs_bell(inputs, plan_.strategy) ||
            (interrupts_ && inputs != 0 && plan_.strategy == Strategy::doorbell);
   }
+  // What it may use of that device, from here on found by find_device().
+  vanity_device& add_device(const std::string& name, DeviceRecord* record);
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
   void add_home(uint32_t pool, const Producer& producer);  // buffers this shard sends home
   void add_returns(Pool* pool, const Consumer& consumer);  // buffers that come home to it
@@ -165,6 +168,9 @@ class Shard {
   }
   vanity_channel* find_channel(const std::string& name) noexcept;
   bool stopping() const noexcept { return control() != Control::run; }
+  vanity_device* find_device(const std::string& name) noexcept;
+  // Once a turn: tells the program what became of its devices, and lets go of those it must.
+  void hear_of_devices() noexcept;
   Counter* user_counter(const std::string& name);  // in init only; throws past the limit
   void* arena_allocate(size_t bytes, size_t align);
 
@@ -273,6 +279,7 @@ class Shard {
   std::vector<Rx> rx_;
   std::vector<Tx> tx_;
   bool interrupts_ = false;
+  std::vector<std::unique_ptr<vanity_device>> devices_;
   Pool* own_pool_ = nullptr;
   std::vector<Pool*> owned_pools_;
   // Buffers go home by rings of their ids, two to an 8-byte element.

@@ -92,7 +92,11 @@ const sourceOf = (file) =>
 function symbolsOf(objects, { file, name }) {
   const all = objects.get(sourceOf(file)) ?? [];
   const parts = name.split('::').map((part) => `${part}(<[^()]*>)?`);
-  const pattern = new RegExp(`vanity::(\\w+::|\\(anonymous namespace\\)::)*${parts.join('::')}\\(`);
+  // The opaque types of the C ABI stand in no namespace.
+  const space = parts[0].startsWith('vanity_')
+    ? ''
+    : 'vanity::(\\w+::|\\(anonymous namespace\\)::)*';
+  const pattern = new RegExp(`${space}${parts.join('::')}\\(`);
   const own = all.filter((symbol) => pattern.test(symbol.name));
   return own.length > 0 || file.endsWith('.hpp') ? own : all;
 }

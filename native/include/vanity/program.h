@@ -26,6 +26,7 @@ extern "C" {
 typedef struct vanity_shard vanity_shard;
 typedef struct vanity_channel vanity_channel;
 typedef struct vanity_counter vanity_counter;
+typedef struct vanity_device vanity_device;
 
 typedef enum vanity_log_level {
   VANITY_LOG_DEBUG = 0,
@@ -33,6 +34,27 @@ typedef enum vanity_log_level {
   VANITY_LOG_WARN = 2,
   VANITY_LOG_ERROR = 3
 } vanity_log_level;
+
+/* What became of a device that was granted. Once it is wanted or lost, nothing reaches it from the
+ * return of device_event on. */
+typedef enum vanity_device_state {
+  VANITY_DEVICE_GRANTED = 0,
+  VANITY_DEVICE_WANTED = 1,  /* Linux asks for it: stop what is under way, let go */
+  VANITY_DEVICE_LOST = 2,    /* it failed, or is gone already */
+  VANITY_DEVICE_RETURNED = 3 /* stopped and closed; nothing writes to its memory any more */
+} vanity_device_state;
+
+/* Memory that a device reads and writes. Behind an IOMMU the device sees all of it in a row,
+ * `pages` is one address and `page_shift` 63. Without one `pages` holds an address for each
+ * 2^page_shift bytes. */
+typedef struct vanity_dma {
+  void* data;
+  uint64_t bytes;
+  uint64_t iova; /* what the device is told for `data` */
+  const uint64_t* pages;
+  uint32_t page_shift;
+  uint32_t reserved;
+} vanity_dma;
 
 typedef struct vanity_program {
   uint32_t abi_version;  /* VANITY_ABI_VERSION of the header it was compiled with */
@@ -47,6 +69,10 @@ typedef struct vanity_program {
   void (*fini)(vanity_shard* shard, void* state);
   /* A channel's depth crossed a watermark of the manifest: high = 1 on the way up. Optional. */
   void (*watermark)(vanity_shard* shard, void* state, vanity_channel* channel, int high);
+  /* A device of this shard is wanted, lost or returned. Between two polls. Optional; a program that
+   * was compiled without it is as good. */
+  void (*device_event)(vanity_shard* shard, void* state, vanity_device* device,
+                       vanity_device_state news);
 } vanity_program;
 
 /* The functions the runtime offers. Grows only at the end; struct_bytes tells how far it goes. */
@@ -96,6 +122,28 @@ typedef struct vanity_api {
   void (*log)(vanity_shard*, vanity_log_level, const char* text); /* in init and fini only */
   uint64_t (*now_ns)(void);
   const char* (*shard_name)(const vanity_shard*);
+
+  /* -- devices: what [devices] grants to this shard ---------------------------------------------
+   */
+  vanity_device* (*device)(vanity_shard*,
+                           const char* name); /* NULL: nothing of it is this shard's */
+  const char* (*device_name)(const vanity_device*);
+  vanity_device_state (*device_state)(const vanity_device*);
+  /* One register of 1, 2, 4 or 8 bytes at `offset` in the BAR, ordered against memory that the
+   * device shares. 1, or 0 when it is not aligned, not within a grant, or the device is gone: then
+   * nothing was touched. */
+  int (*register_read)(vanity_device*, uint32_t bar, uint64_t offset, uint32_t width,
+                       uint64_t* value);
+  int (*register_write)(vanity_device*, uint32_t bar, uint64_t offset, uint32_t width,
+                        uint64_t value);
+  /* The registers themselves, for a data path that orders its own accesses; NULL when the range is
+   * not within one grant. Stays mapped: from `returned` on it is memory that reads all ones. */
+  volatile void* (*registers)(vanity_device*, uint32_t bar, uint64_t offset, uint64_t bytes);
+  const vanity_dma* (*dma)(vanity_device*, const char* name); /* NULL when there is none */
+  /* How often the vector fired since the last look; what the device wrote before it is there. */
+  uint64_t (*irq_take)(vanity_device*, uint32_t vector);
+  /* With eoi = "delayed": the device was acknowledged, the line may fire again. */
+  void (*irq_done)(vanity_device*, uint32_t vector);
 } vanity_api;
 
 /* The first word of a shard is the table, so that a module links against nothing. */
@@ -121,6 +169,23 @@ static inline void vanity_discard(vanity_shard* s, const vanity_packet* p, uint3
 }
 static inline uint8_t* vanity_data(vanity_shard* s, const vanity_packet* p) {
   return vanity_api_of(s)->data(s, p);
+}
+
+/* What is refused reads all ones, as from a device that is gone. */
+static inline uint32_t vanity_read32(vanity_shard* s, vanity_device* d, uint32_t bar,
+                                     uint64_t offset) {
+  uint64_t value = 0;
+  return vanity_api_of(s)->register_read(d, bar, offset, 4, &value) ? (uint32_t)value : 0xffffffffu;
+}
+static inline void vanity_write32(vanity_shard* s, vanity_device* d, uint32_t bar, uint64_t offset,
+                                  uint32_t value) {
+  vanity_api_of(s)->register_write(d, bar, offset, 4, value);
+}
+static inline uint64_t vanity_irq_take(vanity_shard* s, vanity_device* d, uint32_t vector) {
+  return vanity_api_of(s)->irq_take(d, vector);
+}
+static inline void vanity_irq_done(vanity_shard* s, vanity_device* d, uint32_t vector) {
+  vanity_api_of(s)->irq_done(d, vector);
 }
 
 /* What the module exports. */

@@ -221,9 +221,9 @@ struct alignas(128) PoolRecord {
   Counter leaked;  // set at shutdown: taken and never given back
 };
 
-// lost: the bus reported an error, or the device went away; wanted: Linux asked for it, and it is
-// on its way down; returned: closed, Linux has it again.
-enum class DeviceState : uint32_t { opening, granted, wanted, lost, returned, failed };
+// wanted: Linux asked for it, and it is on its way down; lost: the same because the bus reported an
+// error or the device is gone; returned: closed, Linux may have it.
+enum class DeviceState : uint32_t { opening, granted, wanted, lost, returned };
 
 struct alignas(128) DeviceRecord {
   char name[32];
@@ -234,6 +234,7 @@ struct alignas(128) DeviceRecord {
   uint32_t vectors;
   Counter requests;  // times Linux wanted it back
   Counter errors;    // errors that the bus reported
+  Counter refused;   // accesses of programs beyond their grants
 };
 
 // In the order of the manifest's words "level", "edge", "msi", "msix".

@@ -44,7 +44,7 @@ static void fini(vanity_shard* shard, void* state) {
 }
 
 static const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "decider", "1", init, poll_once, fini, NULL};
+    VANITY_ABI_VERSION, sizeof(vanity_program), "decider", "1", init, poll_once, fini, NULL, NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

@@ -7,8 +7,15 @@ static uint32_t poll_once(vanity_shard* shard, void* state) {
   return 0;
 }
 
-static const vanity_program program = {
-    VANITY_ABI_VERSION + 1, sizeof(vanity_program), "future", "1", NULL, poll_once, NULL, NULL};
+static const vanity_program program = {VANITY_ABI_VERSION + 1,
+                                       sizeof(vanity_program),
+                                       "future",
+                                       "1",
+                                       NULL,
+                                       poll_once,
+                                       NULL,
+                                       NULL,
+                                       NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

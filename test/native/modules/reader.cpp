@@ -47,8 +47,15 @@ uint32_t poll_once(vanity_shard* shard, void* opaque) {
   return got;
 }
 
-const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "reader", "1", init, poll_once, nullptr, nullptr};
+const vanity_program program = {VANITY_ABI_VERSION,
+                                sizeof(vanity_program),
+                                "reader",
+                                "1",
+                                init,
+                                poll_once,
+                                nullptr,
+                                nullptr,
+                                nullptr};
 
 }  // namespace
 

@@ -19,7 +19,7 @@ static uint32_t poll_once(vanity_shard* shard, void* state) {
 }
 
 static const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "sleeper", "1", NULL, poll_once, NULL, NULL};
+    VANITY_ABI_VERSION, sizeof(vanity_program), "sleeper", "1", NULL, poll_once, NULL, NULL, NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

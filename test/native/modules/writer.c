@@ -46,8 +46,15 @@ static void watermark(vanity_shard* shard, void* opaque, vanity_channel* channel
   vanity_api_of(shard)->count(high ? s->high : s->low, 1);
 }
 
-static const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "writer", "1", init, poll_once, NULL, watermark};
+static const vanity_program program = {VANITY_ABI_VERSION,
+                                       sizeof(vanity_program),
+                                       "writer",
+                                       "1",
+                                       init,
+                                       poll_once,
+                                       NULL,
+                                       watermark,
+                                       NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

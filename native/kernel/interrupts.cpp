@@ -1,0 +1,206 @@
+#include "kernel/interrupts.hpp"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr int kEvents = 64;  // of one wait; the rest come with the next
+constexpr uint64_t kNsPerMs = 1'000'000;
+
+Error failed(const char* what) {
+  return system_error("VANITY_E_SYSTEM", what, errno, "raise the limit: ulimit -n");
+}
+
+}  // namespace
+
+Interrupts::Interrupts(std::function<void(const std::string&)> warn, StormLimits limits)
+    : warn_(std::move(warn)), limits_(limits), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  if (!epoll_) throw failed("epoll");
+}
+
+void Interrupts::watch(Source& source) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &source;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, source.fd, &event) != 0) throw failed("epoll");
+}
+
+IrqLine& Interrupts::add(const VectorSpec& spec) {
+  auto source = std::make_unique<Source>();
+  source->fd = spec.fd;
+  source->owner = spec.owner;
+  source->record = spec.record;
+  source->shard = spec.shard;
+  source->shard_name = spec.shard_name;
+  source->level = spec.unmask_fd >= 0;
+  source->ends_here = source->level && spec.record->eoi == static_cast<uint32_t>(Eoi::immediate);
+  if (source->level) {
+    // A shard may still write to it when the device is closed: the number must not be another's.
+    source->unmask = Fd(fcntl(spec.unmask_fd, F_DUPFD_CLOEXEC, 0));
+    if (!source->unmask) throw failed("an eventfd that unmasks");
+  }
+  source->line = std::make_unique<IrqLine>(
+      spec.record, source->level && !source->ends_here ? source->unmask.get() : -1);
+  watch(*source);
+  return *sources_.emplace_back(std::move(source))->line;
+}
+
+void Interrupts::add(int fd, uint32_t owner, std::function<void(uint64_t)> call) {
+  auto source = std::make_unique<Source>();
+  source->fd = fd;
+  source->owner = owner;
+  source->call = std::move(call);
+  watch(*source);
+  sources_.push_back(std::move(source));
+}
+
+void Interrupts::remove(uint32_t owner) noexcept {
+  for (const auto& source : sources_) {
+    if (source->owner != owner || !source->live) continue;
+    source->live = false;
+    if (source->held_until != 0) --holding_;
+    source->held_until = 0;
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, source->fd, nullptr);
+  }
+}
+
+bool Interrupts::wait(uint64_t ns) noexcept {
+  uint64_t now = monotonic_ns();
+  uint64_t until = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
+  if (holding_ != 0) {
+    for (const auto& source : sources_) {
+      if (source->held_until != 0) until = std::min(until, source->held_until);
+    }
+  }
+  // Rounded up, or the last part of a millisecond would be spent looking.
+  const int ms = until == UINT64_MAX
+                     ? -1
+                     : static_cast<int>((until > now ? until - now : 0) / kNsPerMs +
+                                        ((until > now ? until - now : 0) % kNsPerMs != 0));
+  epoll_event events[kEvents];
+  const int count = epoll_wait(epoll_.get(), events, kEvents, ms);
+  now = monotonic_ns();
+  bool others = false;
+  for (int i = 0; i < count; ++i) {
+    Source& source = *static_cast<Source*>(events[i].data.ptr);
+    uint64_t times = 0;
+    if (!source.live || read(source.fd, &times, sizeof times) != sizeof times) continue;
+    if (source.call) {
+      others = true;
+      source.call(times);
+    } else {
+      fired(source, times, now);
+    }
+  }
+  if (holding_ != 0) end_pauses(now);
+  return others;
+}
+
+void Interrupts::fired(Source& source, uint64_t times, uint64_t now_ns) noexcept {
+  if (!source.level) {
+    deliver(source, times);
+    return;
+  }
+  source.masked_ticks = now_ticks();
+  if (!storms(source, now_ns)) {
+    deliver(source, times);
+    if (source.ends_here) unmask(source);
+    return;
+  }
+  // The line is masked, and stays so: what is held back is the unmasking, or, where the shard does
+  // that, the shard's knowledge.
+  source.record->suppressed.add(times);
+  source.held = source.ends_here ? 0 : times;
+  if (source.ends_here) deliver(source, times);
+  source.held_until = now_ns + source.pause_ns;
+  ++holding_;
+}
+
+// A level line fired. Does it storm?
+bool Interrupts::storms(Source& source, uint64_t now_ns) noexcept {
+  // Both words are read as any reader of the segment does: they order nothing.
+  const bool taken = source.record->taken.get() == source.record->raised.get();
+  source.untaken = taken || !source.ends_here ? 0 : source.untaken + 1;
+  if (now_ns - source.window_ns > limits_.window_ns) {
+    source.window_ns = now_ns;
+    source.in_window = 0;
+  }
+  ++source.in_window;
+  if (source.pause_ns != 0) {
+    // It goes on while it fires again at once, or while nobody takes what it fired for.
+    if (source.by_rate ? now_ns - source.let_go_ns <= source.pause_ns : !taken) {
+      source.pause_ns = std::min(source.pause_ns * 2, limits_.pause_ns_max);
+      return true;
+    }
+    source.pause_ns = 0;
+    source.in_window = 1;
+    source.window_ns = now_ns;
+    return false;
+  }
+  if (source.untaken < limits_.untaken && source.in_window < limits_.in_window) return false;
+  source.by_rate = source.untaken < limits_.untaken;
+  source.pause_ns = limits_.pause_ns_min;
+  source.record->storms.add(1);
+  report(source, source.window_ns, now_ns);
+  return true;
+}
+
+void Interrupts::report(const Source& source, uint64_t began_ns, uint64_t now_ns) noexcept {
+  // The first, the second, the fourth: a driver that is wrong is so for ever.
+  const uint64_t storms = source.record->storms.get();
+  if ((storms & (storms - 1)) != 0) return;
+  try {
+    const std::string name(source.record->name);
+    const std::string device = name.substr(0, name.rfind('.'));
+    warn_("device " + device + ", vector " + std::to_string(source.record->vector) + ", shard " +
+          source.shard_name + ": " + std::to_string(source.in_window) + " interrupts in " +
+          std::to_string((now_ns - began_ns) / 1000) + " us" +
+          (source.untaken != 0
+               ? ", and the shard took none of the last " + std::to_string(source.untaken)
+               : std::string()) +
+          "; held back from here on");
+  } catch (...) {
+    // Without memory for a message the counter has to do.
+  }
+}
+
+void Interrupts::deliver(Source& source, uint64_t times) noexcept {
+  source.line->raise(now_ticks(), times);
+  source.shard->doorbell.ring(Doorbell::kControlIrq);
+  signal(source.shard->sleeper);
+}
+
+void Interrupts::unmask(Source& source) noexcept {
+  source.record->done.add(1);
+  source.record->masked_ticks.add(now_ticks() - source.masked_ticks);
+  const uint64_t one = 1;
+  if (write(source.unmask.get(), &one, sizeof one) < 0) {
+    // Full: an unmask is under way already.
+  }
+}
+
+void Interrupts::end_pauses(uint64_t now_ns) noexcept {
+  for (const auto& source : sources_) {
+    if (source->held_until == 0 || source->held_until > now_ns) continue;
+    source->held_until = 0;
+    --holding_;
+    source->let_go_ns = now_ns;
+    if (source->ends_here) {
+      unmask(*source);
+    } else {
+      deliver(*source, source->held);
+    }
+  }
+}
+
+}  // namespace vanity
