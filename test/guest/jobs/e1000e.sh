@@ -4,9 +4,9 @@
 # nic: peer 1 virtio-net-pci
 . test/guest/guest.sh
 
-export VANITY_NIC=$(pci 8086:10d3 | tail -n 1)
-export VANITY_PEER=$(basename "$(grep -l 52:54:00:00:01:02 /sys/class/net/*/address | xargs dirname)")
+export VANITY_NIC=$nic_vanity VANITY_PEER=$(interface_of "$nic_peer")
 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 ip link set "$VANITY_PEER" mtu 9000 up
+ip addr add 10.9.0.2/24 dev "$VANITY_PEER"
 bind_vfio "$VANITY_NIC" || exit 1
 .cache/native/address/guest/e1000e_test
