@@ -3,11 +3,18 @@
 #include <utility>
 
 namespace vanity {
+namespace {
+
+PageChoice pages_for(const DmaSpace& space) {
+  return space.contiguous_bytes() == UINT64_MAX ? PageChoice::automatic : PageChoice::huge_2m;
+}
+
+}  // namespace
 
 DmaRegion::DmaRegion(std::shared_ptr<DmaSpace> space, uint64_t bytes, unsigned bits,
                      uint32_t numa_node)
     : space_(std::move(space)),
-      own_(std::make_unique<Arena>(bytes, numa_node)),
+      own_(std::make_unique<Arena>(bytes, numa_node, pages_for(*space_))),
       data_(own_->base()),
       bytes_(own_->bytes()),
       page_bytes_(own_->page_bytes()),
@@ -33,6 +40,7 @@ void DmaRegion::unmap() {
   if (!mapped_) return;
   space_->unmap(mapping_, bytes_);
   mapped_ = false;
+  space_.reset();
 }
 
 }  // namespace vanity

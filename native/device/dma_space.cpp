@@ -1,48 +1,43 @@
 #include "device/dma_space.hpp"
 
-#include <unistd.h>
-
+#include "device/backends.hpp"
+#include "device/host.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
+namespace {
 
-void DmaSpace::joined(const std::vector<IovaRange>& windows,
-                      const std::vector<ReservedRange>& reserved) {
-  if (empty_) {
-    iova_ = IovaSpace(windows);
-  } else {
-    iova_.restrict_to(windows);
-  }
-  empty_ = false;
-  for (const auto& range : reserved) {
-    if (range.type != "direct-relaxable") iova_.reserve(range);
-  }
+[[noreturn]] void throw_no_cdev(PciAddress address, const std::string& why) {
+  throw Error("VANITY_E_DEVICE_BACKEND", address.text() + " cannot be opened by cdev: " + why,
+              "Let the backend be \"group\" or \"auto\".");
 }
 
-DmaMapping DmaSpace::map(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
-                         DmaAccess access) {
-  const uint64_t system_page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  if (reinterpret_cast<uintptr_t>(memory) % system_page != 0 || bytes % system_page != 0)
-    throw Error("VANITY_E_INTERNAL", "memory for DMA is whole pages");
-  const uint64_t lead = reinterpret_cast<uintptr_t>(memory) % page_bytes;
-  const uint64_t first = iova_.allocate(lead + bytes, page_bytes, bits);
-  const uint64_t iova = first + lead;
-  try {
-    map_at(iova, memory, bytes, access);
-  } catch (...) {
-    iova_.free(first);
-    throw;
-  }
-  allocated_[iova] = first;
-  return {{iova}, 63};
-}
+}  // namespace
 
-void DmaSpace::unmap(const DmaMapping& mapping, uint64_t bytes) {
-  const uint64_t iova = mapping.pages.front();
-  unmap_at(iova, bytes);  // first: an address must not be given anew while a device still has it
-  const auto known = allocated_.find(iova);
-  iova_.free(known->second);
-  allocated_.erase(known);
+std::shared_ptr<DmaSpace> DmaSpace::open(PciAddress address, BackendChoice choice,
+                                         bool unsafe_noiommu, VfioDescriptors given) {
+  const Sysfs sysfs;
+  const int group = require_vfio(sysfs, address, unsafe_noiommu);
+  if (sysfs.unguarded(group)) {
+    if (choice == BackendChoice::cdev) throw_no_cdev(address, "it has no mode without an IOMMU");
+    return make_noiommu_space(std::move(given));
+  }
+  const std::string node = sysfs.vfio_node(address);
+  const bool offered = !node.empty() && (given.iommu || exists(kIommuNode));
+  switch (choice) {
+    case BackendChoice::group:
+      return make_group_space(std::move(given));
+    case BackendChoice::cdev:
+      if (!offered)
+        throw_no_cdev(address, "this kernel has no node for it, or no " + std::string(kIommuNode));
+      return make_cdev_space(std::move(given));
+    case BackendChoice::automatic:
+      break;
+  }
+  const bool openable =
+      offered && (given.device || may_open(node)) && (given.iommu || may_open(kIommuNode));
+  if (openable && !given.group) return make_cdev_space(std::move(given));
+  return make_group_space(std::move(given));
 }
 
 }  // namespace vanity

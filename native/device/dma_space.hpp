@@ -1,12 +1,12 @@
 // One address space for DMA. Devices attached to it reach what is mapped in it and nothing else:
-// the IOMMU enforces that, whatever the device or its driver does.
+// the IOMMU enforces that, whatever the device or its driver does. (Without an IOMMU nobody does;
+// see noiommu.cpp.)
 //
 // A device has a space of its own unless it is told to share one (two NICs that hand packets to
 // each other; functions that Linux keeps in one IOMMU group). Control path; one thread at a time.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -16,11 +16,17 @@
 
 namespace vanity {
 
-// Descriptors that a privileged parent opened, so that this process needs no rights of its own. The
-// space takes them over.
+// Which of VFIO's interfaces. `automatic`: the device's own node (cdev) where this process may open
+// it, else groups.
+enum class BackendChoice : uint8_t { automatic, group, cdev };
+
+// Descriptors that a privileged parent opened, so that this process needs no rights of its own; the
+// space takes them over. What is missing is looked for among inherited descriptors, then opened.
 struct VfioDescriptors {
   Fd container;  // /dev/vfio/vfio
   Fd group;      // /dev/vfio/<number of the IOMMU group>
+  Fd iommu;      // /dev/iommu
+  Fd device;     // /dev/vfio/devices/vfio<number>
 };
 
 // What devices may do with memory: read it, or write it too. The IOMMU sees to it.
@@ -37,37 +43,36 @@ class DmaSpace {
   DmaSpace(const DmaSpace&) = delete;
   DmaSpace& operator=(const DmaSpace&) = delete;
 
-  // VFIO's groups and a container of type 1 (v2), on every Linux that has VFIO.
-  static std::shared_ptr<DmaSpace> group(VfioDescriptors descriptors = {});
+  // A space that the device can join, by what this host offers. A device that no IOMMU guards is
+  // refused unless `unsafe_noiommu`, which changes nothing for one that is guarded.
+  // Throws VANITY_E_DEVICE_NONE, VANITY_E_DEVICE_BACKEND, VANITY_E_VFIO_DRIVER or VANITY_E_IOMMU.
+  static std::shared_ptr<DmaSpace> open(PciAddress address,
+                                        BackendChoice choice = BackendChoice::automatic,
+                                        bool unsafe_noiommu = false,
+                                        VfioDescriptors descriptors = {});
+
+  virtual const char* backend() const noexcept = 0;  // "group", "cdev", "noiommu"
 
   // The device's descriptor; the caller closes it before the space ends.
-  // Throws VANITY_E_VFIO_ABSENT, _DRIVER, _IOMMU, _GROUP, _BUSY, _PERMISSION or
-  // VANITY_E_VFIO_KERNEL.
+  // Throws VANITY_E_DEVICE_NONE, VANITY_E_DEVICE_BUSY, VANITY_E_IOMMU, VANITY_E_GROUP,
+  // VANITY_E_VFIO_DRIVER, VANITY_E_VFIO_PERMISSION or VANITY_E_VFIO_KERNEL.
   virtual Fd attach(PciAddress address) = 0;
 
   // Lets every attached device reach `memory`, whole pages of the system that stay where they are
-  // until unmap(). Its addresses lie below 2^bits, and in a huge page of `page_bytes` where the
-  // memory does, so that huge pages stay huge in the IOMMU; one region is one entry there however
-  // many pages it has. Throws VANITY_E_VFIO_IOVA, _MEMLOCK or VANITY_E_VFIO_KERNEL.
-  DmaMapping map(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
-                 DmaAccess access);
+  // until unmap(). Its addresses lie below 2^bits.
+  // Throws VANITY_E_VFIO_IOVA, VANITY_E_MEMLOCK, VANITY_E_PAGES or VANITY_E_VFIO_KERNEL.
+  virtual DmaMapping map(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
+                         DmaAccess access) = 0;
   // When this returns, no device reaches the memory any more.
-  void unmap(const DmaMapping& mapping, uint64_t bytes);
+  virtual void unmap(const DmaMapping& mapping, uint64_t bytes) = 0;
 
-  const IovaSpace& iova() const noexcept { return iova_; }
+  // The least that DmaRegion::contiguous_bytes() can be for memory on huge pages.
+  virtual uint64_t contiguous_bytes() const noexcept { return UINT64_MAX; }
+  // The addresses that are left to give, in order; none without an IOMMU, which gives none.
+  virtual std::vector<IovaRange> free_ranges() const { return {}; }
 
  protected:
-  DmaSpace() : iova_({}) {}
-  // After a device joined: the windows now, less what its group's interrupts and firmware use.
-  void joined(const std::vector<IovaRange>& windows, const std::vector<ReservedRange>& reserved);
-
-  virtual void map_at(uint64_t iova, void* memory, uint64_t bytes, DmaAccess access) = 0;
-  virtual void unmap_at(uint64_t iova, uint64_t bytes) = 0;
-
- private:
-  IovaSpace iova_;
-  std::map<uint64_t, uint64_t> allocated_;  // what a mapping begins in, by its first address
-  bool empty_ = true;
+  DmaSpace() = default;
 };
 
 }  // namespace vanity

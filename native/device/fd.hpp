@@ -21,6 +21,8 @@ class Fd {
   void reset() noexcept {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
   }
+  // Somebody else closes it, or nobody.
+  int release() noexcept { return std::exchange(fd_, -1); }
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
 

@@ -64,7 +64,7 @@ IrqInfo irq_info(int device_fd, IrqKind kind) {
 Irq::Irq(int device_fd, IrqKind kind, uint32_t count)
     : device_fd_(device_fd), kind_(kind), info_(irq_info(device_fd, kind)) {
   if (count == 0 || count > info_.count) {
-    throw Error("VANITY_E_VFIO_VECTOR",
+    throw Error("VANITY_E_VECTOR",
                 std::to_string(count) + " " + irq_kind_name(kind) +
                     " vectors asked for; the device "
                     "has " +
@@ -102,7 +102,7 @@ uint64_t Irq::take(uint32_t vector) const {
 
 void Irq::act(uint32_t action, uint32_t vector, const char* what) const {
   if (!info_.maskable || vector >= count()) {
-    throw Error("VANITY_E_VFIO_VECTOR",
+    throw Error("VANITY_E_VECTOR",
                 std::string(irq_kind_name(kind_)) + " vector " + std::to_string(vector) +
                     " cannot be " + what + "ed",
                 "Only granted vectors of level lines (INTx) can; messages have nothing to mask.");
@@ -121,8 +121,7 @@ void Irq::unmask(uint32_t vector) const {
 
 int Irq::unmask_fd(uint32_t vector) {
   if (!info_.automasked) {
-    throw Error("VANITY_E_VFIO_VECTOR",
-                std::string(irq_kind_name(kind_)) + " vectors need no unmasking",
+    throw Error("VANITY_E_VECTOR", std::string(irq_kind_name(kind_)) + " vectors need no unmasking",
                 "Only level lines (INTx) do.");
   }
   Fd& fd = unmask_fds_.at(vector);

@@ -33,7 +33,7 @@ IrqInfo irq_info(int device_fd, IrqKind kind);
 // and MSI-X at a time, beside `error` and `request`.
 class Irq {
  public:
-  // Throws VANITY_E_VFIO_VECTOR when the device has fewer, VANITY_E_VFIO_KERNEL when refused.
+  // Throws VANITY_E_VECTOR when the device has fewer, VANITY_E_VFIO_KERNEL when refused.
   Irq(int device_fd, IrqKind kind, uint32_t count);
   ~Irq();
   Irq(const Irq&) = delete;
@@ -46,7 +46,7 @@ class Irq {
   // How often it fired since the last look; never blocks.
   uint64_t take(uint32_t vector) const;
 
-  // Only where irq_info() says maskable; else VANITY_E_VFIO_VECTOR.
+  // Only where irq_info() says maskable; else VANITY_E_VECTOR.
   void mask(uint32_t vector) const;
   void unmask(uint32_t vector) const;
   // A descriptor into which any thread writes eight bytes (an eventfd's count) to unmask the

@@ -62,7 +62,7 @@ PciAddress PciAddress::parse(std::string_view text) {
                   eat(rest, '.') && eat_hex(rest, 1, 1, function) && rest.empty() && device < 32 &&
                   function < 8;
   if (!ok) {
-    throw Error("VANITY_E_VFIO_ADDRESS",
+    throw Error("VANITY_E_DEVICE_SELECTOR",
                 "\"" + std::string(text) +
                     "\" is no PCI address; one looks like 0000:01:00.0 (domain, bus, device, "
                     "function, hexadecimal)",
@@ -134,11 +134,26 @@ std::vector<ReservedRange> Sysfs::reserved(int iommu_group) const {
   return found;
 }
 
+bool Sysfs::unguarded(int iommu_group) const {
+  std::ifstream file(of(iommu_group, "name"));
+  std::string name;
+  std::getline(file, name);
+  return name == "vfio-noiommu";
+}
+
+std::string Sysfs::vfio_node(PciAddress address) const {
+  std::string node;
+  each_entry(of(address, "vfio-dev"), [&](const fs::path& entry) {
+    node = "/dev/vfio/devices/" + entry.filename().string();
+  });
+  return node;
+}
+
 uint16_t Sysfs::config_read16(PciAddress address, unsigned offset) const {
   const Fd file(open(of(address, "config").c_str(), O_RDONLY | O_CLOEXEC));
   uint8_t bytes[2];
   if (!file || pread(file.get(), bytes, sizeof bytes, offset) != sizeof bytes) {
-    throw Error("VANITY_E_VFIO_ABSENT",
+    throw Error("VANITY_E_DEVICE_NONE",
                 "the configuration of " + address.text() + " cannot be read",
                 "List the devices: lspci -D");
   }

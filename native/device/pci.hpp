@@ -19,7 +19,7 @@ struct PciAddress {
   uint8_t device = 0;
   uint8_t function = 0;
 
-  // "0000:01:00.0", or "01:00.0" in domain 0. Throws VANITY_E_VFIO_ADDRESS.
+  // "0000:01:00.0", or "01:00.0" in domain 0. Throws VANITY_E_DEVICE_SELECTOR.
   static PciAddress parse(std::string_view text);
   std::string text() const;
   auto operator<=>(const PciAddress&) const = default;
@@ -41,8 +41,12 @@ class Sysfs {
   uint32_t numa_node(PciAddress address) const;  // kAnyNode when Linux names none
   std::vector<PciAddress> members(int iommu_group) const;
   std::vector<ReservedRange> reserved(int iommu_group) const;
+  // A group that VFIO made up for a device without an IOMMU (enable_unsafe_noiommu_mode).
+  bool unguarded(int iommu_group) const;
+  // "/dev/vfio/devices/vfio0"; "" when this kernel has no such nodes, or vfio-pci not the device.
+  std::string vfio_node(PciAddress address) const;
   // Configuration space as the hardware has it, whoever holds the device: 2 bytes at `offset`.
-  // Throws VANITY_E_VFIO_ABSENT when it can't be read.
+  // Throws VANITY_E_DEVICE_NONE when it can't be read.
   uint16_t config_read16(PciAddress address, unsigned offset) const;
 
  private:

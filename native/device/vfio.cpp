@@ -3,7 +3,6 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -51,7 +50,11 @@ VfioDevice::~VfioDevice() {
   quiesce();
   regions_.clear();
   irqs_.clear();
-  for (const Mapping& mapping : mappings_) munmap(mapping.base, mapping.bytes);
+}
+
+bool VfioDevice::gone() const noexcept {
+  return std::any_of(mappings_.begin(), mappings_.end(),
+                     [](const auto& mapping) { return mapping->gone(); });
 }
 
 void VfioDevice::quiesce() noexcept {
@@ -67,6 +70,13 @@ void VfioDevice::quiesce() noexcept {
   for (const auto& irq : irqs_) irq->disarm();
   if (can_reset_) attempt([&] { reset(); });
   for (const auto& region : regions_) attempt([&] { region->unmap(); });
+}
+
+void VfioDevice::give_back() noexcept {
+  quiesce();
+  for (const auto& mapping : mappings_) mapping->detach();
+  fd_.reset();
+  space_.reset();  // regions have let go of it
 }
 
 void VfioDevice::config_read_bytes(unsigned offset, void* to, unsigned bytes) const {
@@ -141,7 +151,7 @@ MmioView VfioDevice::mmio(unsigned bar, uint64_t offset, uint64_t bytes) {
   const std::string what = "BAR " + std::to_string(bar) + " of " + address_.text();
   const auto wrong = [&](const std::string& reason) {
     return Error(
-        "VANITY_E_VFIO_REGION",
+        "VANITY_E_BAR",
         what + ": " + hex(bytes) + " bytes at " + hex(offset) + " cannot be granted: " + reason,
         "See what is there: lspci -vv -s " + address_.text());
   };
@@ -155,12 +165,10 @@ MmioView VfioDevice::mmio(unsigned bar, uint64_t offset, uint64_t bytes) {
   const uint64_t first = offset / page * page;
   const uint64_t end = (offset + bytes + page - 1) / page * page;
   if (!found.mappable(first, end)) throw wrong("Linux does not let it be mapped");
-  void* const base = mmap(nullptr, end - first, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(),
-                          static_cast<off_t>(found.offset + first));
-  if (base == MAP_FAILED) throw refused(address_, "mapping BAR " + std::to_string(bar), errno);
-  mappings_.push_back({base, static_cast<size_t>(end - first)});
+  const auto& mapping = mappings_.emplace_back(
+      std::make_unique<BarMapping>(fd_.get(), found.offset + first, end - first));
   used_ = true;
-  return {static_cast<char*>(base) + (offset - first), bytes};
+  return {static_cast<char*>(mapping->base()) + (offset - first), bytes};
 }
 
 Irq& VfioDevice::arm(IrqKind kind, uint32_t count) {

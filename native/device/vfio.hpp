@@ -24,6 +24,7 @@
 #include <memory>
 #include <vector>
 
+#include "device/bar_mapping.hpp"
 #include "device/dma.hpp"
 #include "device/dma_space.hpp"
 #include "device/irq.hpp"
@@ -36,8 +37,10 @@ namespace vanity {
 class VfioDevice {
  public:
   // Opens, with bus mastering off and, where the device can be reset, as after power-on. `space`:
-  // the one of another device, to share its memory. Throws what DmaSpace::attach does.
-  explicit VfioDevice(PciAddress address, std::shared_ptr<DmaSpace> space = DmaSpace::group());
+  // one of its own, or that of another device, to share its memory. Throws what DmaSpace::attach
+  // does.
+  explicit VfioDevice(PciAddress address, std::shared_ptr<DmaSpace> space);
+  explicit VfioDevice(PciAddress address) : VfioDevice(address, DmaSpace::open(address)) {}
   ~VfioDevice();
   VfioDevice(const VfioDevice&) = delete;
   VfioDevice& operator=(const VfioDevice&) = delete;
@@ -70,7 +73,7 @@ class VfioDevice {
 
   uint64_t bar_bytes(unsigned bar) const;  // 0: there is no such BAR
   // Maps the pages of the range and no others, and sees no byte beyond it. Refuses, with
-  // VANITY_E_VFIO_REGION, what isn't there, isn't memory, and the table of MSI-X, in which a
+  // VANITY_E_BAR, what isn't there, isn't memory, and the table of MSI-X, in which a
   // driver could redirect its interrupts.
   MmioView mmio(unsigned bar, uint64_t offset, uint64_t bytes);
 
@@ -87,17 +90,19 @@ class VfioDevice {
     return dma(arena.base(), arena.bytes(), arena.page_bytes(), bits, access);
   }
 
+  // An access to its registers found nothing there. They read as ones from then on and take no
+  // writes, for good: close this, and open the device anew when it is back.
+  bool gone() const noexcept;
+
   // Everything but close, in order; the destructor does the rest. Again does nothing, unless
   // something was made or switched on since. What was made before stays valid to call, but is dead:
   // no interrupt comes, no DMA arrives. Memory of DMA regions is readable until the device ends.
   void quiesce() noexcept;
+  // And close too: Linux has it back, while all memory stays and register ranges read ones, for
+  // those who have not heard yet. Nothing else may be called from here on, but the destructor.
+  void give_back() noexcept;
 
  private:
-  struct Mapping {
-    void* base;
-    size_t bytes;
-  };
-
   void config_read_bytes(unsigned offset, void* to, unsigned bytes) const;
   void config_write_bytes(unsigned offset, const void* from, unsigned bytes);
   Region region(unsigned index) const;
@@ -110,7 +115,7 @@ class VfioDevice {
   bool can_reset_ = false;
   bool used_ = false;    // since it was opened or quiesced
   uint64_t config_ = 0;  // offset of configuration space in fd_
-  std::vector<Mapping> mappings_;
+  std::vector<std::unique_ptr<BarMapping>> mappings_;
   std::vector<std::unique_ptr<Irq>> irqs_;
   std::vector<std::unique_ptr<DmaRegion>> regions_;
 };

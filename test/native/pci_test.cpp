@@ -76,7 +76,7 @@ TEST(what_is_no_address_is_refused) {
       PciAddress::parse(text);
       check::fail(__FILE__, __LINE__, std::string("accepted: ") + text);
     } catch (const Error& error) {
-      CHECK_EQ(std::string(error.code()), "VANITY_E_VFIO_ADDRESS");
+      CHECK_EQ(std::string(error.code()), "VANITY_E_DEVICE_SELECTOR");
     }
   }
 }
