@@ -9,11 +9,15 @@ import type {
   NativeRegisters,
 } from '../native.js';
 
-/** `granted`: it is there. `wanted`: Linux asks for it back. `gone`: it is no more, or has been given back. */
-export type DeviceState = 'granted' | 'wanted' | 'gone';
+/**
+ * `granted`: the shard works with it. `wanted`: Linux asks for it back. `lost`: it failed, or was pulled out.
+ * `returned`: it is stopped and closed, and its memory is ordinary memory. Once it is wanted or lost, the
+ * grants end with the return of `deviceEvent()`: registers then read as all ones, and writes go nowhere.
+ */
+export type DeviceState = 'granted' | 'wanted' | 'lost' | 'returned';
 
-// In the order of the native numbers; see native/addon/device.cpp.
-const STATES: readonly DeviceState[] = ['granted', 'wanted', 'gone'];
+// In the order of vanity_device_state in program.h.
+const STATES = ['granted', 'wanted', 'lost', 'returned'] as const;
 
 type Width = 1 | 2 | 4 | 8;
 const LARGEST = { 1: 0xff, 2: 0xffff, 4: 0xffffffff } as const;
@@ -87,6 +91,7 @@ export class DeviceRegisters {
   #check(offset: number, width: Width): void {
     const at = offset + this.offset;
     if (offset >= 0 && offset + width <= this.bytes && at % width === 0) return;
+    this.#native.refused();
     const where = Number.isInteger(offset) ? `offset 0x${hex(offset)}` : `offset ${offset}`;
     const grant = `0x${hex(this.bytes)} bytes at 0x${hex(this.offset)} of BAR ${this.bar}`;
     throw VanityError.from({
@@ -174,9 +179,9 @@ export class DeviceInterrupt {
 
 /** A device of which this shard has been granted something. */
 export class Device {
+  /** What became of it; `Program.deviceEvent` tells of changes. */
+  state: DeviceState = 'granted';
   readonly name: string;
-  /** Its PCI address. */
-  readonly address: string;
   /** The grants of this shard, in manifest order. */
   readonly registers: readonly DeviceRegisters[];
   readonly memory: readonly DeviceMemory[];
@@ -187,7 +192,6 @@ export class Device {
   constructor(native: NativeDevice) {
     this.#native = native;
     this.name = native.name;
-    this.address = native.address;
     this.registers = native.mmio.map(
       ({ bar, offset, registers }) => new DeviceRegisters(native.name, bar, offset, registers),
     );
@@ -195,9 +199,17 @@ export class Device {
     this.interrupts = native.irqs.map((irq) => new DeviceInterrupt(this, irq));
   }
 
-  /** Ask when registers read as all ones: so does a device that has been pulled out. */
-  get state(): DeviceState {
-    return STATES[this.#native.state()] ?? 'gone';
+  /** @internal Tells of a change of state, and then lets go where the kernel wants that. */
+  follow(tell: ((device: Device) => void) | undefined): void {
+    const news = this.#native.news();
+    const state = STATES[news] ?? 'lost';
+    if (state === this.state) return;
+    this.state = state;
+    try {
+      tell?.(this);
+    } finally {
+      this.#native.follow(news);
+    }
   }
 
   /** Registers of a BAR: the shard's only grant of it, or the one that begins at `offset`. */
@@ -243,23 +255,20 @@ function place({ bar, offset, bytes }: DeviceRegisters): string {
 /** What a program may want to hear of its devices; see `Program`. */
 interface Listener {
   readonly interrupt: ((irq: DeviceInterrupt, count: number) => void) | undefined;
-  readonly gone: ((device: Device) => void) | undefined;
+  readonly deviceEvent: ((device: Device) => void) | undefined;
 }
 
-/**
- * Tells the program what its devices have to say, between polls. The kernel leaves its mark on the shard's
- * doorbell, for interrupts and for devices that go, after it has written what the mark is about.
- */
+/** Tells the program what its devices have to say, between polls. */
 export class DeviceWatch {
+  readonly #devices: readonly Device[];
   readonly #interrupts: readonly DeviceInterrupt[];
-  readonly #present: Device[];
   readonly #listener: Listener;
   readonly #bell: Uint8Array;
 
-  /** @internal `bell`: one byte. */
+  /** @internal `bell`: the byte of the doorbell that the kernel marks after an interrupt. */
   constructor(devices: readonly Device[], listener: Listener, bell: Uint8Array) {
+    this.#devices = devices;
     this.#interrupts = listener.interrupt ? devices.flatMap((one) => one.interrupts) : [];
-    this.#present = [...devices];
     this.#listener = listener;
     this.#bell = bell;
   }
@@ -267,21 +276,20 @@ export class DeviceWatch {
   /** Before every poll: a look at the mark, which is one load. */
   look(): void {
     if (this.#bell[0] === 0) return;
-    // Cleared before the look, so that what comes after it leaves a new one. Pairs with the ring of the kernel.
+    // Cleared first, so that what comes later leaves a new one. Pairs with ring() in the kernel.
     Atomics.exchange(this.#bell, 0, 0);
-    this.all();
+    this.#take();
   }
-  /** After a wait, which takes the mark itself. */
+  /** After a wait, which takes the mark itself, and now and then while there is no wait. */
   all(): void {
+    this.#take();
+    for (const device of this.#devices) device.follow(this.#listener.deviceEvent);
+  }
+
+  #take(): void {
     for (const irq of this.#interrupts) {
       const count = irq.take();
       if (count > 0) this.#listener.interrupt?.(irq, count);
-    }
-    for (let i = this.#present.length - 1; i >= 0; --i) {
-      const device = this.#present[i] as Device;
-      if (device.state !== 'gone') continue;
-      this.#present.splice(i, 1);
-      this.#listener.gone?.(device);
     }
   }
 }

@@ -20,7 +20,7 @@ export async function loadProgram(file: string): Promise<Program> {
   if (program === null || typeof program.poll !== 'function') {
     throw loadError(file, 'its default export has no function poll', hint);
   }
-  for (const name of ['init', 'fini', 'watermark', 'interrupt', 'gone'] as const) {
+  for (const name of ['init', 'fini', 'watermark', 'interrupt', 'deviceEvent'] as const) {
     if (program[name] !== undefined && typeof program[name] !== 'function') {
       throw loadError(file, `its ${name} is not a function`, hint);
     }

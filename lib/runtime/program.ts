@@ -37,8 +37,11 @@ export interface Program {
    * `irq.take()` in its poll.
    */
   interrupt?(shard: ProgramShard, irq: DeviceInterrupt, count: number): void;
-  /** The device went away or was given back: its registers read as all ones, and nothing comes from it. Once. */
-  gone?(shard: ProgramShard, device: Device): void;
+  /**
+   * A device is wanted back, lost or returned; see `device.state`. Stop what is under way: when this returns,
+   * the device is not the shard's any more.
+   */
+  deviceEvent?(shard: ProgramShard, device: Device): void;
 }
 
 /** Gives a program its type: `export default defineProgram({ poll(shard) { ... } })`. */

@@ -119,6 +119,7 @@ function run(
         if (last > until) return true;
       } else if (samples === SAMPLES) {
         attached.flush(samples);
+        devices?.all();
         samples = 0;
         if (last > until) return true;
       }
@@ -143,9 +144,9 @@ function watchDevices(
 ): DeviceWatch | undefined {
   if (shard.devices.length === 0) return undefined;
   const interrupt = program.interrupt?.bind(program, shard);
-  const gone = program.gone?.bind(program, shard);
+  const deviceEvent = program.deviceEvent?.bind(program, shard);
   const bell = new Uint8Array(attached.line, native.layout.bellIrq, 1);
-  return new DeviceWatch(shard.devices, { interrupt, gone }, bell);
+  return new DeviceWatch(shard.devices, { interrupt, deviceEvent }, bell);
 }
 
 main(workerData as WorkerStart).catch((error: unknown) => {

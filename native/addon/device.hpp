@@ -1,23 +1,35 @@
-// Granted devices as objects of JavaScript. The views of them live as long as the shard runs: what
-// is called later is refused, for the kernel has taken the device away by then.
+// The devices of a shard as objects of JavaScript.
 #pragma once
 
 #include <napi.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "device/mmio.hpp"
+#include "shard/grant.hpp"
+#include "shard/shard.hpp"
 
 namespace vanity::addon {
 
-// One range of registers; `over`, where it is given, says that the shard has ended.
+// One range of registers. Where the device is let go, or the shard has ended, reads give all ones
+// and writes go nowhere.
 struct RegisterView {
   MmioView view;
-  const bool* over;
+  vanity_device* device = nullptr;  // null: memory, in a test
+  const bool* over = nullptr;
 };
-// `registers` stays the caller's, and outlives the environment's last call.
-Napi::Object registers_object(Napi::Env env, RegisterView* registers);
+
+// What the functions of a shard's devices work on; as long-lived as the environment.
+struct DeviceViews {
+  std::vector<std::unique_ptr<RegisterView>> registers;
+};
+
+// `wrap` makes an ArrayBuffer of memory; `over` turns true when the shard has ended.
+Napi::Array devices_array(Napi::Env env, Shard& shard, const std::vector<DevicePlan>& plans,
+                          const bool* over, DeviceViews& views,
+                          const std::function<Napi::Value(void*, size_t)>& wrap);
 
 void export_device(Napi::Env env, Napi::Object exports);
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "addon/convert.hpp"
+#include "addon/device.hpp"
 #include "addon/system.hpp"
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
@@ -63,6 +64,7 @@ struct Attached {
   std::array<Counter*, limits::kUserCounters> user{};
   uint32_t user_count = 0;
   double ticks_per_ms = 0;
+  DeviceViews devices;
   bool over = false;  // stopped or failed: the kernel may have joined it
 };
 
@@ -354,7 +356,8 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
       pools.Set(pools.Length(), row);
     }
     object.Set("pools", pools);
-    object.Set("devices", Napi::Array::New(env));
+    object.Set("devices", devices_array(env, shard, system.plan().devices, &at->over, at->devices,
+                                        std::ref(wrap)));
     object.Set("line", wrap(&shard.line(), sizeof(ShardLine)));
     object.Set("ledger", ledger_object(env, wrap, at->ledger));
 

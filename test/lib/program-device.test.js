@@ -5,12 +5,13 @@ import { native } from '../../dist/native.js';
 import { Device, DeviceWatch } from '../../dist/runtime/device.js';
 
 const BYTES = 64;
-const STATES = { granted: 0, wanted: 1, gone: 2 };
+// As vanity_device_state in program.h.
+const NEWS = { granted: 0, wanted: 1, lost: 2, returned: 3 };
 
 /** A device made of memory, and what its parts were asked. */
 function bench({ offset = 0x1000, grants } = {}) {
   const memory = new ArrayBuffer(BYTES);
-  const asked = { taken: [0, 0], done: [0, 0], state: STATES.granted };
+  const asked = { taken: [0, 0], done: [0, 0], news: NEWS.granted, followed: [] };
   const irq = (vector, trigger, eoi) => ({
     vector,
     trigger,
@@ -26,7 +27,6 @@ function bench({ offset = 0x1000, grants } = {}) {
   }));
   const device = new Device({
     name: 'edu',
-    address: '0000:00:03.0',
     mmio,
     irqs: [irq(0, 'level', 'delayed'), irq(1, 'msix', 'immediate')],
     dma: [
@@ -38,7 +38,8 @@ function bench({ offset = 0x1000, grants } = {}) {
         address: (at) => (at < 4096 ? 0x5000n : 0x1000n) + BigInt(at % 4096),
       },
     ],
-    state: () => asked.state,
+    news: () => asked.news,
+    follow: (news) => asked.followed.push(news),
   });
   return { device, asked, view: new DataView(memory) };
 }
@@ -159,7 +160,10 @@ test('an interrupt reaches the program by the doorbell, once, and after a wait i
   const bell = new Uint8Array(1);
   const watch = new DeviceWatch(
     [device],
-    { interrupt: (irq, count) => heard.push([irq.vector, count]) && irq.done(), gone: undefined },
+    {
+      interrupt: (irq, count) => heard.push([irq.vector, count]) && irq.done(),
+      deviceEvent: undefined,
+    },
     bell,
   );
   watch.look();
@@ -187,28 +191,47 @@ test('a program without interrupt() takes them itself', (t) => {
   const { device, asked } = bench();
   const bell = new Uint8Array([1]);
   asked.taken = [2, 0];
-  new DeviceWatch([device], { interrupt: undefined, gone: undefined }, bell).look();
+  new DeviceWatch([device], { interrupt: undefined, deviceEvent: undefined }, bell).look();
   t.is(device.irq(0).take(), 2);
   t.is(device.irq(0).take(), 0);
 });
 
-test('a device that goes is told of once', (t) => {
+test('a device that is wanted is told of once, and let go when the program has heard', (t) => {
   const { device, asked } = bench();
-  const gone = [];
-  const watch = new DeviceWatch(
-    [device],
-    { interrupt: undefined, gone: (one) => gone.push(one.name) },
-    new Uint8Array(1),
-  );
+  const heard = [];
+  const deviceEvent = (one) => heard.push([one.name, one.state, asked.followed.length]);
+  const watch = new DeviceWatch([device], { interrupt: undefined, deviceEvent }, new Uint8Array(1));
   watch.all();
   t.is(device.state, 'granted');
-  asked.state = STATES.wanted;
-  watch.all();
-  t.is(device.state, 'wanted');
-  t.deepEqual(gone, []);
-  asked.state = STATES.gone;
+  asked.news = NEWS.wanted;
   watch.all();
   watch.all();
-  t.deepEqual(gone, ['edu']);
-  t.is(device.state, 'gone');
+  asked.news = NEWS.returned;
+  watch.all();
+  t.deepEqual(heard, [
+    ['edu', 'wanted', 0],
+    ['edu', 'returned', 1],
+  ]);
+  t.deepEqual(asked.followed, [NEWS.wanted, NEWS.returned]);
+});
+
+test('a device is let go also when the program throws, or does not listen', (t) => {
+  for (const deviceEvent of [
+    undefined,
+    () => {
+      throw new Error('no');
+    },
+  ]) {
+    const { device, asked } = bench();
+    const watch = new DeviceWatch(
+      [device],
+      { interrupt: undefined, deviceEvent },
+      new Uint8Array(1),
+    );
+    asked.news = NEWS.lost;
+    if (deviceEvent) t.throws(() => watch.all(), { message: 'no' });
+    else watch.all();
+    t.deepEqual(asked.followed, [NEWS.lost]);
+    t.is(device.state, 'lost');
+  }
 });
