@@ -1,0 +1,53 @@
+// What VIRTIO 1.2 §5.1 says of network devices.
+#pragma once
+
+#include <cstdint>
+
+#include "vanity/packet.h"
+
+namespace vanity::virtio_net {
+
+// §5.1.3
+namespace feature {
+inline constexpr unsigned kChecksum = 0, kGuestChecksum = 1, kMtu = 3, kMac = 5;
+inline constexpr unsigned kMergeableBuffers = 15, kStatus = 16, kControlQueue = 17;
+inline constexpr unsigned kControlRx = 18, kMultiQueue = 22, kControlMac = 23;
+}  // namespace feature
+
+// §5.1.4, offsets in the device's configuration
+namespace config {
+inline constexpr uint32_t kMac = 0, kStatus = 6, kPairsMax = 8, kMtu = 10;
+inline constexpr uint16_t kLinkUp = 1;
+}  // namespace config
+
+// §5.1.6.5
+struct Command {
+  uint8_t kind;
+  uint8_t what;
+};
+inline constexpr Command kPromiscuous{0, 0}, kSetMac{1, 1}, kSetPairs{4, 0};
+inline constexpr uint8_t kAccepted = 0;
+
+// §5.1.6: in front of every frame, both ways.
+struct NetHeader {
+  static constexpr uint8_t kNeedsChecksum = 1, kDataValid = 2;
+  static constexpr uint8_t kNotSegmented = 0;
+  uint8_t flags;
+  uint8_t gso_type;
+  uint16_t header_bytes;
+  uint16_t gso_size;
+  uint16_t checksum_start;  // from the frame's first byte
+  uint16_t checksum_offset;
+  uint16_t buffers;  // of one frame, with VIRTIO_NET_F_MRG_RXBUF; else 1
+};
+static_assert(sizeof(NetHeader) == 12);
+
+// The header lies right in front of the frame, so that one descriptor tells of both. It covers what
+// of vanity_packet_meta comes last: on the way in that is written after the header was read, on the
+// way out nobody reads it any more, unless the buffer is shared.
+inline constexpr uint32_t kHeaderOffset = VANITY_FRAME_OFFSET - sizeof(NetHeader);
+
+inline constexpr uint32_t kEthernetHeader = 14;
+inline constexpr uint32_t kVlanTag = 4;
+
+}  // namespace vanity::virtio_net

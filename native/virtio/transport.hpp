@@ -1,0 +1,108 @@
+// What a driver of a virtio device needs of the way to it (VIRTIO 1.2 §4): PCI is one, a vhost-user
+// socket another. Control path, one thread at a time, but for Notifier.
+//
+// Everything that is read here is what a device says, and nobody vouches for it. A device that is
+// gone reads as all ones.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "virtio/layout.hpp"
+
+namespace vanity::virtio {
+
+inline constexpr uint32_t kMemoryAlign = 128;
+inline constexpr uint16_t kNoVector = 0xffff;  // §4.1.5.1.2
+
+// Tells the device that a queue has new buffers: once a burst, by the queue's thread.
+class Notifier {
+ public:
+  using Tell = void (*)(void* context, uint32_t data) noexcept;
+
+  Notifier() = default;
+  Notifier(Tell tell, void* context) noexcept : tell_(tell), context_(context) {}
+  // `data`: notification() of the ring. A transport takes as much of it as was negotiated.
+  void operator()(uint32_t data) const noexcept { tell_(context_, data); }
+
+ private:
+  Tell tell_ = nullptr;
+  void* context_ = nullptr;
+};
+
+// The state of a level line, for a transport that has one; reading it lets the line go (§4.1.4.5).
+// By the thread of the queue whose interrupt it is.
+class LevelState {
+ public:
+  static constexpr uint8_t kQueue = 1, kConfig = 2;
+  using Read = uint8_t (*)(void* context) noexcept;
+
+  LevelState() = default;
+  LevelState(Read read, void* context) noexcept : read_(read), context_(context) {}
+  uint8_t operator()() const noexcept { return read_(context_); }
+
+ private:
+  Read read_ = nullptr;
+  void* context_ = nullptr;
+};
+
+// Memory that the device reads and writes, zeroed, in one piece; stays as long as the transport.
+struct SharedMemory {
+  std::byte* data = nullptr;
+  uint64_t address = 0;  // the device's
+};
+
+// Where a queue is, in addresses of the device.
+struct QueuePlace {
+  uint64_t descriptors;
+  uint64_t driver;
+  uint64_t device;
+  uint16_t size;
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  // Bits 0..63 (§6).
+  virtual uint64_t offered() = 0;
+  virtual void accept(uint64_t features) = 0;
+
+  virtual uint8_t status() = 0;
+  virtual void set_status(uint8_t status) = 0;  // 0 begins a reset, which status() == 0 ends
+
+  // The device's own configuration, in pieces of 1, 2 or 4 bytes (§2.5). Beyond its end: ones.
+  virtual uint8_t config_generation() = 0;
+  virtual uint32_t config(uint32_t offset, uint32_t bytes) = 0;
+
+  // 0: there is no such queue.
+  virtual uint16_t queue_size_max(uint16_t queue) = 0;
+  // False: the device does not take it. `vector`: kNoVector, or one of a number that is armed.
+  virtual bool set_up(uint16_t queue, const QueuePlace& place, uint16_t vector) = 0;
+  virtual void enable(uint16_t queue) = 0;
+  virtual bool set_config_vector(uint16_t vector) = 0;
+  // VIRTIO_F_RING_RESET (§2.6.1): begins with the call, ends when reset_done().
+  virtual void reset_queue(uint16_t queue) = 0;
+  virtual bool reset_done(uint16_t queue) = 0;
+
+  // Valid between set_up() and the end of the transport.
+  virtual Notifier notifier(uint16_t queue) = 0;
+
+  // How many vectors there are for set_up() and set_config_vector().
+  virtual uint32_t vectors() = 0;
+  // Is there a level line instead?
+  virtual bool has_level() = 0;
+  virtual LevelState level_state() = 0;
+
+  // Aligned to kMemoryAlign. Throws when there is none.
+  virtual SharedMemory memory(uint32_t bytes) = 0;
+
+  // Are the device's addresses others than its bus's own, so that one that passes by the IOMMU
+  // would write where it must not? Then VIRTIO_F_ACCESS_PLATFORM is a must (§6.1).
+  virtual bool translates() = 0;
+
+  // May the device read, write and interrupt at all? Off when a transport is made.
+  virtual void let_loose(bool on) = 0;
+};
+
+}  // namespace vanity::virtio

@@ -1,0 +1,636 @@
+// native/port/virtio_net against QEMU's virtio-net: its NIC is on one wire with one of the
+// kernel's. Runs inside the guest only (test/guest/jobs/virtio.sh), as root.
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../native/check.hpp"
+#include "device/irq_line.hpp"
+#include "device/vfio.hpp"
+#include "memory/arena.hpp"
+#include "packet/checksum.hpp"
+#include "platform/error.hpp"
+#include "port/nic.hpp"
+#include "port/virtio_net/net_header.hpp"
+#include "port/virtio_net/pci_transport.hpp"
+#include "port/virtio_net/virtio_net_port.hpp"
+#include "virtio/queue.hpp"
+
+using namespace vanity;
+namespace feature = virtio::feature;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Bytes = std::vector<uint8_t>;
+constexpr auto kSoon = std::chrono::seconds(5);          // for what must come
+constexpr auto kQuiet = std::chrono::milliseconds(150);  // for what must not
+constexpr uint16_t kOurType = 0x88b5;  // IEEE 802 local experimental: the kernel sends none
+
+std::string variable(const char* name) {
+  const char* const text = std::getenv(name);
+  if (text == nullptr) throw std::runtime_error(std::string("no $") + name);
+  return text;
+}
+
+// The kernel's NIC on the wire.
+class Peer {
+ public:
+  explicit Peer(uint16_t type = kOurType) : fd_(socket(AF_PACKET, SOCK_RAW, htons(type))) {
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(type);
+    address.sll_ifindex = static_cast<int>(if_nametoindex(variable("VANITY_PEER").c_str()));
+    packet_mreq all{};
+    all.mr_ifindex = address.sll_ifindex;
+    all.mr_type = PACKET_MR_PROMISC;
+    const int large = 8 << 20;
+    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        setsockopt(fd_, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0 ||
+        setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large) != 0)
+      throw std::runtime_error("no packet socket on the peer");
+  }
+  ~Peer() { close(fd_); }
+
+  bool send(const Bytes& frame) {
+    return ::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size());
+  }
+  std::optional<Bytes> receive(std::chrono::milliseconds patience = kSoon) {
+    for (;;) {
+      pollfd wait{fd_, POLLIN, 0};
+      if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
+      Bytes frame(20000);
+      sockaddr_ll from{};
+      socklen_t size = sizeof from;
+      const ssize_t n =
+          recvfrom(fd_, frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+      if (n < 0) return std::nullopt;
+      if (from.sll_pkttype == PACKET_OUTGOING) continue;
+      frame.resize(static_cast<size_t>(n));
+      return frame;
+    }
+  }
+
+ private:
+  int fd_;
+};
+
+// The shipping transport, which tells what went over it, and can be told to say less.
+class Watched final : public virtio_net::PciTransport {
+ public:
+  struct Seen {
+    uint64_t offered = 0;
+    uint64_t accepted = 0;
+    uint64_t hidden = 0;  // features that are not offered
+    std::vector<virtio::SharedMemory> memory;
+    uint32_t resets = 0, queue_resets = 0;
+  };
+  Watched(VfioDevice& device, Seen& seen) : PciTransport(device, 1), seen_(seen) {}
+
+  uint64_t offered() override {
+    seen_.offered = PciTransport::offered();
+    return seen_.offered & ~seen_.hidden;
+  }
+  void accept(uint64_t features) override {
+    seen_.accepted = features;
+    PciTransport::accept(features);
+  }
+  void set_status(uint8_t status) override {
+    seen_.resets += status == 0;
+    PciTransport::set_status(status);
+  }
+  void reset_queue(uint16_t queue) override {
+    ++seen_.queue_resets;
+    PciTransport::reset_queue(queue);
+  }
+  virtio::SharedMemory memory(uint32_t bytes) override {
+    seen_.memory.push_back(PciTransport::memory(bytes));
+    return seen_.memory.back();
+  }
+
+ private:
+  Seen& seen_;
+};
+
+struct Options {
+  const char* nic = "VANITY_NIC";
+  PackedRings packed = PackedRings::no;
+  uint32_t pairs = 1;
+  uint32_t ring = 64;
+  uint32_t buffers = 512;
+  uint32_t buffer_bytes = 2048;
+  bool promiscuous = true;
+  bool reachable = true;
+  uint64_t hidden = 0;
+  std::optional<IrqKind> kind;
+};
+
+// Everything a system would make for one port.
+struct Rig {
+  Options options;
+  VfioDevice device;
+  BufferMap map;
+  Arena arena;
+  std::vector<uint64_t> addresses;
+  std::vector<std::unique_ptr<Pool>> pools;  // one a receive queue, as one a shard; the last sends
+  PoolTable table;
+  std::unique_ptr<PortRecord> port_record = std::make_unique<PortRecord>();
+  std::vector<std::unique_ptr<QueueRecord>> queue_records;
+  std::vector<std::unique_ptr<VectorRecord>> vector_records;
+  Watched::Seen seen;
+  std::unique_ptr<Port> port;
+  Irq* irq = nullptr;
+  std::vector<std::unique_ptr<IrqLine>> lines;
+
+  explicit Rig(const Options& given)
+      : options(given),
+        device(PciAddress::parse(variable(given.nic))),
+        arena((given.pairs + 1) * Pool::memory_bytes(given.buffers, given.buffer_bytes) + 4096) {
+    PortRecords records;
+    records.port = port_record.get();
+    for (uint32_t i = 0; i < 2 * given.pairs; ++i) {
+      queue_records.push_back(std::make_unique<QueueRecord>());
+      (i < given.pairs ? records.rx : records.tx).push_back(queue_records.back().get());
+    }
+    PortOptions port_options;
+    port_options.name = "wan";
+    port_options.driver = "virtio-net";
+    port_options.index = 7;
+    port_options.rx_queues = port_options.tx_queues = given.pairs;
+    port_options.promiscuous = given.promiscuous;
+    port_options.buffer_bytes = given.buffer_bytes;
+    port_options.ring = given.ring;
+    port_options.poll_ns_max = 0;
+    port_options.packed = given.packed;
+    seen.hidden = given.hidden;
+    port = create_virtio_net_port(std::make_unique<Watched>(device, seen), map, port_options,
+                                  records, given.kind);
+    CHECK(!device.bus_master());
+
+    DmaRegion& region = device.dma(arena, 64);
+    addresses.reserve(given.pairs + 1);
+    for (uint32_t i = 0; i < given.pairs + 1; ++i) {
+      void* const memory =
+          arena.allocate(Pool::memory_bytes(given.buffers, given.buffer_bytes), 64);
+      pools.push_back(std::make_unique<Pool>(i, given.buffers, given.buffer_bytes, memory));
+      table.add(*pools.back());
+      const auto offset = static_cast<uint64_t>(static_cast<std::byte*>(memory) - region.data());
+      addresses.push_back(region.view().address(offset));
+      if (i < given.pairs || given.reachable) map.add(*pools.back(), &addresses[i], 63);
+    }
+    const PortIrqs irqs = port->irqs();
+    if (!irqs.queue_of_vector.empty()) {
+      irq = &device.arm(irqs.kind, static_cast<uint32_t>(irqs.queue_of_vector.size()));
+      for (uint32_t i = 0; i < irqs.queue_of_vector.size(); ++i) {
+        vector_records.push_back(std::make_unique<VectorRecord>());
+        lines.push_back(std::make_unique<IrqLine>(
+            vector_records.back().get(), irqs.kind == IrqKind::intx ? irq->unmask_fd(i) : -1));
+        if (irqs.queue_of_vector[i] != PortIrqs::kPortVector)
+          port->rx(irqs.queue_of_vector[i]).set_line(lines.back().get());
+      }
+    }
+    port->start();
+    for (uint32_t i = 0; i < given.pairs; ++i) CHECK_EQ(receive(i, 0).size(), 0u);
+    const auto until = Clock::now() + kSoon;
+    while (port->state() != PortState::up && Clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      port->service();
+    }
+    CHECK(port->state() == PortState::up);
+  }
+
+  bool has(unsigned bit) const { return (seen.accepted & virtio::bit(bit)) != 0; }
+  QueueRecord& rx_record(uint32_t queue = 0) { return *queue_records[queue]; }
+  QueueRecord& tx_record(uint32_t queue = 0) { return *queue_records[options.pairs + queue]; }
+  Pool& send_pool() { return *pools[options.pairs]; }
+
+  // The kernel core's part: true when the vector fired.
+  bool fired(uint32_t vector, std::chrono::milliseconds patience) {
+    pollfd wait{irq->fd(vector), POLLIN, 0};
+    if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return false;
+    const uint64_t times = irq->take(vector);
+    if (times != 0) lines[vector]->raise(now_ticks(), times);
+    return times != 0;
+  }
+
+  // What is there now, as frames; the buffers go home.
+  std::vector<Bytes> receive(uint32_t queue, uint32_t n = 64) {
+    vanity_packet packets[64];
+    const uint32_t got = port->rx(queue).receive(*pools[queue], packets, n);
+    std::vector<Bytes> frames;
+    for (uint32_t i = 0; i < got; ++i) {
+      CHECK_EQ(packets[i].port, 7);
+      CHECK_EQ(table.meta(packets[i]).wire_length, packets[i].length);
+      const uint8_t* const data = table.data(packets[i]);
+      frames.emplace_back(data, data + packets[i].length);
+    }
+    pools[queue]->give(packets, got);
+    return frames;
+  }
+  // The next frame of ours.
+  std::optional<Bytes> next(uint32_t queue = 0) {
+    const auto until = Clock::now() + kSoon;
+    while (Clock::now() < until) {
+      for (Bytes& frame : receive(queue, 1))
+        if (frame[12] == kOurType >> 8 && frame[13] == (kOurType & 0xff)) return std::move(frame);
+    }
+    return std::nullopt;
+  }
+
+  vanity_packet packet_of(const Bytes& frame) {
+    vanity_packet packet{};
+    CHECK_EQ(send_pool().take(&packet, 1), 1u);
+    packet.offset = VANITY_FRAME_OFFSET;
+    packet.length = static_cast<uint16_t>(frame.size());
+    std::memcpy(table.data(packet), frame.data(),
+                std::min<size_t>(frame.size(), table.room(packet)));
+    return packet;
+  }
+  void take_completed(uint32_t queue) {
+    vanity_packet packets[16];
+    uint32_t got;
+    port->tx(queue).flush();
+    while ((got = port->tx(queue).completed(packets, 16)) != 0) send_pool().give(packets, got);
+  }
+  bool send(const Bytes& frame, uint32_t queue = 0) {
+    take_completed(queue);
+    const vanity_packet packet = packet_of(frame);
+    if (port->tx(queue).transmit(table, &packet, 1) == 1) return true;
+    send_pool().give(&packet, 1);
+    return false;
+  }
+  bool all_sent(uint32_t queue = 0) {
+    const auto until = Clock::now() + kSoon;
+    while (send_pool().missing() != 0 && Clock::now() < until) take_completed(queue);
+    return send_pool().missing() == 0;
+  }
+
+  // As the kernel stops a system.
+  void stop() {
+    port->close();
+    vanity_packet packets[16];
+    uint32_t got;
+    for (uint32_t i = 0; i < options.pairs; ++i)
+      while ((got = port->rx(i).take_back(packets, 16)) != 0) pools[i]->give(packets, got);
+    for (uint32_t i = 0; i < options.pairs; ++i)
+      while ((got = port->tx(i).take_back(packets, 16)) != 0) send_pool().give(packets, got);
+    for (const auto& pool : pools) CHECK_EQ(pool->missing(), 0u);
+  }
+};
+
+constexpr uint8_t kPeerMac[6] = {0x02, 0, 0, 0, 0, 2};
+constexpr uint8_t kOwnMac[6] = {0x02, 0, 0, 0, 0, 1};
+
+Bytes frame_of(size_t bytes, uint32_t seed, uint16_t type = kOurType) {
+  Bytes frame(bytes);
+  std::memcpy(frame.data(), kOwnMac, 6);
+  std::memcpy(frame.data() + 6, kPeerMac, 6);
+  frame[12] = static_cast<uint8_t>(type >> 8);
+  frame[13] = static_cast<uint8_t>(type);
+  for (size_t i = 14; i < bytes; ++i) {
+    seed = seed * 1664525 + 1013904223;
+    frame[i] = static_cast<uint8_t>(seed >> 24);
+  }
+  return frame;
+}
+
+const PackedRings kBothKinds[] = {PackedRings::no, PackedRings::yes};
+
+// As service() of the kernel, until the port runs again.
+void serve(Rig& rig) {
+  const auto until = Clock::now() + kSoon;
+  do {
+    rig.port->service();
+    for (uint32_t i = 0; i < rig.options.pairs; ++i) {
+      rig.receive(i);
+      rig.take_completed(i);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  } while (rig.port->state() != PortState::up && Clock::now() < until);
+  CHECK(rig.port->state() == PortState::up);
+}
+
+}  // namespace
+
+TEST(features_are_what_the_device_and_the_driver_have) {
+  Rig split(Options{});
+  std::printf("# offered %016llx, accepted %016llx\n",
+              static_cast<unsigned long long>(split.seen.offered),
+              static_cast<unsigned long long>(split.seen.accepted));
+  CHECK(split.has(feature::kVersion1));
+  CHECK(split.has(feature::kAccessPlatform));
+  CHECK(!split.has(feature::kRingPacked));
+  CHECK(!split.has(virtio_net::feature::kMergeableBuffers));
+  CHECK_EQ(split.has(feature::kRingReset), (split.seen.offered >> feature::kRingReset & 1) != 0);
+  split.stop();
+}
+
+TEST(frames_from_the_peer_arrive_byte_by_byte) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    Rig rig(options);
+    CHECK_EQ(rig.has(feature::kRingPacked), packed == PackedRings::yes);
+    Peer peer;
+    for (uint32_t i = 0; i < 300; ++i) {
+      const Bytes sent = frame_of(60 + i * 1454 / 299, i);
+      CHECK(peer.send(sent));
+      const auto got = rig.next();
+      CHECK(got);
+      CHECK(*got == sent);
+    }
+    CHECK(rig.rx_record().packets.get() >= 300);
+    CHECK_EQ(rig.rx_record().invalid.get(), 0u);
+    rig.stop();
+  }
+}
+
+TEST(frames_to_the_peer_arrive_byte_by_byte) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    Rig rig(options);
+    Peer peer;
+    for (uint32_t i = 0; i < 300; ++i) {
+      const Bytes sent = frame_of(60 + i * 1454 / 299, i);
+      CHECK(rig.send(sent));
+      const auto got = peer.receive();
+      CHECK(got);
+      CHECK(*got == sent);
+    }
+    CHECK(rig.all_sent());
+    CHECK_EQ(rig.tx_record().packets.get(), 300u);
+    CHECK_EQ(rig.tx_record().bursts.get(), 300u);
+    rig.stop();
+  }
+}
+
+TEST(bursts_go_out_whole) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    options.ring = 256;
+    options.hidden = virtio::bit(feature::kEventIndex);
+    Rig rig(options);
+    Peer peer;
+    for (uint32_t lap = 0; lap < 50; ++lap) {
+      vanity_packet packets[32];
+      rig.take_completed(0);
+      for (uint32_t i = 0; i < 32; ++i) packets[i] = rig.packet_of(frame_of(100, lap * 32 + i));
+      CHECK_EQ(rig.port->tx(0).transmit(rig.table, packets, 32), 32u);
+      for (uint32_t i = 0; i < 32; ++i) {
+        const auto got = peer.receive();
+        CHECK(got);
+        CHECK(*got == frame_of(100, lap * 32 + i));
+      }
+    }
+    CHECK(rig.all_sent());
+    CHECK_EQ(rig.tx_record().bursts.get(), 50u);
+    rig.stop();
+  }
+}
+
+// 256 bytes a buffer: what is longer lies in several, and is counted; nothing leaks.
+TEST(frames_that_no_buffer_holds_are_counted) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    options.buffer_bytes = 256;
+    Rig rig(options);
+    CHECK(rig.has(virtio_net::feature::kMergeableBuffers));
+    Peer peer;
+    for (uint32_t i = 0; i < 100; ++i) {
+      CHECK(peer.send(frame_of(1000, i)));
+      const Bytes sent = frame_of(60 + i, i);  // 176 bytes fit
+      CHECK(peer.send(sent));
+      const auto got = rig.next();
+      CHECK(got);
+      CHECK(*got == sent);
+    }
+    CHECK(rig.rx_record().oversize.get() >= 100);
+    rig.stop();
+  }
+}
+
+TEST(an_empty_queue_is_woken_by_its_vector) {
+  for (const PackedRings packed : kBothKinds) {
+    for (const bool event_index : {true, false}) {
+      for (const IrqKind kind : {IrqKind::msix, IrqKind::intx}) {
+        Options options;
+        options.packed = packed;
+        options.kind = kind;
+        if (!event_index) options.hidden = virtio::bit(feature::kEventIndex);
+        Rig rig(options);
+        CHECK_EQ(rig.has(feature::kEventIndex), event_index);
+        CHECK(rig.port->irqs().kind == kind);
+        Peer peer;
+        for (uint32_t i = 0; i < 20; ++i) {
+          rig.receive(0);
+          uint64_t sleep = 0;
+          for (int look = 0; look < 1000 && (sleep = rig.port->rx(0).sleep_ns_max()) == 0; ++look)
+            rig.receive(0);
+          CHECK(sleep != 0);
+          CHECK(rig.port->rx(0).rings());
+          CHECK(peer.send(frame_of(60, i)));
+          CHECK(rig.fired(0, kSoon));
+          const auto got = rig.next();
+          CHECK(got);
+          CHECK(*got == frame_of(60, i));
+          CHECK(!rig.port->rx(0).rings());
+          rig.fired(0, std::chrono::milliseconds(0));
+        }
+        // Polled: quiet.
+        for (uint32_t i = 0; i < 20; ++i) {
+          CHECK(peer.send(frame_of(60, i)));
+          CHECK(rig.next());
+        }
+        CHECK(!rig.fired(0, kQuiet));
+        rig.stop();
+      }
+    }
+  }
+}
+
+TEST(other_stations_frames_come_in_promiscuous_mode_only) {
+  for (const bool promiscuous : {true, false}) {
+    Options options;
+    options.promiscuous = promiscuous;
+    Rig rig(options);
+    CHECK(rig.has(virtio_net::feature::kControlRx));
+    Peer peer;
+    Bytes broadcast = frame_of(60, 2);
+    std::memset(broadcast.data(), 0xff, 6);
+    CHECK(peer.send(frame_of(60, 1)));
+    CHECK(peer.send(broadcast));
+    if (promiscuous) CHECK(rig.next() == frame_of(60, 1));
+    CHECK(rig.next() == broadcast);
+    rig.stop();
+  }
+}
+
+TEST(a_checksum_that_is_left_to_the_device_is_right_on_the_wire) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    Rig rig(options);
+    Peer peer;
+    Bytes frame = frame_of(200, 3);
+    frame[50] = 0x12;
+    frame[51] = 0x34;
+    vanity_packet packet = rig.packet_of(frame);
+    packet.flags = VANITY_PACKET_CHECKSUM_PARTIAL;
+    const vanity_packet_offload offload{VANITY_FRAME_OFFSET + 34, VANITY_FRAME_OFFSET + 50};
+    std::memcpy(rig.table.buffer(packet.buffer) + VANITY_OFFLOAD_OFFSET, &offload, sizeof offload);
+    CHECK_EQ(rig.port->tx(0).transmit(rig.table, &packet, 1), 1u);
+    CHECK(complete_checksum(frame.data(), 200, 34, 16));
+    CHECK(peer.receive() == frame);
+    CHECK(rig.all_sent());
+    rig.stop();
+  }
+}
+
+TEST(what_others_read_too_is_sent_untouched) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    Rig rig(options);
+    Peer peer;
+    for (uint32_t i = 0; i < 100; ++i) {
+      const Bytes frame = frame_of(80 + i, i);
+      vanity_packet packet = rig.packet_of(frame);
+      rig.table.share(packet, 2);
+      uint8_t before[VANITY_FRAME_OFFSET];
+      std::memcpy(before, rig.table.buffer(packet.buffer), sizeof before);
+      CHECK_EQ(rig.port->tx(0).transmit(rig.table, &packet, 1), 1u);
+      CHECK(peer.receive() == frame);
+      CHECK_EQ(std::memcmp(before, rig.table.buffer(packet.buffer), sizeof before), 0);
+      rig.take_completed(0);
+    }
+    CHECK(rig.all_sent());
+    rig.stop();
+  }
+}
+
+TEST(what_the_device_may_not_read_is_not_sent) {
+  Options options;
+  options.reachable = false;
+  Rig rig(options);
+  CHECK(rig.send(frame_of(60, 1)));
+  CHECK_EQ(rig.tx_record().dropped.get(), 1u);
+  CHECK(rig.all_sent());
+  rig.stop();
+}
+
+// The test says in the device's name that more came back than was out.
+TEST(a_queue_that_the_device_lied_in_is_made_anew) {
+  for (const PackedRings packed : kBothKinds) {
+    for (const bool alone : {true, false}) {
+      Options options;
+      options.packed = packed;
+      if (!alone) options.hidden = virtio::bit(feature::kRingReset);
+      Rig rig(options);
+      Peer peer;
+      for (uint32_t lap = 0; lap < 3; ++lap) {
+        CHECK(peer.send(frame_of(60, lap)));
+        CHECK(rig.next());
+        CHECK(rig.send(frame_of(60, lap)));
+        CHECK(peer.receive() == frame_of(60, lap));
+        const uint32_t resets = rig.seen.resets, queue_resets = rig.seen.queue_resets;
+        // The first memory is that of the blank header, then come the queues.
+        std::byte* const ring = rig.seen.memory[1].data;
+        const auto layout = virtio::RingLayout::of(packed == PackedRings::yes, 64);
+        if (packed == PackedRings::yes) {
+          for (uint32_t i = 0; i < 64; ++i) ring[16 * i + 13] = std::byte{0x7f};  // ids
+          CHECK(peer.send(frame_of(60, 99)));
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+          for (uint32_t i = 0; i < 64; ++i) ring[16 * i + 13] = std::byte{0x7f};
+        } else {
+          ring[layout.device + 3] ^= std::byte{0x40};  // the used index
+        }
+        rig.receive(0);
+        rig.port->service();
+        CHECK(rig.port->state() == PortState::down);
+        CHECK(!rig.port->error().empty());
+        serve(rig);
+        CHECK_EQ(rig.seen.resets - resets, alone ? 0u : 1u);
+        CHECK_EQ(rig.seen.queue_resets - queue_resets, alone ? 1u : 0u);
+        CHECK_EQ(rig.port_record->errors.get(), lap + 1);
+      }
+      CHECK(peer.send(frame_of(60, 77)));
+      CHECK(rig.next() == frame_of(60, 77));
+      rig.stop();
+    }
+  }
+}
+
+TEST(a_queue_is_taken_away_and_gives_back_what_it_held) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.packed = packed;
+    Rig rig(options);
+    CHECK(rig.send(frame_of(60, 1)));
+    CHECK(rig.pools[0]->missing() != 0);
+    rig.port->retire();
+    CHECK(!rig.port->retired());
+    rig.receive(0);
+    rig.take_completed(0);
+    CHECK(rig.port->retired());
+    rig.device.quiesce();
+    rig.port->release();
+    rig.receive(0);
+    rig.take_completed(0);
+    for (const auto& pool : rig.pools) CHECK_EQ(pool->missing(), 0u);
+    CHECK(rig.send(frame_of(60, 1)));
+    CHECK_EQ(rig.tx_record().dropped.get(), 1u);
+    rig.stop();
+  }
+}
+
+TEST(a_second_owner_finds_the_device_clean) {
+  for (uint32_t i = 0; i < 3; ++i) {
+    Rig rig(Options{});
+    Peer peer;
+    CHECK(peer.send(frame_of(60, i)));
+    CHECK(rig.next());
+    if (i != 1) rig.stop();
+  }
+}
+
+TEST(more_queues_than_the_device_has_are_refused) {
+  Options options;
+  options.pairs = 2;
+  try {
+    Rig rig(options);
+    CHECK(false);
+  } catch (const Error& error) {
+    CHECK_EQ(std::string(error.code()), "VANITY_E_PORT_DEVICE");
+    CHECK(std::string(error.what()).find("1 pairs of queues") != std::string::npos);
+  }
+}
+
+TEST(a_device_that_would_pass_by_the_iommu_is_refused) {
+  Options options;
+  options.hidden = virtio::bit(feature::kAccessPlatform);
+  try {
+    Rig rig(options);
+    CHECK(false);
+  } catch (const Error& error) {
+    CHECK_EQ(std::string(error.code()), "VANITY_E_PORT_DEVICE");
+  }
+}
