@@ -31,8 +31,6 @@ export interface NativeSystem {
   /** The whole segment, mapped; valid until `close`. */
   readonly segment: ArrayBuffer;
   readonly segmentPath: string;
-  /** Warnings found while booting: core not isolated, huge pages missing, ... */
-  readonly warnings: NativeFailure[];
   /** Lets the shards run; TypeScript shards must have been attached by then or soon after. */
   start(): void;
   /** Stops sources, drains, joins; or at once. Returns immediately; the callback of boot tells. */
@@ -41,6 +39,8 @@ export interface NativeSystem {
   overdue(): number[];
   /** What went wrong while running: failed shards, ports that ended with an error. */
   failures(): NativeFailure[];
+  /** What it boots and runs with all the same: a core not isolated, a line that storms, a device that Linux wanted. */
+  warnings(): NativeFailure[];
   /** True when a second signal came before the stop was done. */
   interrupted(): boolean;
   /** Joins everything, unmaps, unlinks the segment, drops the locks. Idempotent. */

@@ -29,7 +29,11 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
   const interval = parseDuration(options.interval, '--interval');
   const { plan, warnings } = load(manifest, options.set ?? []);
-  const system = await boot(plan, { metrics: options.metrics, warnings });
+  const system = await boot(plan, {
+    metrics: options.metrics,
+    warnings,
+    onWarning: (warning) => notice('warning', warning),
+  });
   // No handler for SIGINT or SIGTERM here: the kernel thread takes them, and stops in order even when
   // JavaScript is stuck.
   for (const warning of system.warnings) notice('warning', warning);

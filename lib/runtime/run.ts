@@ -16,6 +16,8 @@ export interface BootOptions {
   metrics?: string | undefined;
   /** Warnings found before, to be reported with those of the boot. */
   warnings?: readonly NativeFailure[];
+  /** Called for each warning that comes up while it runs. */
+  onWarning?: ((warning: NativeFailure) => void) | undefined;
 }
 
 /** What remains of a system that has ended. */
@@ -43,7 +45,9 @@ export class System {
   readonly #reject: (error: unknown) => void;
   #over = false;
   #last: Snapshot | undefined;
-  readonly warnings: readonly NativeFailure[];
+  readonly #given: readonly NativeFailure[];
+  readonly #onWarning: BootOptions['onWarning'];
+  #told: number;
   readonly ended: Promise<RunResult>;
 
   /** Internal; use `boot`. */
@@ -54,13 +58,16 @@ export class System {
     warnings: readonly NativeFailure[],
     metrics: MetricsServer | undefined,
     shards: TypeScriptShards | undefined,
+    onWarning: BootOptions['onWarning'],
   ) {
     this.#plan = plan;
     this.#native = handle;
     this.#segment = segment;
     this.#metrics = metrics;
     this.#shards = shards;
-    this.warnings = warnings;
+    this.#given = warnings;
+    this.#onWarning = onWarning;
+    this.#told = handle.warnings().length;
     const { promise, resolve, reject } = withResolvers<RunResult>();
     this.ended = promise;
     this.#resolve = resolve;
@@ -82,6 +89,11 @@ export class System {
     return this.#metrics?.url;
   }
 
+  /** What it boots and runs with all the same. */
+  get warnings(): readonly NativeFailure[] {
+    return [...this.#given, ...this.#native.warnings()];
+  }
+
   /** Every counter as it is now; the last ones after the end. */
   snapshot(): Snapshot {
     if (this.#last) return this.#last;
@@ -96,9 +108,17 @@ export class System {
   /** Internal; what the kernel's wake-up and the timer both do, and boot once at its end. */
   look(): void {
     if (this.#over) return;
+    this.#tell();
     const state = this.#segment.state();
     if (state === 'stopped' || state === 'failed') void this.#end();
     else this.#shards?.look();
+  }
+
+  #tell(): void {
+    if (this.#onWarning === undefined) return;
+    const fresh = this.#native.warnings().slice(this.#told);
+    this.#told += fresh.length;
+    for (const warning of fresh) this.#onWarning(warning);
   }
 
   async #end(): Promise<void> {
@@ -139,8 +159,16 @@ export async function boot(plan: Plan, options: BootOptions = {}): Promise<Syste
         )
       : undefined;
     metrics?.attach(segment);
-    const warnings = [...(options.warnings ?? []), ...resolved.warnings, ...booted.warnings];
-    system = new System(resolved.plan, booted, segment, warnings, metrics, shards);
+    const warnings = [...(options.warnings ?? []), ...resolved.warnings];
+    system = new System(
+      resolved.plan,
+      booted,
+      segment,
+      warnings,
+      metrics,
+      shards,
+      options.onWarning,
+    );
     booted.start();
     // A change before there was anybody to tell.
     system.look();

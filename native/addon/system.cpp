@@ -41,6 +41,7 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
         {InstanceMethod<&SystemHandle::start>("start"), InstanceMethod<&SystemHandle::stop>("stop"),
          InstanceMethod<&SystemHandle::overdue>("overdue"),
          InstanceMethod<&SystemHandle::failures>("failures"),
+         InstanceMethod<&SystemHandle::warnings>("warnings"),
          InstanceMethod<&SystemHandle::interrupted>("interrupted"),
          InstanceMethod<&SystemHandle::close>("close")});
   }
@@ -82,7 +83,6 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
     segment_ = Napi::Persistent(view.As<Napi::Object>());
     self.Set("segment", view);
     self.Set("segmentPath", segment.path());
-    self.Set("warnings", to_js(env, system_->warnings()));
   }
   void start(const Napi::CallbackInfo&) {
     if (system_ != nullptr) system_->start();
@@ -107,6 +107,9 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   Napi::Value failures(const Napi::CallbackInfo& info) {
     return to_js(info.Env(), system_ != nullptr ? system_->failures() : last_failures_);
   }
+  Napi::Value warnings(const Napi::CallbackInfo& info) {
+    return to_js(info.Env(), system_ != nullptr ? system_->warnings() : last_warnings_);
+  }
   Napi::Value interrupted(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(), system_ != nullptr && system_->interrupted());
   }
@@ -128,6 +131,7 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
     if (system_ == nullptr) return;
     system_->close();
     last_failures_ = system_->failures();
+    last_warnings_ = system_->warnings();
     {
       const std::lock_guard<std::mutex> lock(registry().mutex);
       registry().systems.erase(system_->plan().name);
@@ -138,6 +142,7 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
 
   std::shared_ptr<System> system_;
   std::vector<Failure> last_failures_;
+  std::vector<Failure> last_warnings_;
   Napi::ThreadSafeFunction on_event_;
   Napi::ObjectReference segment_;
 };
