@@ -3,9 +3,10 @@ set -u
 
 # The addresses of all devices of a kind: `pci 8086:10d3`.
 pci() {
-  local device
-  for device in /sys/bus/pci/devices/*; do
-    [ "$(cat "$device/vendor" "$device/device" | tr -d '\n')" = "0x${1%:*}0x${1#*:}" ] && basename "$device"
+  local folder vendor device
+  for folder in /sys/bus/pci/devices/*; do
+    read -r vendor <"$folder/vendor" && read -r device <"$folder/device"
+    [ "$vendor:$device" = "0x${1%:*}:0x${1#*:}" ] && echo "${folder##*/}"
   done
 }
 edu=$(pci 1234:11e8 | head -n 1)
@@ -17,9 +18,10 @@ number=0
 while read -r name _; do
   number=$((number + 1))
   for device in /sys/class/net/*; do
-    [ "$(cat "$device/address")" = "$(printf 52:54:00:00:01:%02x $number)" ] || continue
+    read -r path <"$device/address"
+    [[ $path = 52:54:00:00:01:* ]] && [ $((16#${path##*:})) = $number ] || continue
     path=$(readlink -f "$device/device")
-    declare "nic_$name=$(basename "${path%/virtio*}")"
+    declare "nic_${name//-/_}=$(basename "${path%/virtio*}")"
   done
 done < <(sed -n 's/^# nic: //p' "$job")
 interface_of() { ls -d /sys/bus/pci/devices/"$1"/net/* /sys/bus/pci/devices/"$1"/virtio*/net/* 2>/dev/null | head -n 1 | xargs basename; }
