@@ -24,8 +24,8 @@ namespace {
 
 constexpr uint64_t kHugePage = uint64_t{2} << 20;
 
-// How large the pages of hugetlbfs are at this address; 0: others are there.
-uint64_t hugetlb_page_bytes(uintptr_t address) {
+// How large the pages are that the memory consists of, if all of it is of hugetlbfs; else 0.
+uint64_t hugetlb_page_bytes(uintptr_t address, uint64_t bytes) {
   std::ifstream file("/proc/self/smaps");
   bool inside = false;
   uint64_t page_kib = 0;
@@ -33,7 +33,7 @@ uint64_t hugetlb_page_bytes(uintptr_t address) {
     uintptr_t first = 0;
     uintptr_t end = 0;
     if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &first, &end) == 2) {
-      inside = address >= first && address < end;
+      inside = address >= first && address < end && bytes <= end - address;
     } else if (inside && line.rfind("KernelPageSize:", 0) == 0) {
       page_kib = std::strtoull(line.c_str() + std::strlen("KernelPageSize:"), nullptr, 10);
     } else if (inside && line.rfind("VmFlags:", 0) == 0) {
@@ -86,7 +86,7 @@ class NoIommuSpace final : public DmaSpace {
   }
 
   DmaMapping map(void* memory, uint64_t bytes, uint64_t, unsigned bits, DmaAccess) override {
-    const uint64_t page = hugetlb_page_bytes(reinterpret_cast<uintptr_t>(memory));
+    const uint64_t page = hugetlb_page_bytes(reinterpret_cast<uintptr_t>(memory), bytes);
     if (page == 0) {
       throw Error(
           "VANITY_E_PAGES",

@@ -144,7 +144,8 @@ bool Sysfs::unguarded(int iommu_group) const {
 std::string Sysfs::vfio_node(PciAddress address) const {
   std::string node;
   each_entry(of(address, "vfio-dev"), [&](const fs::path& entry) {
-    node = "/dev/vfio/devices/" + entry.filename().string();
+    std::error_code none;  // the folder is older than the nodes: Linux 6.1 against 6.6
+    if (fs::exists(entry / "dev", none)) node = "/dev/vfio/devices/" + entry.filename().string();
   });
   return node;
 }

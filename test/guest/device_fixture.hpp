@@ -195,9 +195,10 @@ struct Edu {
 
 // 82574L registers (Intel 82574 datasheet, section 10).
 namespace e1000e {
-constexpr uint64_t kIcs = 0xc8, kIms = 0xd0, kEiac = 0xdc, kIvar = 0xe4;
+constexpr uint64_t kStatus = 0x8, kIcs = 0xc8, kIms = 0xd0, kEiac = 0xdc, kIvar = 0xe4;
 constexpr uint64_t kRdbal = 0x2800;  // a ring's address
 constexpr uint64_t kRal0 = 0x5400;   // the MAC address
+constexpr uint32_t kLinkUp = 2;      // of kStatus
 constexpr unsigned kVectors = 5;
 }  // namespace e1000e
 

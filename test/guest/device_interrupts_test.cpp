@@ -107,12 +107,15 @@ TEST(all_five_msix_vectors_of_the_e1000e) {
   constexpr uint32_t kCauses = 0x1f00000;  // RxQ0, RxQ1, TxQ0, TxQ1, Other
   view.write32(e1000e::kEiac, kCauses);    // a message clears its cause
   view.write32(e1000e::kIms, kCauses);
-  while (fired(irq, 4, kQuietMs)) view.write32(e1000e::kIms, kCauses);  // the link came up
+  // Each change of the link fires the last vector: on a slow host it comes up only now.
+  for (int ms = 0; ms < kSoonMs && (view.read32(e1000e::kStatus) & e1000e::kLinkUp) == 0; ms += 10)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  while (fired(irq, 4, kQuietMs)) view.write32(e1000e::kIms, kCauses);
   for (uint32_t i = 0; i < e1000e::kVectors; ++i) {
     view.write32(e1000e::kIcs, 1u << (20 + i));
     CHECK(fired(irq, i, kSoonMs));
     for (uint32_t other = 0; other < e1000e::kVectors; ++other)
-      if (other != i) CHECK_EQ(irq.take(other), 0u);
+      if (other != i) { const auto n = irq.take(other); if (n) std::printf("# i %u other %u n %lu status %x\n", i, other, (unsigned long)n, view.read32(8)); CHECK_EQ(n, 0u); }
   }
 }
 

@@ -102,6 +102,22 @@ TEST(sysfs_tells_who_has_a_device_and_who_is_in_its_group) {
   CHECK(sysfs.members(8).empty());
 }
 
+TEST(sysfs_tells_the_node_of_a_device_and_whether_its_group_is_made_up) {
+  const FakeSysfs fake;
+  const Sysfs sysfs(fake.root());
+  const PciAddress nic = PciAddress::parse("0000:02:00.0");
+  const std::string folder = fake.root() + "/bus/pci/devices/" + nic.text() + "/vfio-dev/vfio3";
+  CHECK_EQ(sysfs.vfio_node(nic), "");
+  fs::create_directories(folder);
+  CHECK_EQ(sysfs.vfio_node(nic), "");  // Linux 6.1: the folder, but no node
+  std::ofstream(folder + "/dev") << "511:3\n";
+  CHECK_EQ(sysfs.vfio_node(nic), "/dev/vfio/devices/vfio3");
+  CHECK(!sysfs.unguarded(7));
+  std::ofstream(fake.root() + "/kernel/iommu_groups/7/name") << "vfio-noiommu\n";
+  CHECK(sysfs.unguarded(7));
+  CHECK(!sysfs.unguarded(-1));
+}
+
 TEST(sysfs_tells_what_firmware_and_interrupts_keep) {
   const FakeSysfs fake;
   const auto ranges = Sysfs(fake.root()).reserved(7);
