@@ -31,11 +31,10 @@ class ControlQueue {
 template <class Ring>
 class ControlRing final : public ControlQueue {
  public:
-  static constexpr std::chrono::milliseconds kLimit{250};
-
   ControlRing(uint16_t queue, uint16_t size, virtio::SharedMemory memory,
-              virtio::RingFeatures features, virtio::Notifier notify)
-      : ring_(size, memory.data, features), notify_(notify), queue_(queue) {
+              virtio::RingFeatures features, virtio::Notifier notify,
+              std::chrono::milliseconds limit = std::chrono::milliseconds(250))
+      : ring_(size, memory.data, features), notify_(notify), limit_(limit), queue_(queue) {
     const uint32_t at = virtio::RingLayout::of(Ring::kPacked, size).bytes;
     scratch_ = memory.data + at;
     address_ = memory.address + at;
@@ -52,10 +51,10 @@ class ControlRing final : public ControlQueue {
                                    {address_ + kAnswer, 1, true}};
     ring_.add_chain(parts, 3, 0);
     if (ring_.publish()) notify_(ring_.notification(queue_));
-    const auto end = std::chrono::steady_clock::now() + kLimit;
+    const auto end = std::chrono::steady_clock::now() + limit_;
     virtio::Used used;
     while (ring_.collect(&used, 1) == 0) {
-      if (ring_.broken() || std::chrono::steady_clock::now() > end) return Answer::none;
+      if (ring_.broken() || std::chrono::steady_clock::now() >= end) return Answer::none;
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     return virtio::look(*answer) == kAccepted ? Answer::accepted : Answer::refused;
@@ -66,6 +65,7 @@ class ControlRing final : public ControlQueue {
 
   Ring ring_;
   virtio::Notifier notify_;
+  std::chrono::milliseconds limit_;
   std::byte* scratch_;
   uint64_t address_;
   uint16_t queue_;

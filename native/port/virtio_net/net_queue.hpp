@@ -263,7 +263,7 @@ class NetRx final : public RxQueue, public NetQueue {
     if (want < (idle ? 1 : kRefill)) return;
     if (pool.free_count() == 0) [[unlikely]] {
       if (ring_->out() == 0 && !dry_) record_->no_buffer.add(1);
-      dry_ = true;
+      dry_ = ring_->out() == 0;
       return;
     }
     dry_ = false;
