@@ -197,6 +197,11 @@ export const errors = {
     message: 'only root may change the driver of a device: {path}: {reason}',
     hint: 'Type: sudo vanity device {command} {pci}',
   },
+  VANITY_E_DEVICE_LOCKED: {
+    message: 'another process has been changing drivers of devices for a long time',
+    hint: 'See which: sudo fuser -v /sys/bus/pci/drivers_probe',
+  },
+  VANITY_E_LOCK: { message: 'a lock cannot be had: {reason}', hint: 'Check rights and mounts.' },
   VANITY_E_DEVICE_RECORD: {
     message: 'the record of the driver before, {path}, cannot be {what}: {reason}',
     hint: '{hint}',

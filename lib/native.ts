@@ -302,6 +302,8 @@ export interface Native {
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;
+  /** The descriptor of a file that is locked until it is closed; -1 while another process has the lock. */
+  tryLock(path: string): number;
   readonly wake: NativeWake;
 }
 

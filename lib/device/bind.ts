@@ -28,6 +28,9 @@ export interface Bound {
 
 const VFIO = 'vfio-pci';
 const DRIVERS = 'sys/bus/pci/drivers';
+const PROBE = 'sys/bus/pci/drivers_probe';
+// Longer than modprobe may take.
+const LOCK_MS = 90_000;
 export const NOIOMMU_SWITCH = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode';
 
 /** Hands devices to vfio-pci, all or none of them; those of one IOMMU group are named together. */
@@ -36,6 +39,34 @@ export function bind(
   records: Records,
   selectors: readonly string[],
   options: BindOptions = {},
+): Bound[] {
+  return alone(host, () => bindAlone(host, records, selectors, options));
+}
+
+/** Gives devices back to the driver they had; without a record, to the one that the kernel chooses. */
+export function unbind(
+  host: Host,
+  records: Records,
+  selectors: readonly string[],
+  options: BindOptions = {},
+): Bound[] {
+  return alone(host, () => unbindAlone(host, records, selectors, options));
+}
+
+// One process at a time changes drivers: what it has seen must hold while it writes. The lock is on a file that only
+// root may open, and ends with the process.
+function alone<T>(host: Host, work: () => T): T {
+  if (!mayWrite(host, PROBE)) return work();
+  const done = host.locked(PROBE, LOCK_MS, work);
+  if (done === undefined) throw new VanityError('VANITY_E_DEVICE_LOCKED');
+  return done.result;
+}
+
+function bindAlone(
+  host: Host,
+  records: Records,
+  selectors: readonly string[],
+  options: BindOptions,
 ): Bound[] {
   const all = scan(host);
   const known = records.all();
@@ -69,12 +100,11 @@ export function bind(
   }));
 }
 
-/** Gives devices back to the driver they had; without a record, to the one that the kernel chooses. */
-export function unbind(
+function unbindAlone(
   host: Host,
   records: Records,
   selectors: readonly string[],
-  options: BindOptions = {},
+  options: BindOptions,
 ): Bound[] {
   const known = records.all();
   const all = scan(host);
@@ -146,7 +176,7 @@ function giveBack(host: Host, records: Records, address: string): string | null 
   change(host, address, join(DEVICES, address, 'driver_override'), `${record?.override ?? ''}\n`);
   if (isVfio(driver)) change(host, address, join(driverOf(address), 'unbind'), address);
   if (ours && record === undefined) {
-    change(host, address, 'sys/bus/pci/drivers_probe', address);
+    change(host, address, PROBE, address);
   } else if (ours && record !== undefined && record.driver !== null) {
     const before = join(DRIVERS, record.driver);
     if (!host.exists(before)) modprobe(host, record.driver);
@@ -272,6 +302,15 @@ function refuseUse(host: Host, device: PciDevice, known: readonly string[]): voi
     pci: device.address,
     uses: uses.join('; '),
   });
+}
+
+function mayWrite(host: Host, path: string): boolean {
+  try {
+    accessSync(join(host.root, path), constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function refuseRights(host: Host, address: string, command: string): void {

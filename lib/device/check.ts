@@ -22,7 +22,6 @@ import {
   noIommuProblem,
   noiommuSwitchHint,
 } from './bind.js';
-import { mayOpen } from './describe.js';
 import {
   blockers,
   companions,
@@ -34,6 +33,7 @@ import {
 } from './group.js';
 import { unplaced } from './iova.js';
 import { unfit, vectorsOf } from './nic.js';
+import { isInherited, mayOpen, others, waysTo } from './nodes.js';
 import { type Bar, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
 import { select } from './select.js';
@@ -234,27 +234,27 @@ class Check {
         continue;
       }
       this.#iommu(device, value.unsafe_noiommu, [...path, 'unsafe_noiommu'], at);
-      const others = blockers(device, this.#all).filter((other) => !own.includes(other));
-      if (others.length > 0) {
+      const blocking = blockers(device, this.#all).filter((other) => !own.includes(other));
+      if (blocking.length > 0) {
         this.#report(
           'VANITY_E_GROUP',
           {
             group: device.group ?? '',
             pci,
-            others: others.map(describe).join(', '),
-            hint: groupHint(device, others),
+            others: blocking.map(describe).join(', '),
+            hint: groupHint(device, blocking),
           },
           at,
         );
       }
       const group = [device, ...companions(device, this.#all)];
-      const processes = [...new Set([...openNodes(this.host, group).values()].flat())];
+      const open = [...openNodes(this.host, group).values()].flat();
+      const processes = [...new Set(others(open))];
       if (processes.length > 0) {
         const pid = /\((\d+)\)$/.exec(processes[0] as string)?.[1] ?? '';
         this.#report('VANITY_E_DEVICE_BUSY', { pci, processes: processes.join(', '), pid }, at);
       }
       if (!isVfio(device.driver)) this.#bindable(device, uses.get(pci) ?? [], at);
-      else this.#openable(device, at);
     }
   }
 
@@ -297,30 +297,30 @@ class Check {
     }
   }
 
-  #openable(device: PciDevice, at: Path): void {
-    const closed = device.nodes.filter((node) => !mayOpen(this.host, node));
-    if (closed.length === 0 || closed.length < device.nodes.length) return;
-    this.#report('VANITY_E_VFIO_PERMISSION', { node: closed.join(' ') }, at);
-  }
-
-  /** Whether the interface of VFIO that was asked for is there; known once vfio-pci has the device. */
+  /** Whether VFIO's interface that was asked for is there, and open to this user; known once vfio-pci has the device. */
   #backend({ path, value, device }: Chosen): void {
-    if (value.backend === 'auto' || !isVfio(device.driver)) return;
-    const cdev = value.backend === 'cdev';
-    const node = device.nodes.some((name) => name.startsWith('/dev/vfio/devices/') === cdev);
-    const entry = cdev ? 'dev/iommu' : 'dev/vfio/vfio';
-    if (node && this.host.exists(entry)) return;
-    const option = cdev ? 'CONFIG_VFIO_DEVICE_CDEV and CONFIG_IOMMUFD' : 'CONFIG_VFIO_GROUP';
-    const absent = node
-      ? `/${entry}`
-      : cdev
-        ? 'node of it in /dev/vfio/devices'
-        : 'node of its group in /dev/vfio';
-    this.#report(
-      'VANITY_E_DEVICE_BACKEND',
-      { pci: device.address, backend: value.backend, absent, option },
-      [...path, 'backend'],
+    const pci = device.address;
+    const { backend } = value;
+    if (!isVfio(device.driver) || isInherited(this.host, device)) return;
+    const ways = waysTo(device).filter((way) => backend === 'auto' || way.backend === backend);
+    const there = ways.filter(({ node, entry }) => node !== undefined && this.host.exists(entry));
+    const [way] = ways;
+    if (there.length === 0 && backend !== 'auto' && way !== undefined) {
+      const { node, entry, option } = way;
+      const absent = node === undefined ? 'node of it below /dev/vfio' : entry;
+      this.#report('VANITY_E_DEVICE_BACKEND', { pci, backend, absent, option }, [
+        ...path,
+        'backend',
+      ]);
+    }
+    const closed = there.map(({ node, entry }) =>
+      [node, entry].filter((name) => name !== undefined && !mayOpen(this.host, name)),
     );
+    if (closed.length === 0 || closed.some((nodes) => nodes.length === 0)) return;
+    this.#report('VANITY_E_VFIO_PERMISSION', { node: closed.at(-1)?.join(' ') ?? '' }, [
+      ...path,
+      'pci',
+    ]);
   }
 
   #nic({ path, value, device, port }: Chosen): void {

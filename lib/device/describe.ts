@@ -1,9 +1,8 @@
 // What `vanity device list` and `info` tell, with the keys of their JSON.
-import { accessSync, constants } from 'node:fs';
-import { join } from 'node:path';
 import type { Host } from '../host/host.js';
 import { describe, groupHint, NOIOMMU_SWITCH, noIommuHint, noIommuProblem } from './bind.js';
 import { blockers, companions, hasIommu, reservedOf } from './group.js';
+import { mayOpen } from './nodes.js';
 import { type Bar, type Interface, isIdle, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
 import { select } from './select.js';
@@ -217,13 +216,4 @@ function obstaclesOf(
     }
   }
   return found;
-}
-
-export function mayOpen(host: Host, path: string): boolean {
-  try {
-    accessSync(join(host.root, path), constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

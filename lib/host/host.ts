@@ -12,6 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { native } from '../native.js';
 
 export class Host {
   readonly root: string;
@@ -54,6 +55,22 @@ export class Host {
       writeSync(fd, text);
     } finally {
       closeSync(fd);
+    }
+  }
+
+  /** Runs `work` while no other process runs what locks the same file; undefined when they take longer than `ms`. */
+  locked<T>(path: string, ms: number, work: () => T): { result: T } | undefined {
+    const nap = new Int32Array(new SharedArrayBuffer(4));
+    for (const until = Date.now() + ms; ; Atomics.wait(nap, 0, 0, 20)) {
+      const fd = native.tryLock(join(this.root, path));
+      if (fd >= 0) {
+        try {
+          return { result: work() };
+        } finally {
+          closeSync(fd);
+        }
+      }
+      if (Date.now() > until) return undefined;
     }
   }
 

@@ -2,6 +2,7 @@
 #include "addon/host.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -108,6 +109,22 @@ Napi::Value open_segment(const Napi::CallbackInfo& info) {
   });
 }
 
+// The descriptor of a file that this process has locked from here on, until it closes it or ends;
+// -1 when somebody else has.
+Napi::Value try_lock(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const std::string path = info[0].As<Napi::String>().Utf8Value();
+    const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd < 0) throw system_error("VANITY_E_LOCK", "cannot open " + path, errno);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return Napi::Number::New(env, fd);
+    const int failed = errno;
+    close(fd);
+    if (failed != EWOULDBLOCK) throw system_error("VANITY_E_LOCK", "cannot lock " + path, failed);
+    return Napi::Number::New(env, -1);
+  });
+}
+
 }  // namespace
 
 void export_host(Napi::Env env, Napi::Object exports) {
@@ -117,6 +134,7 @@ void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("sweep", Napi::Function::New(env, sweep, "sweep"));
   exports.Set("runtimeDirectory",
               Napi::Function::New(env, runtime_directory_js, "runtimeDirectory"));
+  exports.Set("tryLock", Napi::Function::New(env, try_lock, "tryLock"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
 }
 

@@ -1,7 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import test from 'ava';
 import { bind, unbind } from '../../dist/device/bind.js';
 import { examineDevice, summarize } from '../../dist/device/describe.js';
@@ -392,4 +393,39 @@ test('list and info say that a bind was cut off', (t) => {
   t.throws(() => bindOnly(it, { at: 1, when: 'after' }));
   const [nic] = summarize(new M.Kernel(it.root), it.records).filter((d) => d.address === M.NIC);
   t.deepEqual(nic.in_use, [`a bind of it was cut off: vanity device unbind ${M.NIC}`]);
+});
+
+const BINDER = fileURLToPath(new URL('./helpers/binder.js', import.meta.url));
+
+test('several processes that want one device take turns', async (t) => {
+  const it = lab(t);
+  const before = it.state(M.NIC);
+  const all = async (command) => {
+    const start = String(Date.now() + 1500);
+    const processes = await Promise.all(
+      Array.from({ length: 4 }, () =>
+        promisify(execFile)(process.execPath, [BINDER, it.root, command, M.NIC, start]),
+      ),
+    );
+    return processes.map(({ stdout }) => JSON.parse(stdout));
+  };
+  const bound = await all('bind');
+  t.is(bound.filter(({ changed }) => changed).length, 1, 'one of them took it');
+  t.true(bound.every(({ driver, before }) => driver === 'vfio-pci' && before === 'e1000e'));
+  t.deepEqual(it.state(M.NIC), BOUND);
+  const unbound = await all('unbind');
+  t.is(unbound.filter(({ changed }) => changed).length, 1);
+  t.deepEqual(it.state(M.NIC), before);
+  t.deepEqual(files(it.root), []);
+});
+
+test('who waits for another process too long says so', (t) => {
+  const host = new M.Kernel(M.machine(t));
+  const path = 'sys/bus/pci/drivers_probe';
+  const held = host.locked(path, 0, () => host.locked(path, 50, () => t.fail()));
+  t.deepEqual(held, { result: undefined });
+  t.deepEqual(
+    host.locked(path, 0, () => 'free again'),
+    { result: 'free again' },
+  );
 });
