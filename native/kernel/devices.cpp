@@ -306,6 +306,9 @@ void Devices::quiesce() noexcept {
     if (entry->closed) continue;
     interrupts_.remove(owner_of(*entry));
     entry->device->quiesce();
+    // Linux has it when this process closes it, which is all that is left to do.
+    entry->record->state.store(static_cast<uint32_t>(DeviceState::returned),
+                               std::memory_order_relaxed);
   }
 }
 

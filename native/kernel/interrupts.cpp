@@ -122,37 +122,38 @@ void Interrupts::fired(Source& source, uint64_t times, uint64_t now_ns) noexcept
   source.record->suppressed.add(times);
   source.held = source.ends_here ? 0 : times;
   if (source.ends_here) deliver(source, times);
-  source.held_until = now_ns + source.pause_ns;
   ++holding_;
 }
 
-// A level line fired. Does it storm?
+// A level line fired. Does it storm? Then `held_until` says how long it is held back.
 bool Interrupts::storms(Source& source, uint64_t now_ns) noexcept {
-  // Both words are read as any reader of the segment does: they order nothing.
-  const bool taken = source.record->taken.get() == source.record->raised.get();
-  source.untaken = taken || !source.ends_here ? 0 : source.untaken + 1;
   if (now_ns - source.window_ns > limits_.window_ns) {
+    source.fast = source.fast && source.in_window >= limits_.in_window;
     source.window_ns = now_ns;
     source.in_window = 0;
   }
   ++source.in_window;
-  if (source.pause_ns != 0) {
-    // It goes on while it fires again at once, or while nobody takes what it fired for.
-    if (source.by_rate ? now_ns - source.let_go_ns <= source.pause_ns : !taken) {
-      source.pause_ns = std::min(source.pause_ns * 2, limits_.pause_ns_max);
-      return true;
-    }
-    source.pause_ns = 0;
-    source.in_window = 1;
-    source.window_ns = now_ns;
-    return false;
+  // Both words are read as any reader of the segment does: they order nothing.
+  const bool taken = source.record->taken.get() == source.record->raised.get();
+  source.untaken = taken || !source.ends_here ? 0 : source.untaken + 1;
+  if (source.untaken >= limits_.untaken) {
+    if (source.pause_ns == 0) begin_storm(source, now_ns);
+    source.pause_ns = std::clamp(source.pause_ns * 2, limits_.pause_ns_min, limits_.pause_ns_max);
+    source.held_until = now_ns + source.pause_ns;
+    return true;
   }
-  if (source.untaken < limits_.untaken && source.in_window < limits_.in_window) return false;
-  source.by_rate = source.untaken < limits_.untaken;
-  source.pause_ns = limits_.pause_ns_min;
+  source.pause_ns = 0;
+  if (source.in_window < limits_.in_window) return false;
+  // Whoever serves it may be that fast, or forget to tell the device: no faster it gets.
+  if (!source.fast) begin_storm(source, now_ns);
+  source.fast = true;
+  source.held_until = source.window_ns + limits_.window_ns + 1;
+  return true;
+}
+
+void Interrupts::begin_storm(Source& source, uint64_t now_ns) noexcept {
   source.record->storms.add(1);
   report(source, source.window_ns, now_ns);
-  return true;
 }
 
 void Interrupts::report(const Source& source, uint64_t began_ns, uint64_t now_ns) noexcept {
@@ -194,7 +195,6 @@ void Interrupts::end_pauses(uint64_t now_ns) noexcept {
     if (source->held_until == 0 || source->held_until > now_ns) continue;
     source->held_until = 0;
     --holding_;
-    source->let_go_ns = now_ns;
     if (source->ends_here) {
       unmask(*source);
     } else {

@@ -9,9 +9,10 @@
 //   immediate   this thread, at once; right where the device takes its line down by itself
 //
 // A device that nobody acknowledges holds its line, which then fires again as soon as it is
-// unmasked: a storm. It is told by interrupts that no shard takes, or by a rate that no device has,
-// and what storms is held back: for a millisecond, and twice as long each time it goes on, up to a
-// hundred. So a mistake in one driver costs that device, and not the kernel's thread.
+// unmasked: a storm. Where the shard takes none of what is handed to it, the line is held back: for
+// a millisecond, and twice as long each time it goes on, up to a hundred. And no line is handed on
+// more often than 50,000 times a second. So a mistake in one driver costs that device, and not the
+// kernel's thread.
 //
 // One thread, or the control path before it starts and after it is joined.
 #pragma once
@@ -77,18 +78,18 @@ class Interrupts {
     // Its storm:
     uint64_t window_ns = 0;  // began
     uint32_t in_window = 0;
+    bool fast = false;  // the window before was full
     uint32_t untaken = 0;
-    bool by_rate = false;     // else because the shard took none
-    uint64_t pause_ns = 0;    // 0: it does not storm
+    uint64_t pause_ns = 0;    // while nobody takes it
     uint64_t held_until = 0;  // 0: nothing is held back
     uint64_t held = 0;        // interrupts
-    uint64_t let_go_ns = 0;   // when the last pause ended
     uint64_t masked_ticks = 0;
   };
 
   void watch(Source& source);
   void fired(Source& source, uint64_t times, uint64_t now_ns) noexcept;
   bool storms(Source& source, uint64_t now_ns) noexcept;
+  void begin_storm(Source& source, uint64_t now_ns) noexcept;
   void report(const Source& source, uint64_t began_ns, uint64_t now_ns) noexcept;
   void deliver(Source& source, uint64_t times) noexcept;
   void unmask(Source& source) noexcept;
