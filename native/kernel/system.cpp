@@ -507,9 +507,11 @@ void System::finish_stop() noexcept {
 
 // What the queues of devices still held when they were stopped.
 void System::take_back_buffers() noexcept {
-  vanity_packet packets[limits::kBurstMax];
   const auto all_of = [&](auto& queue) {
-    while (const uint32_t got = queue.take_back(packets, limits::kBurstMax)) {
+    for (;;) {
+      vanity_packet packets[limits::kBurstMax] = {};  // a receive queue gives nothing but buffers
+      const uint32_t got = queue.take_back(packets, limits::kBurstMax);
+      if (got == 0) break;
       for (uint32_t i = 0; i < got; ++i) {
         if (pool_table_->release(packets[i]))
           pools_[packets[i].buffer >> kPoolShift]->give(&packets[i], 1);
