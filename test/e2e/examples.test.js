@@ -156,6 +156,17 @@ test('typescript', async (t) => {
   await paste(t, 'typescript');
 });
 
+// It needs a device: test/guest/jobs/accelerator.sh runs it. Here, that it is what its README says.
+test('accelerator', async (t) => {
+  const folder = clone(t);
+  const build = shellBlocks(join(ROOT, 'examples/accelerator/README.md')).at(-1);
+  const check = 'npx vanity check examples/accelerator';
+  const script = `${build}${check}/vanity.toml\n${check}/msi.toml\n`;
+  const { code, stdout, stderr } = await shell(script, folder);
+  t.is(code, 0, `${stdout}\n${stderr}`);
+  t.true(existsSync(join(folder, 'examples/accelerator/accelerator.so')));
+});
+
 test('two-port', async (t) => {
   if (process.getuid() !== 0) {
     return leftOut(t, 'it needs root');

@@ -29,7 +29,9 @@ export function clone(t) {
   const path = mkdtempSync(join(tmpdir(), 'vanity-paste-'));
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
   mkdirSync(join(path, 'native'));
-  symlinkSync(join(ROOT, 'native/include'), join(path, 'native/include'));
+  for (const part of ['include', 'port']) {
+    symlinkSync(join(ROOT, 'native', part), join(path, 'native', part));
+  }
   cpSync(join(ROOT, 'examples'), join(path, 'examples'), {
     recursive: true,
     filter: (file) => !/\.so$|node_modules/.test(file),
