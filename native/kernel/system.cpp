@@ -255,9 +255,10 @@ void System::release_shards() noexcept {
     begin_stop();
     return;
   }
-  for (const auto& port : ports_) {
+  for (uint32_t p = 0; p < ports_.size(); ++p) {
+    if (!devices_->serves(p)) continue;
     try {
-      port->start();
+      ports_[p]->start();
     } catch (const Error& error) {
       fail(error.code(), error.what(), error.hint());
       begin_stop();

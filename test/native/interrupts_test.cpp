@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
@@ -15,7 +17,9 @@
 #include "device/fd.hpp"
 #include "device/irq_line.hpp"
 #include "kernel/interrupts.hpp"
+#include "kernel/system.hpp"
 #include "platform/clock.hpp"
+#include "platform/error.hpp"
 #include "platform/wait.hpp"
 #include "shard/grant.hpp"
 
@@ -79,7 +83,7 @@ struct Vector {
 
 constexpr uint64_t kSoonNs = 2'000'000'000;
 const auto kNoWarning = [](const std::string& text) {
-  check::fail(__FILE__, __LINE__, "warned: " + text);
+  check::fail(__FILE__, __LINE__, std::string("warned: ").append(text));
 };
 
 }  // namespace
@@ -403,4 +407,28 @@ TEST(a_device_goes_down_when_its_program_was_told_and_not_before) {
   CHECK(!device.write(0, 0, 4, 1));
   device.give_back();
   CHECK(device.news() == VANITY_DEVICE_RETURNED);
+}
+
+TEST(a_device_that_is_not_there_ends_the_start_and_leaves_nothing) {
+  char folder[] = "/tmp/vanity-interrupts-test-XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  setenv("VANITY_RUNTIME_DIR", folder, 1);
+  Plan plan;
+  plan.name = std::string("absent");
+  plan.oversubscribe = true;
+  plan.shards.resize(1);
+  plan.shards[0].name = std::string("a");
+  plan.shards[0].program = std::string("sink");
+  plan.devices.resize(1);
+  plan.devices[0].name = std::string("ghost");
+  plan.devices[0].address = std::string("ffff:ff:1f.7");
+  std::string code;
+  try {
+    System system(plan, {});
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  CHECK_EQ(code, "VANITY_E_DEVICE_NONE");
+  CHECK_EQ(rmdir(folder), 0);  // empty
+  unsetenv("VANITY_RUNTIME_DIR");
 }

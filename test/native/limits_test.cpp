@@ -149,7 +149,8 @@ TEST(as_many_ports_as_the_limit_and_no_more) {
   plan.shards.insert(plan.shards.begin(), shard("tx", "port-tx"));
   for (ChannelPlan& each : plan.channels) each = channel(0, 1, 2);
   plan.channels.push_back(channel(1, 1, 0));
-  for (uint32_t p = 0; p < limits::kPorts; ++p) plan.ports.push_back(port("p" + std::to_string(p)));
+  for (uint32_t p = 0; p < limits::kPorts; ++p)
+    plan.ports.push_back(port(std::string("p").append(std::to_string(p))));
   {
     System system(plan, {});
     run(system);
@@ -229,4 +230,72 @@ TEST(every_number_of_a_plan_has_its_range) {
   CHECK_EQ(code([](Plan& p) { p.ports[0].buffers = 0; }), limit);
   CHECK_EQ(code([](Plan& p) { p.ports[0].buffer_bytes = limits::kBufferBytesMax + 64; }), limit);
   CHECK_EQ(code([](Plan& p) { p.ports[0].buffer_bytes = 257; }), wrong);
+}
+
+TEST(every_number_of_a_device_has_its_range) {
+  const auto nic = [] {
+    Plan plan = chain(2);
+    DevicePlan granted;
+    granted.name = std::string("acc");
+    granted.address = std::string("0000:00:01.0");
+    granted.mmio = {{5, 0, 4096, 1}};
+    granted.irqs = {{0, 0, IrqTrigger::msix, Eoi::immediate},
+                    {1, 1, IrqTrigger::msix, Eoi::immediate}};
+    granted.dma = {{"ring", 4096, 32, 0}};
+    DevicePlan driven;
+    driven.name = std::string("nic");
+    driven.address = std::string("0000:00:02.0");
+    driven.driver = std::string("e1000e");
+    plan.devices = {granted, driven};
+    PortPlan lan = port("lan");
+    lan.driver = std::string("device");
+    lan.write = std::string("");
+    lan.rx = {0};
+    lan.tx = {1};
+    lan.device = 1;
+    plan.ports = {lan};
+    return plan;
+  };
+  const auto code = [&](const std::function<void(Plan&)>& change) {
+    Plan plan = nic();
+    change(plan);
+    try {
+      validate(plan);
+    } catch (const Error& error) {
+      return std::string(error.code());
+    }
+    return std::string("fine");
+  };
+  const std::string limit = "VANITY_E_LIMIT";
+  const std::string wrong = "VANITY_E_PLAN";
+  CHECK_EQ(code([](Plan&) {}), "fine");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].name = std::string(""); }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bar = 6; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].shard = 2; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].shard = 2; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].vector = 1; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].trigger = IrqTrigger::msi; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[1].vector = limits::kVectorsPerDevice - 1; }),
+           "fine");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[1].vector = limits::kVectorsPerDevice; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].shard = kNone; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].bytes = 0; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].bits = 65; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].name = std::string(""); }), limit);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].device = kNone; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].device = 2; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].device = 0; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].rx.clear(); }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports.push_back(p.ports[0]); }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].ring = limits::kRingMax; }), "fine");
+  CHECK_EQ(code([](Plan& p) { p.ports[0].ring = limits::kRingMax * 2; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].ring = limits::kRingMin / 2; }), limit);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].ring = 100; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports.clear(); }), wrong);  // a driver with nothing to drive for
+  CHECK_EQ(code([](Plan& p) { p.devices[1].mmio = {{0, 0, 4096, 0}}; }), wrong);
+  const auto with = [&](size_t devices) {
+    return code([&](Plan& p) { p.devices.resize(devices, p.devices[0]); });
+  };
+  CHECK_EQ(with(limits::kDevices), "fine");
+  CHECK_EQ(with(limits::kDevices + 1), limit);
 }
