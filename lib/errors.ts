@@ -153,6 +153,10 @@ export const errors = {
       'device "{device}": {key} is for programs; driver = "{driver}" is granted what it needs',
     hint: 'Remove {key}; vanity check prints the grants. For a program of your own: driver = "vfio".',
   },
+  VANITY_E_DEVICE_IDLE: {
+    message: 'device "{device}" has driver = "{driver}", and no port names it',
+    hint: 'Add [ports.NAME] with driver = "device" and device = "{device}", or remove it.',
+  },
   VANITY_E_DEVICE_TWICE: {
     message:
       'devices "{first}" and "{second}" are both {pci}, and the driver of a NIC has it alone',
@@ -500,10 +504,6 @@ export const warnings = {
     message: 'shard "{shard}" has no channel, port or grant',
     hint: 'Join it by a channel: [channels.NAME] from = "{shard}", or remove it.',
   },
-  VANITY_W_DEVICE_IDLE: {
-    message: 'device "{device}" has driver = "{driver}", and no port names it',
-    hint: 'Add [ports.NAME] with driver = "device" and device = "{device}", or remove it.',
-  },
   VANITY_W_EOI: {
     message:
       '{where}: eoi = "immediate" with trigger = "level": a line that is still high fires again at once, and storms',
@@ -513,6 +513,11 @@ export const warnings = {
   VANITY_W_DEVICE_DRIVER: {
     message: '{pci} is driven by {driver}, not by vfio-pci',
     hint: 'Type: sudo vanity device bind {pci}',
+  },
+  VANITY_W_NIC_VECTORS: {
+    message:
+      'port "{port}": {pci} has {vectors} for {queues} receive queues, so {polled} of them can only be polled',
+    hint: 'Have {most} of them in rx, or type: interrupts = false',
   },
   VANITY_W_DEVICE_HIDDEN: {
     message: '{pci} shows its capabilities to root only, so its vectors are not checked',

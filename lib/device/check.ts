@@ -32,7 +32,7 @@ import {
   windowsOf,
 } from './group.js';
 import { unplaced } from './iova.js';
-import { unfit, vectorsOf } from './nic.js';
+import { queuesWithInterrupts, unfit } from './nic.js';
 import { isInherited, mayOpen, others, waysTo } from './nodes.js';
 import { type Bar, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
@@ -337,23 +337,22 @@ class Check {
       return;
     }
     if (!port.interrupts) return;
-    const { count, pin } = vectorsOf(device);
-    const needed = port.rx.length + 1;
-    if (count >= needed || (pin && port.rx.length <= 1)) return;
-    const where = `[ports.${port.name}]`;
-    const most = Math.max(count - 1, pin ? 1 : 0);
-    this.#report(
-      'VANITY_E_VECTOR',
-      {
-        where,
-        problem: `${needed} interrupt vectors, one for each receive queue and one for the link; ${pci} has ${count}${pin ? ' and a pin' : ''}`,
-        hint:
-          most > 0
-            ? `Name ${most} ${most === 1 ? 'shard' : 'shards'} in rx, or type: interrupts = false`
-            : 'Type: interrupts = false',
-      },
-      ['ports', port.name, 'rx'],
-    );
+    const queues = port.rx.length;
+    const most = queuesWithInterrupts(value.driver, device, queues);
+    if (most === queues) return;
+    const count = device.config.msix?.vectors ?? 0;
+    const vectors =
+      count > 0
+        ? `${count} interrupt vectors`
+        : device.config.interruptPin > 0
+          ? 'one interrupt pin'
+          : 'no interrupts';
+    const polled = queues - most;
+    this.#warn('VANITY_W_NIC_VECTORS', { port: port.name, pci, vectors, queues, polled, most }, [
+      'ports',
+      port.name,
+      'rx',
+    ]);
   }
 
   #hasVfio(): boolean {

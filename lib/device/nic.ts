@@ -6,16 +6,20 @@ interface Model {
   /** vendor:device of what it drives. */
   readonly ids: readonly string[];
   readonly about: string;
+  /** Vectors without which it uses none of the others. */
+  readonly vectorsBesides: number;
   /** What such a device lacks all the same; undefined when nothing. */
   lacks?(device: PciDevice): { problem: string; hint: string } | undefined;
 }
 
+const TRANSITIONAL = '1af4:1000';
 const MODERN = ['common', 'notify', 'device'];
 
 const models: Readonly<Record<NicDriver, Model>> = {
   'virtio-net': {
-    ids: ['1af4:1041', '1af4:1000'],
-    about: 'a virtio network device',
+    ids: ['1af4:1041'],
+    about: 'a modern virtio network device',
+    vectorsBesides: 0,
     // VIRTIO 1.2 §4.1.4: a device of before 1.0 shows none of these regions.
     lacks({ config }) {
       if (!config.complete) return undefined;
@@ -27,7 +31,7 @@ const models: Readonly<Record<NicDriver, Model>> = {
       };
     },
   },
-  e1000e: { ids: ['8086:10d3', '8086:10f6'], about: 'an Intel 82574' },
+  e1000e: { ids: ['8086:10d3'], about: 'an Intel 82574L', vectorsBesides: 1 },
 };
 
 const idOf = ({ vendor, device }: PciDevice) => `${vendor}:${device}`;
@@ -41,6 +45,12 @@ export function unfit(
   const id = idOf(device);
   if (model.ids.includes(id)) return model.lacks?.(device);
   const other = Object.entries(models).find(([, { ids }]) => ids.includes(id))?.[0];
+  if (id === TRANSITIONAL && driver === 'virtio-net') {
+    return {
+      problem: 'it is a transitional virtio network device, not a modern one (1af4:1041)',
+      hint: 'Have the hypervisor offer a modern device (QEMU: disable-legacy=on).',
+    };
+  }
   return {
     problem: `it is ${id} (${device.kind}), not ${model.about} (${model.ids.join(', ')})`,
     hint:
@@ -50,10 +60,13 @@ export function unfit(
   };
 }
 
-/** Interrupt vectors a device offers; one pin serves one receive queue and the link together. */
-export function vectorsOf({ config }: PciDevice): { count: number; pin: boolean } {
-  return {
-    count: Math.max(config.msix?.vectors ?? 0, config.msi?.vectors ?? 0),
-    pin: config.interruptPin !== 0,
-  };
+/** Of that many receive queues, those that have an interrupt; a pin serves one. */
+export function queuesWithInterrupts(
+  driver: NicDriver,
+  { config }: PciDevice,
+  queues: number,
+): number {
+  const vectors = config.msix?.vectors ?? 0;
+  if (vectors >= queues + models[driver].vectorsBesides) return queues;
+  return config.interruptPin === 0 ? 0 : Math.min(queues, 1);
 }

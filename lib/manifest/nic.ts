@@ -8,11 +8,13 @@ export type NicDriver = Exclude<DeviceEntry['driver'], 'vfio'>;
 export interface NicRules {
   /** Queues of each direction that the driver knows how to use. */
   readonly queues: number;
+  /** Smallest buffers it receives into. */
+  readonly bufferBytes: number;
 }
 
 export const nicDrivers: Readonly<Record<NicDriver, NicRules>> = {
-  'virtio-net': { queues: limits.queuesPerPort },
-  e1000e: { queues: 2 },
+  'virtio-net': { queues: limits.queuesPerPort, bufferBytes: limits.bufferBytesMin },
+  e1000e: { queues: 2, bufferBytes: 384 },
 };
 
 /** Descriptors of a ring when the manifest doesn't say. */

@@ -292,7 +292,9 @@ export const portSchema = z
       ['hash', 'lb', 'cpu'],
       'af_packet: how packets spread over several receive queues.',
     ).optional(),
-    promiscuous: boolean('af_packet: take packets for other addresses too.').optional(),
+    promiscuous: boolean(
+      'af_packet, device: take packets for other addresses too; true when absent.',
+    ).optional(),
     device: leaf(
       z.string(),
       'the name of a device',

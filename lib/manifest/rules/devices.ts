@@ -61,7 +61,7 @@ function driverRules(model: Model, devices: Devices): void {
       );
     }
     if (!named.has(name) && model.joinsKnown) {
-      model.warn('VANITY_W_DEVICE_IDLE', { device: name, driver }, path);
+      model.report('VANITY_E_DEVICE_IDLE', { device: name, driver }, model.at(path, 'key'));
     }
   }
 }

@@ -7,11 +7,22 @@ import { list, nearest } from '../suggest.js';
 import { shardExists } from './channels.js';
 import { fileProblem } from './programs.js';
 
-const keysOfDriver = {
-  capture: ['file', 'write', 'replay'],
-  af_packet: ['interface', 'fanout', 'promiscuous'],
-  device: ['device', 'ring', 'poll_us_max', 'interrupts', 'packed'],
-} as const;
+type Driver = PortEntry['driver'];
+
+/** Keys that not every driver has, and the drivers that have them. */
+const owners = {
+  file: ['capture'],
+  write: ['capture'],
+  replay: ['capture'],
+  interface: ['af_packet'],
+  fanout: ['af_packet'],
+  promiscuous: ['af_packet', 'device'],
+  device: ['device'],
+  ring: ['device'],
+  poll_us_max: ['device'],
+  interrupts: ['device'],
+  packed: ['device'],
+} as const satisfies Partial<Record<keyof PortEntry, readonly Driver[]>>;
 
 export function portRules(model: Model): void {
   const targets = new Map<string, { port: string; path: Path }>();
@@ -43,6 +54,13 @@ export function portRules(model: Model): void {
     if (value.driver === 'af_packet') needs(model, entry, value, 'interface', 'eth0');
     if (value.driver === 'device') {
       needs(model, entry, value, 'device', 'nic0');
+      if (!value.rx && value.tx) {
+        refuse(
+          'has no rx, and a NIC has a receive queue at least',
+          `Add to [ports.${name}]: rx = "${value.tx[0]}"`,
+          path,
+        );
+      }
       nicRules(model, entry, value);
     }
     clashes(model, entry, value, targets);
@@ -51,16 +69,12 @@ export function portRules(model: Model): void {
 
 function foreignKeys(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
   const { driver } = value;
-  for (const [owner, keys] of Object.entries(keysOfDriver)) {
-    if (owner === driver) continue;
-    for (const key of keys) {
-      if (value[key] === undefined) continue;
-      model.report(
-        'VANITY_E_PORT_KEY',
-        { port: name, key, owner, driver },
-        model.at([...path, key], 'key'),
-      );
-    }
+  for (const [key, drivers] of Object.entries(owners)) {
+    const [owner] = drivers;
+    if (value[key as keyof typeof owners] === undefined) continue;
+    if ((drivers as readonly Driver[]).includes(driver)) continue;
+    const at = model.at([...path, key], 'key');
+    model.report('VANITY_E_PORT_KEY', { port: name, key, owner, driver }, at);
   }
 }
 
@@ -101,6 +115,7 @@ function nicRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEnt
     );
   const found = model.devices.get(device);
   if (found === undefined) {
+    model.joinsRefused = true;
     const meant = nearest(device, model.devices.keys());
     refuse(
       'is not declared',
@@ -134,6 +149,15 @@ function nicRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEnt
         .map((shard) => `"${shard}"`)
         .join(', ')}]`,
       [...path, direction],
+      related,
+    );
+  }
+  const least = nicDrivers[driver].bufferBytes;
+  if (value.buffer_bytes < least) {
+    refuse(
+      `has driver = "${driver}", which does not receive into buffers of ${value.buffer_bytes} bytes`,
+      `Type: buffer_bytes = ${least} or more; 2048 holds every plain frame`,
+      [...path, 'buffer_bytes'],
       related,
     );
   }
