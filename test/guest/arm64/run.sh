@@ -19,7 +19,7 @@ guest_of() { # FOLDER
   mv "$files"/boot/vmlinuz* "$1/vmlinuz"
   mkdir "$1/modules"
   depmod -b "$files" "$release" 2>/dev/null || true
-  for module in virtio_pci nvme vfio_iommu_type1 vfio-pci; do
+  for module in virtio_pci virtio_net e1000e nvme vfio_iommu_type1 vfio-pci; do
     modprobe -d "$files" -S "$release" --show-depends "$module"
   done | awk '/^insmod/ && !seen[$2]++ { print $2 }' | while read -r module; do
     name=$(basename "${module%.xz}" .ko)
@@ -29,7 +29,7 @@ guest_of() { # FOLDER
   rm -rf "$files"
 }
 qemu=$(cached qemu-system-10 unpack trixie amd64 '*' + qemu-system-arm)
-guest=$(cached guest-arm64-1 guest_of)
+guest=$(cached guest-arm64-2 guest_of)
 
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -46,6 +46,13 @@ make -s -j"$(nproc)" -C "$root" -f test/native/Makefile OUT=$out CXX='aarch64-li
 (cd "$root" && cp "${programs[@]}" "$work/root/tests/")
 (cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0 >"$work/initrd")
 
+# Two NICs on one wire: the first is for a program, the second for Linux. See init.
+wire=()
+for number in 1 2; do
+  wire+=(-netdev "hubport,id=w$number,hubid=1" -device "pcie-root-port,id=wp$number,chassis=$((10 + number))"
+    -device "virtio-net-pci,bus=wp$number,netdev=w$number,packed=on,disable-legacy=on,iommu_platform=on,romfile=,mac=52:54:00:00:01:0$number")
+done
+
 : >"$work/serial"
 (beside "$qemu" qemu-system-aarch64 -L "$qemu/usr/share/qemu" -machine virt,iommu=smmuv3,gic-version=3 \
   -cpu max,pauth-impdef=on -accel tcg,thread=multi -smp 2 -m 2G -nodefaults -nographic -no-reboot \
@@ -58,7 +65,7 @@ make -s -j"$(nproc)" -C "$root" -f test/native/Makefile OUT=$out CXX='aarch64-li
   -netdev user,id=n1,restrict=on -device pcie-root-port,id=rp1,chassis=2 \
   -device e1000e,bus=rp1,netdev=n1,romfile= \
   -drive if=none,id=nv,driver=null-co,size=64M -device pcie-root-port,id=rp2,chassis=3 \
-  -device nvme,bus=rp2,drive=nv,serial=nvme0 </dev/null >"$work/out" 2>&1) &
+  -device nvme,bus=rp2,drive=nv,serial=nvme0 "${wire[@]}" </dev/null >"$work/out" 2>&1) &
 deadline=$((SECONDS + limit))
 while kill -0 $! 2>/dev/null && [ $SECONDS -lt $deadline ]; do
   grep -aqE '^end of the guest|Kernel panic' "$work/serial" && break

@@ -1,3 +1,3 @@
-# native/device behind Arm's SMMUv3, with interrupts by the GIC's ITS. Programs alone: the guest has no shell to run this.
+# native/device and virtio-net behind Arm's SMMUv3, with interrupts by the GIC's ITS. Programs alone: the guest has no shell to run this.
 # machine: arm64
-# programs: device_registers device_interrupts device_dma device_iommu device_owner
+# programs: device_registers device_interrupts device_dma device_iommu device_owner virtio
