@@ -33,7 +33,7 @@ import {
 } from './group.js';
 import { unplaced } from './iova.js';
 import { queuesWithInterrupts, unfit } from './nic.js';
-import { isInherited, mayOpen, others, waysTo } from './nodes.js';
+import { reaches, waysTo } from './nodes.js';
 import { type Bar, isVfio, type PciDevice, scan } from './pci.js';
 import type { Records } from './record.js';
 import { select } from './select.js';
@@ -249,7 +249,8 @@ class Check {
       }
       const group = [device, ...companions(device, this.#all)];
       const open = [...openNodes(this.host, group).values()].flat();
-      const processes = [...new Set(others(open))];
+      const mine = `(${process.pid})`;
+      const processes = [...new Set(open)].filter((name) => !name.endsWith(mine));
       if (processes.length > 0) {
         const pid = /\((\d+)\)$/.exec(processes[0] as string)?.[1] ?? '';
         this.#report('VANITY_E_DEVICE_BUSY', { pci, processes: processes.join(', '), pid }, at);
@@ -301,7 +302,7 @@ class Check {
   #backend({ path, value, device }: Chosen): void {
     const pci = device.address;
     const { backend } = value;
-    if (!isVfio(device.driver) || isInherited(this.host, device)) return;
+    if (!isVfio(device.driver)) return;
     const ways = waysTo(device).filter((way) => backend === 'auto' || way.backend === backend);
     const there = ways.filter(({ node, entry }) => node !== undefined && this.host.exists(entry));
     const [way] = ways;
@@ -314,7 +315,7 @@ class Check {
       ]);
     }
     const closed = there.map(({ node, entry }) =>
-      [node, entry].filter((name) => name !== undefined && !mayOpen(this.host, name)),
+      [node, entry].filter((name) => name !== undefined && !reaches(this.host, name)),
     );
     if (closed.length === 0 || closed.some((nodes) => nodes.length === 0)) return;
     this.#report('VANITY_E_VFIO_PERMISSION', { node: closed.at(-1)?.join(' ') ?? '' }, [

@@ -1,9 +1,8 @@
 // The files through which VFIO is reached: each interface has one of the device, or its group, and one of the whole.
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Host } from '../host/host.js';
 import type { PciDevice } from './pci.js';
-import { openBy } from './use.js';
 
 export interface Way {
   readonly backend: 'group' | 'cdev';
@@ -44,14 +43,18 @@ export function mayOpen(host: Host, path: string): boolean {
   }
 }
 
-const isOwn = (process_: string) => process_.endsWith(`(${process.pid})`);
-
-/** Whether this process came with the device open, by the protocol of sd_listen_fds(3). */
-export function isInherited(host: Host, device: PciDevice): boolean {
-  return process.env.LISTEN_PID === String(process.pid) && openBy(host, device).some(isOwn);
+/** Whether this process may open it, or came with it open, by the protocol of sd_listen_fds(3). */
+export function reaches(host: Host, path: string): boolean {
+  return mayOpen(host, path) || inherited(host).includes(path);
 }
 
-/** Of processes that have a device open, those that are not this one. */
-export function others(processes: readonly string[]): string[] {
-  return processes.filter((name) => !isOwn(name));
+function inherited(host: Host): string[] {
+  if (process.env.LISTEN_PID !== String(process.pid)) return [];
+  return host.list('proc/self/fd').flatMap((fd) => {
+    try {
+      return readlinkSync(join(host.root, 'proc/self/fd', fd));
+    } catch {
+      return [];
+    }
+  });
 }
