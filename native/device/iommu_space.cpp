@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
+
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -24,8 +27,11 @@ DmaMapping IommuSpace::map(void* memory, uint64_t bytes, uint64_t page_bytes, un
   const uint64_t system_page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   if (reinterpret_cast<uintptr_t>(memory) % system_page != 0 || bytes % system_page != 0)
     throw Error("VANITY_E_INTERNAL", "memory for DMA is whole pages");
-  const uint64_t lead = reinterpret_cast<uintptr_t>(memory) % page_bytes;
-  const uint64_t first = iova_.allocate(lead + bytes, page_bytes, bits);
+  // A region smaller than its page fills none, so it need not lie as in one: few addresses must be
+  // enough for a device of few bits.
+  const uint64_t align = std::min(page_bytes, std::max(system_page, std::bit_ceil(bytes)));
+  const uint64_t lead = reinterpret_cast<uintptr_t>(memory) % align;
+  const uint64_t first = iova_.allocate(lead + bytes, align, bits);
   const uint64_t iova = first + lead;
   try {
     map_at(iova, memory, bytes, access);

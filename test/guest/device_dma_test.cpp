@@ -67,6 +67,19 @@ TEST(two_devices_may_share_a_space_and_then_reach_the_same_memory) {
   CHECK(edu.device.space()->free_ranges() == windows);
 }
 
+// As small as the addresses that the device has left, though the memory is in a huge page.
+TEST(a_small_part_of_a_huge_page_takes_few_addresses) {
+  if (without_iommu()) return;  // memory is where it is
+  Edu edu;
+  Arena arena(4 << 20, kAnyNode, PageChoice::huge_2m);
+  for (int i = 0; i < 16; ++i) {
+    std::byte* const part = arena.base() + (1 << 20) + i * 0x3000;
+    const DmaRegion& region =
+        edu.device.dma(part, 0x3000, arena.page_bytes(), 20, DmaAccess::read_write);
+    CHECK(region.iova() + 0x3000 <= 1 << 20);
+  }
+}
+
 // Addresses of several pages, wherever they are: what a driver lays its rings and buffers by.
 TEST(the_view_finds_every_page_of_a_region) {
   Edu edu;
