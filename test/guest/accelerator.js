@@ -52,7 +52,9 @@ async function until(run, done) {
     if (run.segment === undefined) {
       const found = findSystems().find((system) => system.live);
       try {
-        run.segment = found && openSystem(found);
+        const segment = found && openSystem(found);
+        // A start holds what a killed one left for a moment, to clear it away.
+        if (segment?.pid === run.child.pid) run.segment = segment;
       } catch {
         // It is still being written.
       }
@@ -147,6 +149,8 @@ const parts = {
         refused,
         wrong: 0,
       });
+      const counted = report?.devices.edu.refused;
+      check(`${program}: and counted for the device`, counted > 0 && counted <= refused, counted);
     }
   },
 
