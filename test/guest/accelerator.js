@@ -47,7 +47,7 @@ function start(manifest, ...settings) {
 
 /** Until `done` of the system's snapshot, or the end of the process, or of patience. */
 async function until(run, done) {
-  for (const end = Date.now() + SOON_MS; Date.now() < end; await sleep(50)) {
+  for (const end = Date.now() + SOON_MS; Date.now() < end; await sleep(200)) {
     if (run.child.exitCode !== null || run.child.signalCode !== null) return false;
     if (run.segment === undefined) {
       const found = findSystems().find((system) => system.live);

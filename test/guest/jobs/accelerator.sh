@@ -4,7 +4,7 @@
 # host: cc -O2 -Wall -Wextra -Werror -shared -fPIC -I native/include -o test/guest/programs/strayer.so test/guest/programs/strayer.c
 # The compiler itself takes a minute to load in the guest, so what it makes of the example is run.
 # host: node_modules/.bin/tsc -p examples/accelerator/tsconfig.json --noEmit false --rewriteRelativeImportExtensions --outDir .cache/accelerator
-# limit: 600
+# limit: 900
 . test/guest/guest.sh
 
 bind_vfio "$edu" || exit 1
