@@ -38,7 +38,7 @@ says() { CONDITION=$1 REPORT=$report node -e '
 
 # talk SECONDS: what two hosts do with each other.
 talk() {
-  on west ping -c 5 -i 0.2 -W 2 10.0.0.2 | tail -n 2 && on west ping -c 20 -i 0.01 -s 1472 -q 10.0.0.2 | tail -n 2 || return 1
+  on west ping -c 5 -i 0.2 -W 2 10.0.0.2 | tail -n 2 && on west ping -c 20 -i 0.01 -s 1400 -q 10.0.0.2 | tail -n 2 || return 1
   on east iperf3 -s -1 -D --logfile /run/iperf3.log && sleep 1 &&
     on west iperf3 -c 10.0.0.2 -t "$1" -f m >/run/iperf3.txt && grep -E 'sender|receiver' /run/iperf3.txt ||
     { cat /run/iperf3.txt /run/iperf3.log && return 1; }
