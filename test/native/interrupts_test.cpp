@@ -305,12 +305,10 @@ TEST(what_is_removed_is_not_looked_at_and_its_eoi_does_no_harm) {
   CHECK_EQ(vector.line->take(), 1u);
   interrupts.remove(1);
   vector.trigger.reset();
-  const int number = vector.unmask.get();
   vector.unmask.reset();
-  const Fd taken_over = make_eventfd();  // by somebody else, most likely under the same number
-  CHECK_EQ(taken_over.get() <= number, true);
+  const Fd taken_over[] = {make_eventfd(), make_eventfd()};  // by others, under the same numbers
   vector.line->done();
-  CHECK_EQ(drain(taken_over.get()), 0u);
+  for (const Fd& fd : taken_over) CHECK_EQ(drain(fd.get()), 0u);
   other.fire();
   interrupts.wait(kSoonNs);
   CHECK_EQ(other.line->take(), 1u);
