@@ -2,7 +2,15 @@
 // A stamp is the hash of every input, so a fresh clone, a branch switch and `touch` all do right.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -54,8 +62,12 @@ const targets = {
     result: 'dist/index.js',
     inputs: () => [...files('lib'), 'tsconfig.json', 'package-lock.json'],
     build() {
+      // Aside first: who runs what is there goes on meanwhile, and a failure leaves it.
+      const aside = join('build', `ts-${process.pid}`);
+      rmSync(aside, { recursive: true, force: true });
+      run('tsc', ['-p', 'tsconfig.json', '--outDir', aside]);
       rmSync('dist', { recursive: true, force: true });
-      run('tsc', ['-p', 'tsconfig.json']);
+      renameSync(aside, 'dist');
     },
   },
 };

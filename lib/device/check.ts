@@ -2,7 +2,7 @@
 import { type ErrorCode, type Parameters, VanityError, type Warning, warn } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import type { Host } from '../host/host.js';
-import { nicGrants } from '../manifest/grants.js';
+import { nicGrants, poolsOf } from '../manifest/grants.js';
 import { Model } from '../manifest/model.js';
 import type { ManifestSource, Path } from '../manifest/parse.js';
 import {
@@ -46,8 +46,9 @@ const MSIX_ENTRY_BYTES = 16;
 const PAGE_BYTES = 4096;
 const PAGES = { '2M': 2 ** 21, '1G': 2 ** 30 } as const;
 
-/** Rings of all queues of a NIC: they share one huge page, or less. */
-const RINGS_BYTES = 2 ** 21;
+// What devices reach is mapped in pieces of huge pages: the rings of a NIC, and each pool.
+const PIECE = 2 ** 21;
+const inPieces = (bytes: number) => Math.ceil(bytes / PIECE) * PIECE;
 
 /** Memory that a device maps. */
 interface Mapped {
@@ -56,7 +57,7 @@ interface Mapped {
   readonly bits: number;
   /** Where the manifest asks for it. */
   readonly at: Path;
-  /** Part of an arena, so mapped once however many devices reach it. */
+  /** Part of an arena: there once, however many devices map it. */
   readonly pool?: string;
 }
 
@@ -175,12 +176,12 @@ class Check {
     const at = ['ports', port.name];
     const pools = grants.pools.map(({ name, bytes }) => ({
       what: `pool "${name}"`,
-      bytes,
+      bytes: inPieces(bytes),
       bits: 64,
       at: this.source.has([...at, 'buffers']) ? [...at, 'buffers'] : at,
       pool: name,
     }));
-    return { port, mapped: [{ what: 'its rings', bytes: RINGS_BYTES, bits: 64, at }, ...pools] };
+    return { port, mapped: [{ what: 'its rings', bytes: PIECE, bits: 64, at }, ...pools] };
   }
 
   /** Free I/O addresses as sysfs lets them be estimated; none without an IOMMU, where nobody knows them before. */
@@ -489,8 +490,8 @@ class Check {
   // The largest part stands for all: it is the one to make smaller.
   #lockedMemory(chosen: readonly Chosen[]): void {
     const limit = this.host.limit('Max locked memory');
-    const parts = distinct(chosen);
-    const total = sumOf(parts);
+    const parts = chosen.flatMap(({ mapped }) => mapped);
+    const total = parts.reduce((sum, { bytes }) => sum + bytes, 0);
     if (limit === undefined || total <= limit || this.host.may(CAP_IPC_LOCK)) return;
     // Arenas are locked as well, where the limit allows.
     const needed = total + memoryOf(this.plan).total;
@@ -508,17 +509,17 @@ class Check {
     );
     const { pages } = this.plan;
     const forced = pages === '2M' || pages === '1G';
-    const parts = distinct(forced ? chosen : bare);
+    const parts = (forced ? chosen : bare).flatMap(({ mapped }) => mapped);
     if (parts.length === 0) return;
     const size = pages === '1G' ? '1G' : '2M';
     const bytes = PAGES[size];
+    const inPages = (sizes: readonly number[]) =>
+      sizes.reduce((sum, one) => sum + Math.ceil(one / bytes), 0);
+    const pools = new Set(parts.flatMap(({ pool }) => pool ?? []));
     // Pools lie in arenas, which are all of huge pages when any must be.
-    const arenas = forced || parts.some(({ pool }) => pool !== undefined);
     const needed =
-      parts
-        .filter(({ pool }) => pool === undefined)
-        .reduce((sum, part) => sum + Math.ceil(part.bytes / bytes), 0) +
-      (arenas ? Math.ceil(memoryOf(this.plan).total / bytes) : 0);
+      inPages(parts.filter(({ pool }) => pool === undefined).map((part) => part.bytes)) +
+      (forced || pools.size > 0 ? inPages(arenasOf(this.plan, pools)) : 0);
     const folder = `sys/kernel/mm/hugepages/hugepages-${bytes / 1024}kB`;
     const free = Number(this.host.read(`${folder}/free_hugepages`) ?? 0);
     if (free >= needed) return;
@@ -536,20 +537,23 @@ class Check {
   }
 }
 
-/** What devices map, each pool once. */
-function distinct(chosen: readonly Chosen[]): Mapped[] {
-  const seen = new Set<string>();
-  return chosen
-    .flatMap(({ mapped }) => mapped)
-    .filter(({ pool }) => {
-      if (pool === undefined) return true;
-      const first = !seen.has(pool);
-      seen.add(pool);
-      return first;
-    });
+/** Bytes of each shard's arena; the pools that devices reach lie on pages of their own. */
+function arenasOf(plan: Plan, reached: ReadonlySet<string>): number[] {
+  const pools = poolsOf(plan);
+  return plan.shards.map(({ arenaBytes }, shard) => {
+    const channels = plan.channels.filter(({ to }) => to === shard);
+    const own = pools.filter(({ owner }) => owner === shard);
+    return (
+      PAGE_BYTES +
+      arenaBytes +
+      channels.reduce((sum, { capacity, elementBytes }) => sum + capacity * elementBytes, 0) +
+      own.reduce(
+        (sum, { name, bytes }) => sum + (reached.has(name) ? inPieces(bytes) + PIECE : bytes),
+        0,
+      )
+    );
+  });
 }
-
-const sumOf = (parts: readonly Mapped[]) => parts.reduce((sum, { bytes }) => sum + bytes, 0);
 
 const largestOf = (parts: readonly Mapped[]): Path =>
   parts.toSorted((a, b) => b.bytes - a.bytes)[0]?.at ?? [];

@@ -1,5 +1,6 @@
 // What the driver of a NIC is granted: it follows from the port that names the device. The kernel derives the same at boot.
 import { builtins } from './builtins.js';
+import { limits } from './limits.js';
 import type { NicDriver } from './nic.js';
 import type { Plan, PortPlan, ShardPlan } from './plan.js';
 
@@ -60,7 +61,8 @@ function ownPoolBytes({ programKind, program, options }: ShardPlan): number {
   const known = builtins.get(program)?.options;
   if (known?.buffers === undefined) return 0;
   const size = Number(options.size ?? known.size?.example);
-  return poolBytes(Number(options.buffers ?? known.buffers.example), FRAME_OFFSET + size);
+  const bufferBytes = Math.max(limits.bufferBytesMin, FRAME_OFFSET + size);
+  return poolBytes(Number(options.buffers ?? known.buffers.example), bufferBytes);
 }
 
 /** Shards that packets from one can come to, itself among them. */

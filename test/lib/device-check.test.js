@@ -283,9 +283,9 @@ test('huge pages: when they are demanded, and always without an IOMMU', (t) => {
   const files = { [`${folder}/free_hugepages`]: '1\n', [`${folder}/nr_hugepages`]: '10\n' };
   const [error] = check(t, NIC, { changes: { files }, system }).errors;
   t.is(error.code, 'VANITY_E_PAGES');
-  t.is(error.message, 'memory for DMA needs 2 huge pages of 2M; 1 are free');
-  t.is(error.hint, `Type: echo 11 | sudo tee /${folder}/nr_hugepages`);
-  files[`${folder}/free_hugepages`] = '2\n';
+  t.is(error.message, 'memory for DMA needs 3 huge pages of 2M; 1 are free');
+  t.is(error.hint, `Type: echo 12 | sudo tee /${folder}/nr_hugepages`);
+  files[`${folder}/free_hugepages`] = '3\n';
   t.deepEqual(check(t, NIC, { changes: { files }, system }).texts, []);
 });
 
