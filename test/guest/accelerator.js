@@ -133,6 +133,21 @@ const parts = {
     await example('native, MSI', 'msi.toml', NATIVE, { ...some, delayed: false });
   },
 
+  // -- a line that stays masked until its EOI
+  async eoi() {
+    const run = start(`${PROGRAMS}holder.toml`);
+    const judged = ({ right = 0, wrong = 0 }) => right + wrong;
+    await until(run, (snapshot) => judged(user(snapshot, 'holder')) === 4);
+    const { code, report, stderr } = await stop(run);
+    equal('delayed EOI: it ends in order', [code, stderr.includes('error')], [0, false]);
+    equal('delayed EOI: masked until done(), high until acknowledged', report?.shards.holder.user, {
+      right: 4,
+      wrong: 0,
+    });
+    const [{ raised, taken, done }] = Object.values(report?.vectors ?? [{}]);
+    equal('delayed EOI: counted', [raised, taken, done], [3, 3, 3]);
+  },
+
   // -- what was not granted
   async grants() {
     for (const [program, allowed, refused] of [
