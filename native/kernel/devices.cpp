@@ -289,7 +289,12 @@ void Devices::give_back(Entry& entry) noexcept {
   entry.closed = true;
   interrupts_.remove(owner_of(entry));
   entry.device->give_back();
-  if (entry.served != nullptr) entry.served->release();
+  if (entry.served != nullptr) {
+    entry.served->release();
+    // Once more: its link may have had the last word.
+    entry.port_record->state.store(static_cast<uint32_t>(PortState::down),
+                                   std::memory_order_relaxed);
+  }
   for (vanity_device* const grant : entry.grants) grant->give_back();
   entry.record->state.store(static_cast<uint32_t>(DeviceState::returned),
                             std::memory_order_relaxed);

@@ -1,0 +1,222 @@
+// A NIC is taken away under load, and the system runs on: each driver through a whole System, on
+// real VFIO, while a peer on its wire sends all it can. Runs inside the guest only
+// (jobs/unplug.sh).
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "../native/check.hpp"
+#include "kernel/system.hpp"
+#include "platform/error.hpp"
+
+using namespace vanity;
+
+namespace {
+
+struct Nic {
+  std::string driver;
+  std::string address;
+  std::string peer;  // interface on the same wire
+};
+
+std::string environment(const char* variable) {
+  const char* const text = std::getenv(variable);
+  if (text == nullptr) throw std::runtime_error(std::string("no $") + variable);
+  return text;
+}
+std::vector<Nic> nics() {
+  return {{"e1000e", environment("VANITY_E1000E"), environment("VANITY_E1000E_PEER")},
+          {"virtio-net", environment("VANITY_VIRTIO"), environment("VANITY_VIRTIO_PEER")}};
+}
+
+// Sends broadcasts until it ends.
+class Flood {
+ public:
+  explicit Flood(const std::string& interface)
+      : fd_(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))) {
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_ifindex = static_cast<int>(if_nametoindex(interface.c_str()));
+    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      throw std::runtime_error("no socket on " + interface);
+    thread_ = std::thread([this] {
+      unsigned char frame[200] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x88, 0xb5};
+      while (!over_.load()) {
+        if (send(fd_, frame, sizeof frame, MSG_DONTWAIT) < 0)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    });
+  }
+  ~Flood() {
+    over_.store(true);
+    thread_.join();
+    close(fd_);
+  }
+
+ private:
+  const int fd_;
+  std::atomic<bool> over_{false};
+  std::thread thread_;
+};
+
+// What comes in goes out again, so that buffers are in both rings; beside it a stream that has
+// nothing to do with the device.
+Plan plan_of(const Nic& nic, uint64_t poll_ns_max) {
+  Plan plan;
+  plan.name = "unplug";
+  plan.oversubscribe = true;
+  const auto shard = [&](const char* name, const char* program) {
+    ShardPlan made;
+    made.name = std::string(name);
+    made.program = std::string(program);
+    plan.shards.push_back(made);
+  };
+  shard("mirror", "forward");
+  shard("gen", "generate");
+  shard("end", "sink");
+  plan.shards[1].options["rate"] = std::string("1000");
+  ChannelPlan channel;
+  channel.name = std::string("stream");
+  channel.from = 1;
+  channel.to = 2;
+  plan.channels = {channel};
+  PortPlan port;
+  port.name = std::string("lan");
+  port.driver = std::string("device");
+  port.device = 0;
+  port.rx = {0};
+  port.tx = {0};
+  port.buffers = 1024;
+  port.poll_ns_max = poll_ns_max;
+  plan.ports = {port};
+  DevicePlan device;
+  device.name = std::string("nic");
+  device.address = nic.address;
+  device.driver = nic.driver;
+  plan.devices = {device};
+  return plan;
+}
+
+bool eventually(const std::function<bool()>& holds, int seconds = 30) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+void run(System& system) {
+  CHECK(eventually([&] { return system.shard(0).state() != ShardState::starting; }));
+  system.start();
+  CHECK(eventually([&] { return system.state() == SystemState::running; }));
+}
+void stop(System& system) {
+  system.stop(false);
+  CHECK(eventually([&] { return system.state() >= SystemState::stopped; }));
+  for (const Failure& failure : system.failures())
+    std::printf("  %s: %s\n", failure.code.c_str(), failure.message.c_str());
+  CHECK(system.state() == SystemState::stopped);
+  for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
+}
+
+void say(const char* file, const std::string& what) {
+  std::ofstream out(file);
+  out << what << std::flush;
+  if (!out.good()) throw std::runtime_error(std::string("cannot write ") + file);
+}
+
+uint64_t received(System& system) {
+  return system.segment().queue(0).packets.get();
+}
+uint64_t transmitted(System& system) {
+  return system.segment().queue(1).packets.get();
+}
+
+void takes_away_and_runs_on(const Nic& nic, uint64_t poll_ns_max) {
+  {
+    System system(plan_of(nic, poll_ns_max), {});
+    Flood flood(nic.peer);
+    run(system);
+    CHECK(eventually([&] { return received(system) > 2000 && transmitted(system) > 2000; }));
+    const auto began = std::chrono::steady_clock::now();
+    say("/sys/bus/pci/drivers/vfio-pci/unbind", nic.address);
+    const auto took = std::chrono::steady_clock::now() - began;
+    const PortRecord& port = system.segment().port(0);
+    const DeviceRecord& device = system.segment().device(0);
+    std::printf("  %s: %llu in and %llu out, then Linux had it back after %lld ms\n",
+                nic.driver.c_str(), static_cast<unsigned long long>(received(system)),
+                static_cast<unsigned long long>(transmitted(system)),
+                static_cast<long long>(
+                    std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
+    CHECK(device.state.load() == static_cast<uint32_t>(DeviceState::returned));
+    CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
+    CHECK_EQ(port.downs.get(), 1u);
+    CHECK(device.requests.get() > 0);
+    CHECK(!system.warnings().empty());
+    CHECK(system.state() == SystemState::running);
+    const uint64_t last = received(system);
+    const uint64_t before = system.segment().shard(2).consumed.get();
+    CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; }));
+    CHECK_EQ(received(system), last);
+    stop(system);
+    CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
+  }
+  say("/sys/bus/pci/drivers/vfio-pci/bind", nic.address);
+}
+
+void works(const Nic& nic) {
+  System system(plan_of(nic, 50'000), {});
+  Flood flood(nic.peer);
+  run(system);
+  CHECK(eventually([&] { return received(system) > 1000 && transmitted(system) > 1000; }));
+  stop(system);
+}
+
+}  // namespace
+
+TEST(a_nic_that_linux_wants_back_goes_under_load_and_the_system_runs_on) {
+  for (const Nic& nic : nics()) {
+    takes_away_and_runs_on(nic, 50'000);
+    takes_away_and_runs_on(nic, 0);  // with its interrupt armed whenever nothing is there
+    works(nic);
+  }
+}
+
+TEST(a_nic_works_again_after_sigkill_under_load) {
+  for (const Nic& nic : nics()) {
+    const pid_t child = fork();
+    if (child == 0) {
+      try {
+        System system(plan_of(nic, 0), {});
+        Flood flood(nic.peer);
+        run(system);
+        for (;;) pause();
+      } catch (const std::exception& error) {
+        std::fprintf(stderr, "  child: %s\n", error.what());
+      }
+      _exit(99);
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(4));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    works(nic);
+  }
+}
