@@ -117,10 +117,10 @@ class Hog {
 }  // namespace
 
 TEST(the_table_names_every_mechanism_and_why_one_is_missing) {
-  const std::vector<std::string> names = {
-      "spin", "spin+pause", "waitpkg-c01", "waitpkg-c02", "monitorx",  "monitorx-c1", "wfe",
-      "wfet", "zawrs",      "futex",       "adaptive",    "interrupt", "raw-futex",   "eventfd",
-      "pipe"};
+  const std::vector<std::string> names = {"spin",      "spin+pause",  "waitpkg-c01", "waitpkg-c02",
+                                          "monitorx",  "monitorx-c1", "wfe",         "wfet",
+                                          "zawrs",     "futex",       "adaptive",    "interrupt",
+                                          "raw-futex", "eventfd",     "pipe"};
   CHECK_EQ(mechanisms().size(), names.size());
   for (size_t i = 0; i < names.size(); ++i) {
     CHECK_EQ(mechanisms()[i].name, names[i]);
