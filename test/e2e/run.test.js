@@ -228,3 +228,27 @@ serial('--set replaces the file of a port', async (t) => {
   t.is(code, 1);
   t.regex(stderr, /VANITY_E_PORT_FILE.*absent\.pcap/);
 });
+
+serial('a device that is not there stops a run before anything starts', async (t) => {
+  const space = workspace(t);
+  const text = `${generator({ options: 'count = 1000' })}
+[devices.card]
+pci = "ffff:fffe"
+mmio = [{ bar = 0, offset = 0, bytes = 4096, to = "end" }]
+[devices.other]
+pci = "slot=nowhere"
+`;
+  const { code, stdout } = await space.run('run', space.file('v.toml', text), '--json');
+  t.is(code, 1);
+  const { error, errors } = JSON.parse(stdout);
+  t.deepEqual(
+    errors.map(({ code: one, line }) => [one, text.split('\n')[line - 1]]),
+    [
+      ['VANITY_E_DEVICE_NONE', 'pci = "ffff:fffe"'],
+      ['VANITY_E_DEVICE_NONE', 'pci = "slot=nowhere"'],
+    ],
+    'both are told, each with its place',
+  );
+  t.deepEqual(error, errors[0]);
+  t.deepEqual(space.left(), []);
+});
