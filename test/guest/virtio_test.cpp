@@ -634,3 +634,102 @@ TEST(a_device_that_would_pass_by_the_iommu_is_refused) {
     CHECK_EQ(std::string(error.code()), "VANITY_E_PORT_DEVICE");
   }
 }
+
+// ---- a device of four pairs, on a tap of the host with four queues
+
+namespace {
+
+constexpr uint8_t kHost[4] = {198, 18, 0, 1};  // test/guest/tap.sh
+
+Bytes arp_request(uint8_t station) {
+  Bytes frame(60);
+  std::memset(frame.data(), 0xff, 6);
+  const uint8_t rest[] = {0x02, 0, 0, 0,       0,   station,  0x08,     0x06,     0,
+                          1,    8, 0, 6,       4,   0,        1,        0x02,     0,
+                          0,    0, 0, station, 198, 18,       0,        station,  0,
+                          0,    0, 0, 0,       0,   kHost[0], kHost[1], kHost[2], kHost[3]};
+  std::memcpy(frame.data() + 6, rest, sizeof rest);
+  return frame;
+}
+
+void put_checksum(uint8_t* from, uint32_t bytes, uint8_t* to) {
+  const uint16_t sum = static_cast<uint16_t>(~checksum::fold(checksum::sum(from, bytes)));
+  to[0] = static_cast<uint8_t>(sum >> 8);
+  to[1] = static_cast<uint8_t>(sum);
+}
+
+Bytes echo_request(const uint8_t* host_mac, uint8_t station, uint16_t number) {
+  Bytes frame(98);
+  std::memcpy(frame.data(), host_mac, 6);
+  const uint8_t rest[] = {0x02,     0, 0,   0,  0, station, 0x08,     0,        0x45,
+                          0,        0, 84,  0,  0, 0,       0,        64,       1,
+                          0,        0, 198, 18, 0, station, kHost[0], kHost[1], kHost[2],
+                          kHost[3], 8, 0,   0,  0, 0,       station};
+  std::memcpy(frame.data() + 6, rest, sizeof rest);
+  frame[40] = static_cast<uint8_t>(number >> 8);
+  frame[41] = static_cast<uint8_t>(number);
+  put_checksum(frame.data() + 14, 20, frame.data() + 24);
+  put_checksum(frame.data() + 34, 64, frame.data() + 36);
+  return frame;
+}
+
+// The queue on which a frame came for which `is` says yes; 99: none.
+uint32_t queue_of(Rig& rig, const std::function<bool(const Bytes&)>& is, Bytes* found = nullptr) {
+  const auto until = Clock::now() + std::chrono::seconds(2);
+  while (Clock::now() < until) {
+    for (uint32_t queue = 0; queue < rig.options.pairs; ++queue) {
+      for (const Bytes& frame : rig.receive(queue)) {
+        if (!is(frame)) continue;
+        if (found != nullptr) *found = frame;
+        return queue;
+      }
+    }
+  }
+  return 99;
+}
+
+}  // namespace
+
+TEST(four_pairs_carry_their_flows) {
+  for (const PackedRings packed : kBothKinds) {
+    Options options;
+    options.nic = "VANITY_MULTI";
+    options.packed = packed;
+    options.pairs = 4;
+    Rig rig(options);
+    std::printf("# offered %016llx, accepted %016llx\n",
+                static_cast<unsigned long long>(rig.seen.offered),
+                static_cast<unsigned long long>(rig.seen.accepted));
+    CHECK(rig.has(virtio_net::feature::kMultiQueue));
+    CHECK(rig.has(virtio_net::feature::kChecksum));
+    CHECK_EQ(rig.port->irqs().queue_of_vector.size(), 5u);
+    for (uint8_t queue = 0; queue < 4; ++queue) {
+      const uint8_t station = static_cast<uint8_t>(10 + queue);
+      Bytes reply;
+      CHECK(rig.send(arp_request(station), queue));
+      CHECK(queue_of(
+                rig,
+                [&](const Bytes& frame) {
+                  return frame[12] == 0x08 && frame[13] == 0x06 && frame[21] == 2 &&
+                         frame[5] == station;
+                },
+                &reply) != 99);
+      // The tap answers a flow on the queue that it came from.
+      uint32_t right = 0;
+      for (uint16_t number = 0; number < 50; ++number) {
+        CHECK(rig.send(echo_request(reply.data() + 6, station, number), queue));
+        const uint32_t came = queue_of(rig, [&](const Bytes& frame) {
+          return frame.size() == 98 && frame[34] == 0 && frame[39] == station &&
+                 (frame[40] << 8 | frame[41]) == number;
+        });
+        CHECK(came != 99);
+        right += came == queue;
+      }
+      CHECK(right >= 45);
+      CHECK(rig.rx_record(queue).packets.get() >= 45);
+      CHECK(rig.all_sent(queue));
+      std::printf("# queue %u: %u of 50 answers\n", queue, right);
+    }
+    rig.stop();
+  }
+}
