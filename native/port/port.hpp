@@ -149,7 +149,7 @@ class Port {
   virtual PortIrqs irqs() const { return {}; }
   // The port's own vector fired; on the kernel's thread.
   virtual void interrupt() noexcept {}
-  // The device is wanted back, or gone: closes the gate of every queue. The kernel stops the device
+  // The device is wanted back, or gone: stops the tenure of every queue. The kernel stops the device
   // once retired() says that no shard touches it any more, and then lets what the queues hold go
   // home by release().
   virtual void retire() noexcept {}

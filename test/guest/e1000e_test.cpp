@@ -1,12 +1,14 @@
 // native/port/e1000e against QEMU's e1000e: its NIC is on one wire with one of the kernel's. Runs
 // inside the guest only (test/guest/jobs/e1000e.sh), as root.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -254,6 +256,21 @@ struct Rig {
     for (const auto& pool : pools) CHECK_EQ(pool->missing(), 0u);
   }
 };
+
+// As an operator at the monitor; the answer is not waited for (QMP, on a serial line of the guest).
+void tell_qemu(const std::string& command, const std::string& arguments) {
+  const int fd = open("/dev/ttyS2", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  termios raw{};
+  cfmakeraw(&raw);
+  raw.c_cflag |= CREAD | CLOCAL;
+  const std::string text = "\n{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"" + command +
+                           "\", \"arguments\": " + arguments + "}\n";
+  CHECK(fd >= 0);
+  CHECK(tcsetattr(fd, TCSANOW, &raw) == 0);
+  CHECK(write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  tcdrain(fd);
+  close(fd);
+}
 
 constexpr uint8_t kPeerMac[6] = {0x02, 0, 0, 0, 0, 2};
 constexpr uint8_t kOwnMac[6] = {0x02, 0, 0, 0, 0, 1};
@@ -555,6 +572,81 @@ TEST(a_port_is_taken_away_while_its_shard_runs) {
   CHECK_EQ(rig.port->tx(0).transmit(rig.table, &last, 1), 1u);
   CHECK_EQ(rig.tx_record(0).dropped.get(), 1u);
   CHECK(rig.all_sent());
+  rig.stop();
+}
+
+// The device is told of long frames behind the driver's back, and so writes lengths that it must
+// not.
+TEST(a_device_that_lies_is_reset_and_goes_on) {
+  Rig rig({.rx = 2, .tx = 1});
+  Peer peer;
+  const uint32_t rctl = rig.registers().read32(kRctl);
+  rig.registers().write32(kRctl, rctl | kRctlLong);
+  CHECK(rig.send(frame_of(100, 1)));
+  CHECK(peer.send(frame_of(1600, 1)));
+  std::atomic<bool> stop{false};
+  std::thread shard([&] {
+    while (!stop.load()) {
+      for (uint32_t queue = 0; queue < 2; ++queue) rig.receive(queue);
+      rig.take_completed(0);
+    }
+  });
+  const auto until = Clock::now() + kSoon;
+  while (rig.rx_record(0).invalid.get() == 0 && Clock::now() < until) std::this_thread::yield();
+  rig.port->service();
+  const bool down = rig.port->state() == PortState::down;
+  const std::string why = rig.port->error();
+  while (rig.port->state() != PortState::up && Clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    rig.port->service();
+  }
+  stop = true;
+  shard.join();
+  CHECK(down);
+  CHECK(why.find("is reset") != std::string::npos);
+  CHECK(rig.port->state() == PortState::up);
+  CHECK_EQ(rig.port_record->downs.get(), 1u);
+  CHECK_EQ(rig.port_record->errors.get(), 1u);
+  CHECK_EQ(rig.registers().read32(kRctl), rctl);
+  CHECK(rig.all_sent());
+  rig.receive(0);
+  for (uint32_t i = 0; i < 100; ++i) {
+    const Bytes frame = frame_of(64 + i, i);
+    CHECK(peer.send(frame));
+    const auto got = rig.next();
+    CHECK(got);
+    CHECK(*got == frame);
+    CHECK(rig.send(frame));
+  }
+  CHECK(rig.all_sent());
+  rig.stop();
+}
+
+TEST(the_link_goes_and_comes) {
+  Rig rig;
+  Peer peer;
+  for (uint32_t round = 1; round <= 3; ++round) {
+    while (rig.fired(1, kQuiet)) rig.port->interrupt();
+    tell_qemu("set_link", R"({"name": "nic-vanity", "up": false})");
+    CHECK(rig.fired(1, kSoon));
+    rig.port->interrupt();
+    CHECK(rig.port->state() == PortState::down);
+    CHECK_EQ(rig.port->error(), "the link is down");
+    CHECK_EQ(rig.port_record->downs.get(), round);
+    tell_qemu("set_link", R"({"name": "nic-vanity", "up": true})");
+    const auto until = Clock::now() + kSoon;
+    while (rig.port->state() != PortState::up && Clock::now() < until) {
+      CHECK(rig.fired(1, kSoon));
+      rig.port->interrupt();
+    }
+    CHECK(rig.port->state() == PortState::up);
+    CHECK_EQ(rig.port->error(), "");
+    const Bytes frame = frame_of(100, round);
+    CHECK(peer.send(frame));
+    const auto got = rig.next();
+    CHECK(got);
+    CHECK(*got == frame);
+  }
   rig.stop();
 }
 

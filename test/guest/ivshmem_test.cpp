@@ -45,7 +45,7 @@ struct Card {
   }
   uint32_t rung(uint32_t vector) {
     uint32_t count = 0;
-    CHECK(shared.load(kPleaseRing + 8 + 4 * vector, count));
+    CHECK(shared.get(kPleaseRing + 8 + 4 * vector, count));
     return count;
   }
 };
@@ -92,8 +92,8 @@ TEST(every_vector_of_the_peer_can_be_rung) {
 TEST(every_vector_of_ours_fires_and_only_its_own) {
   Card card;
   for (uint32_t vector = 0; vector < kVectors; ++vector) {
-    CHECK(card.shared.store(kPleaseRing + 4, 1));
-    CHECK(card.shared.store(kPleaseRing, vector + 1));
+    CHECK(card.shared.put(kPleaseRing + 4, 1));
+    CHECK(card.shared.put(kPleaseRing, vector + 1));
     card.shared.ring(kPeer, 0);
     CHECK(card.fired(vector, kSoonMs));
     for (uint32_t other = 0; other < kVectors; ++other) CHECK_EQ(card.irq.take(other), 0u);
@@ -131,9 +131,9 @@ TEST(what_is_beyond_the_memory_is_refused) {
   Card card;
   uint32_t word = 0;
   std::vector<uint8_t> bytes(64);
-  CHECK(!card.shared.load(kBytes, word));
-  CHECK(!card.shared.store(kBytes - 2, 1));
-  CHECK(!card.shared.load(2, word));
+  CHECK(!card.shared.get(kBytes, word));
+  CHECK(!card.shared.put(kBytes - 2, 1));
+  CHECK(!card.shared.get(2, word));
   CHECK(!card.shared.write(kBytes - 8, bytes.data(), 9));
   CHECK(!card.shared.read(~uint64_t{7}, bytes.data(), 16));
   CHECK(card.shared.write(kBytes - 16, bytes.data(), 16));
@@ -148,8 +148,8 @@ TEST(peers_and_vectors_that_are_not_there_are_passed_over) {
   card.shared.ring(7, 0);
   card.shared.ring(kPeer, 99);
   for (uint32_t vector = 0; vector < kVectors; ++vector) CHECK(!card.fired(vector, kQuietMs / 4));
-  CHECK(card.shared.store(kPleaseRing + 4, 1));
-  CHECK(card.shared.store(kPleaseRing, 1));
+  CHECK(card.shared.put(kPleaseRing + 4, 1));
+  CHECK(card.shared.put(kPleaseRing, 1));
   card.shared.ring(kPeer, 0);
   CHECK(card.fired(0, kSoonMs));  // and it goes on
 }

@@ -4,7 +4,7 @@
 #include "kernel/system.hpp"
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
-#include "port/gate.hpp"
+#include "port/tenure.hpp"
 #include "shard/shard.hpp"
 #include "vanity/channel.hpp"
 #include "vanity/doorbell.hpp"
@@ -32,9 +32,13 @@ auto grant_news_ = &vanity_device::news;
 auto grant_follow_ = &vanity_device::follow;
 auto grant_let_go_ = &vanity_device::let_go;
 auto grant_give_back_ = &vanity_device::give_back;
-auto gate_open_ = &Gate::open;
-auto gate_closed_ = &Gate::closed;
-auto gate_release_ = &Gate::release;
-auto gate_released_ = &Gate::released;
+auto tenure_live_ = &Tenure::live;
+auto tenure_give_up_ = &Tenure::give_up;
+auto tenure_stopped_ = &Tenure::stopped;
+auto tenure_release_ = &Tenure::release;
+auto tenure_released_ = &Tenure::released;
+auto tenure_drain_ = &Tenure::drain;
+auto tenure_drained_ = &Tenure::drained;
+auto tenure_revive_ = &Tenure::revive;
 
 }  // namespace vanity

@@ -14,7 +14,7 @@ constexpr uint32_t kRefill = 32;         // buffers given to the device at once,
 constexpr uint32_t kReportEvery = 32;    // descriptors
 constexpr uint64_t kStarvedNs = 50'000;  // buffers that come home ring nobody
 constexpr uint64_t kUnarmedNs = 50'000;  // a queue without a vector
-constexpr uint64_t kClosedNs = 1'000'000;
+constexpr uint64_t kDownNs = 10'000'000;
 
 }  // namespace
 
@@ -39,8 +39,8 @@ Rx::Rx(QueueRecord* record, const RxSetup& setup)
       tail_register_(setup.tail) {}
 
 uint32_t Rx::receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept {
-  if (!gate.open()) [[unlikely]] {
-    if (gate.released()) give_back(pool);
+  if (!tenure.live()) [[unlikely]] {
+    if (tenure.released()) give_back(pool);
     return 0;
   }
   if (line_ != nullptr && line_->take() != 0) [[unlikely]]
@@ -61,9 +61,10 @@ uint32_t Rx::receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept {
     }
     if (done.damaged() || length < kFrameHeader || length > device_bytes_) [[unlikely]] {
       record_->invalid.add(1);
-      if (length > device_bytes_) distrusted_.store(true, std::memory_order_relaxed);
       pool.give(&id, 1);
-      continue;
+      if (length <= device_bytes_) continue;
+      tenure.give_up();
+      break;
     }
     auto& meta = *reinterpret_cast<vanity_packet_meta*>(pool.buffer(id) + VANITY_HEADROOM_BYTES);
     meta = {0, length, 0};
@@ -72,7 +73,7 @@ uint32_t Rx::receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept {
     bytes += length;
   }
   order_after_dma_read();  // before the frames; and who had the free buffers has read them
-  refill(pool);
+  if (tenure.live()) refill(pool);
   if (got == 0) return 0;
   busy_ = true;
   if (armed_) {
@@ -124,7 +125,7 @@ void Rx::interrupted() noexcept {
 }
 
 uint64_t Rx::sleep_ns_max() noexcept {
-  if (!gate.open()) return posted() != 0 ? kClosedNs : kSleepForever;
+  if (!tenure.live()) return kDownNs;
   if (!interrupts_) return 0;
   if (line_ == nullptr) return kUnarmedNs;
   if (busy_) {
@@ -142,6 +143,10 @@ uint64_t Rx::sleep_ns_max() noexcept {
 
 void Rx::give_back(Pool& pool) noexcept {
   for (; head_ != tail_; ++head_) pool.give(&ids_[head_ & mask_], 1);
+  head_ = tail_ = 0;
+  busy_ = true;
+  armed_ = cutting_ = false;
+  tenure.drain();
 }
 
 uint32_t Rx::take_back(vanity_packet* packets, uint32_t n) noexcept {
@@ -187,14 +192,14 @@ void Tx::ask_for_report() noexcept {
 }
 
 uint32_t Tx::transmit(const PoolTable& pools, const vanity_packet* packets, uint32_t n) noexcept {
-  const bool open = gate.open();
+  const bool live = tenure.live();
   const uint32_t before = tail_;
   uint32_t taken = 0;
   uint64_t bytes = 0;
   while (taken < n && kept_in_ - kept_out_ < size_ && tail_ - head_ < mask_) {
     const vanity_packet& packet = packets[taken++];
     kept_[kept_in_++ & mask_] = packet;
-    if (!open) [[unlikely]] {
+    if (!live) [[unlikely]] {
       record_->dropped.add(1);
       continue;
     }
@@ -206,7 +211,7 @@ uint32_t Tx::transmit(const PoolTable& pools, const vanity_packet* packets, uint
   }
   if (tail_ == before) {
     // Packets that can never go wait for those before them.
-    if (open && taken != 0) {
+    if (taken != 0) {
       if (reports_in_ != reports_out_) {
         reports_[(reports_in_ - 1) & mask_].kept = kept_in_;
       } else {
@@ -245,11 +250,18 @@ uint32_t Tx::hand_back(vanity_packet* packets, uint32_t n) noexcept {
   return got;
 }
 
+void Tx::let_go() noexcept {
+  kept_done_ = kept_in_;
+  reports_out_ = reports_in_;
+  head_ = tail_ = reported_ = 0;
+  tenure.drain();
+}
+
 uint32_t Tx::completed(vanity_packet* packets, uint32_t n) noexcept {
-  if (gate.open()) {
+  if (tenure.live()) {
     reap();
-  } else if (gate.released()) {
-    kept_done_ = kept_in_;
+  } else if (tenure.released()) {
+    let_go();
   }
   return hand_back(packets, n);
 }

@@ -3,14 +3,13 @@
 //
 // Nothing the device writes is believed: which buffer a descriptor stands for is kept here and not
 // read back, a length is held against the buffer, and a descriptor is looked at in ring order only,
-// so that one that is done out of order waits. What no 82574L would write is counted as invalid and
-// makes the port distrust the device.
+// so that one that is done out of order waits. After a length that no buffer has, counted as
+// invalid, the queue gives up, and the port resets the device.
 //
-// What crosses between cores: descriptors and frames, with the device; the gate, when the port is
-// taken down.
+// What crosses between cores: descriptors and frames, with the device; the tenure, when the device
+// is taken down.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -18,8 +17,8 @@
 #include "device/mmio.hpp"
 #include "port/buffer_map.hpp"
 #include "port/e1000e/descriptor.hpp"
-#include "port/gate.hpp"
 #include "port/port.hpp"
+#include "port/tenure.hpp"
 
 namespace vanity::e1000e {
 
@@ -77,11 +76,9 @@ class Rx final : public RxQueue {
   void set_line(IrqLine* line) override { line_ = line; }
   uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept override;
 
-  // ---- the kernel's thread
-  Gate gate;
+  Tenure tenure;  // shared with the kernel's thread
+  // The kernel's thread.
   void add_missed(uint64_t n) noexcept { record_->dropped.add(n); }
-  // The device wrote what no 82574L writes. A word for service(); nothing is published with it.
-  bool distrusted() const noexcept { return distrusted_.load(std::memory_order_relaxed); }
 
  private:
   void interrupted() noexcept;
@@ -108,7 +105,6 @@ class Rx final : public RxQueue {
   bool cutting_ = false;  // in the middle of a frame longer than a buffer
   RxInterrupt interrupt_;
   Register<uint32_t> tail_register_;
-  std::atomic<bool> distrusted_{false};
 };
 
 struct TxSetup {
@@ -128,7 +124,7 @@ class Tx final : public TxQueue {
   uint32_t completed(vanity_packet* packets, uint32_t n) noexcept override;
   uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept override;
 
-  Gate gate;  // the kernel's thread closes it
+  Tenure tenure;  // shared with the kernel's thread
 
  private:
   // A descriptor that the device marks when it and all before it are done.
@@ -139,6 +135,7 @@ class Tx final : public TxQueue {
   bool post(const vanity_packet& packet) noexcept;
   void ask_for_report() noexcept;
   void reap() noexcept;
+  void let_go() noexcept;
   uint32_t hand_back(vanity_packet* packets, uint32_t n) noexcept;
 
   Descriptor* ring_;

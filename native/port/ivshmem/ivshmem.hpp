@@ -35,12 +35,12 @@ class Ivshmem {
   }
 
   // The words of a protocol between the peers, on a multiple of 4. False: beyond the memory.
-  bool store(uint64_t offset, uint32_t value) const {
+  bool put(uint64_t offset, uint32_t value) const {
     if (!inside(offset, sizeof value, sizeof value)) return false;
     memory_.write32(offset, value);
     return true;
   }
-  bool load(uint64_t offset, uint32_t& value) const {
+  bool get(uint64_t offset, uint32_t& value) const {
     if (!inside(offset, sizeof value, sizeof value)) return false;
     value = memory_.read32(offset);
     return true;

@@ -32,8 +32,8 @@ class Mailbox {
   bool ask(uint32_t slot, uint32_t operation, const void* data, uint32_t bytes) {
     if (slot >= kSlots || busy_[slot] || bytes > kSlotDataMax) return false;
     const uint64_t at = slot * kSlotBytes;
-    if (!device_.write(at + kSlotHeader, data, bytes) || !device_.store(at + 4, operation) ||
-        !device_.store(at + 8, bytes) || !device_.store(at, kAsked))
+    if (!device_.write(at + kSlotHeader, data, bytes) || !device_.put(at + 4, operation) ||
+        !device_.put(at + 8, bytes) || !device_.put(at, kAsked))
       return false;
     busy_[slot] = true;
     bytes_[slot] = bytes;
@@ -45,10 +45,10 @@ class Mailbox {
   bool take(uint32_t slot, uint32_t& result, void* data) {
     uint32_t state = kFree;
     const uint64_t at = slot * kSlotBytes;
-    if (slot >= kSlots || !busy_[slot] || !device_.load(at, state) || state != kDone) return false;
-    device_.load(at + 12, result);
+    if (slot >= kSlots || !busy_[slot] || !device_.get(at, state) || state != kDone) return false;
+    device_.get(at + 12, result);
     device_.read(at + kSlotHeader, data, bytes_[slot]);
-    device_.store(at, kFree);
+    device_.put(at, kFree);
     busy_[slot] = false;
     return true;
   }
