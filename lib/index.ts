@@ -39,10 +39,12 @@ export { type BootOptions, boot, type RunResult, type System } from './runtime/r
 export { Histogram } from './telemetry/histogram.js';
 export {
   type ChannelRate,
+  type DeviceRate,
   type PortRate,
   type Rates,
   rates,
   type ShardRate,
+  type VectorRate,
 } from './telemetry/rates.js';
 export {
   type Count,
