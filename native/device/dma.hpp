@@ -47,8 +47,8 @@ class DmaRegion {
   }
 
   // No device reaches the memory any more; it stays readable here. Idempotent.
-  // Throws VANITY_E_VFIO_KERNEL, and then the memory is never given back: better lost than written
-  // by a device when somebody else has it.
+  // Throws VANITY_E_VFIO_KERNEL, and then its addresses are not given again, and Linux keeps its
+  // pages pinned until the process ends: better lost than written when somebody else has them.
   void unmap();
 
  private:
