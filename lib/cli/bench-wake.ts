@@ -2,10 +2,10 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { VanityError } from '../errors.js';
-import { time } from '../report/format.js';
 import { wakeCsv } from '../report/wake/csv.js';
 import { wakeHtml } from '../report/wake/html.js';
 import { type Drawn, liveLines, progressLine, wakeLines } from '../report/wake/terminal.js';
+import { time } from '../text/format.js';
 import { prepareWake, type WakeBench } from '../wake/bench.js';
 import type { Progress } from '../wake/measure.js';
 import type { WakeFlags } from '../wake/options.js';

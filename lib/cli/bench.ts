@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VanityError } from '../errors.js';
-import { type Figure, figureLines } from '../report/figures.js';
-import { table } from '../report/table.js';
+import { type Figure, figureLines } from '../text/figures.js';
+import { table } from '../text/table.js';
 import { note, print, printJson } from './output.js';
 
 export interface BenchOptions {

@@ -5,7 +5,7 @@ import type { Bar } from '../device/pci.js';
 import { Records } from '../device/record.js';
 import { bytesText } from '../device/units.js';
 import { Host } from '../host/host.js';
-import { table } from '../report/table.js';
+import { table } from '../text/table.js';
 import { print, printJson } from './output.js';
 
 export interface DeviceOptions {

@@ -1,7 +1,8 @@
 // The live figures of `vanity run`: a few lines in place on a terminal, one line an interval elsewhere.
-import { percent, quantity, si, time } from '../report/format.js';
+
 import { rates } from '../telemetry/rates.js';
 import type { Snapshot } from '../telemetry/segment.js';
+import { percent, quantity, si, time } from '../text/format.js';
 import { render } from './top-view.js';
 
 /** One line for logs: what goes in and out, what is lost, how busy each shard is. */

@@ -4,7 +4,7 @@ import { VanityError, type Warning } from '../errors.js';
 import { ManifestErrors } from '../manifest/plan.js';
 import { errorJson, renderError, renderWarning, warningJson } from '../manifest/render.js';
 import type { NativeFailure } from '../native.js';
-import { json } from '../report/format.js';
+import { json } from '../text/format.js';
 
 /** Results; each line ends with a newline. */
 export function print(...lines: string[]): void {

@@ -3,9 +3,9 @@ import { checkDevices } from '../device/check.js';
 import { Records } from '../device/record.js';
 import { Host } from '../host/host.js';
 import { type Loaded, loadSource, ManifestErrors, readSource } from '../manifest/plan.js';
-import { parseDuration } from '../report/format.js';
 import { summarize, summaryLines } from '../report/summary.js';
 import { boot } from '../runtime/run.js';
+import { parseDuration } from '../text/format.js';
 import { follow } from './live.js';
 import { note, notice, print, printJson, wantsColor } from './output.js';
 

@@ -1,7 +1,8 @@
 // What `vanity top` shows, as a pure function: two snapshots and a size in, lines out.
-import { percent, quantity, si, time } from '../report/format.js';
+
 import { rates } from '../telemetry/rates.js';
 import type { Snapshot } from '../telemetry/segment.js';
+import { percent, quantity, si, time } from '../text/format.js';
 
 export type SortKey = 'pps' | 'busy' | 'name';
 

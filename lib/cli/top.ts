@@ -1,8 +1,8 @@
 // vanity top: a live view of a running system, from outside of it.
 import { VanityError } from '../errors.js';
-import { parseDuration } from '../report/format.js';
 import type { Segment, Snapshot } from '../telemetry/segment.js';
 import { chooseSystem, openSystem } from '../telemetry/systems.js';
+import { parseDuration } from '../text/format.js';
 import { note, print, wantsColor } from './output.js';
 import { render, type SortKey } from './top-view.js';
 

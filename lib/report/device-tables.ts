@@ -2,8 +2,8 @@
 import { isReceive, QUEUE_LOSSES } from '../telemetry/rates.js';
 import type { Snapshot } from '../telemetry/segment.js';
 import { count, histogram, shardName, text } from '../telemetry/segment.js';
-import { time, whole } from './format.js';
-import { table } from './table.js';
+import { time, whole } from '../text/format.js';
+import { table } from '../text/table.js';
 
 const right = (title: string) => ({ title, right: true });
 

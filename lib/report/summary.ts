@@ -4,9 +4,9 @@ import { Histogram } from '../telemetry/histogram.js';
 import { isReceive } from '../telemetry/rates.js';
 import type { Count, Row, Snapshot } from '../telemetry/segment.js';
 import { count, exact, histogram, shardName, text } from '../telemetry/segment.js';
+import { si, time, whole } from '../text/format.js';
+import { table } from '../text/table.js';
 import { deviceLines, queueLines, vectorLines } from './device-tables.js';
-import { si, time, whole } from './format.js';
-import { table } from './table.js';
 
 export interface Quantiles {
   p50: number;

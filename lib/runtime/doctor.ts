@@ -452,23 +452,24 @@ function afPacket(look: Look): DoctorRow {
 }
 
 function iommu(look: Look): DoctorRow {
-  const why =
-    'Devices with driver = "vfio" may reach only the memory granted; the IOMMU enforces it.';
+  const why = 'A device may reach only the memory that it was granted; the IOMMU enforces it.';
   const groups = look.list('sys/kernel/iommu_groups').length;
   if (groups > 0) return row('iommu', why, 'ok', `${groups} groups`);
   return row('iommu', why, 'missing', 'no IOMMU group', look.bootWith(look.iommuParameters));
 }
 
 function vfio(look: Look): DoctorRow {
-  const why = 'Devices with driver = "vfio" are handed over by the vfio-pci module.';
-  return look.exists('dev/vfio/vfio') || look.exists('sys/bus/pci/drivers/vfio-pci')
-    ? row(
-        'vfio',
-        why,
-        'ok',
-        look.exists('sys/bus/pci/drivers/vfio-pci') ? 'vfio-pci is loaded' : '/dev/vfio/vfio',
-      )
-    : row('vfio', why, 'missing', 'vfio-pci is not loaded', 'sudo modprobe vfio-pci');
+  const why =
+    'Devices are handed over by the vfio-pci module, and opened through one of two backends.';
+  const loaded = look.exists('sys/bus/pci/drivers/vfio-pci');
+  const backends = [
+    ...(look.exists('dev/vfio/vfio') ? ['group'] : []),
+    ...(look.exists('dev/iommu') ? ['cdev'] : []),
+  ];
+  if (!loaded && backends.length === 0)
+    return row('vfio', why, 'missing', 'vfio-pci is not loaded', 'sudo modprobe vfio-pci');
+  const found = loaded ? 'vfio-pci is loaded' : 'vfio-pci is not loaded';
+  return row('vfio', why, 'ok', `${found}; backends: ${backends.join(', ') || 'none yet'}`);
 }
 
 function libpcap(look: Look): DoctorRow {

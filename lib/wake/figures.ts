@@ -1,7 +1,7 @@
 // What a run says in few numbers, and what they must reach. Every ratio is made of visits that stood next to
 // one another: one of each pair and round, and of those the median. A machine that changes changes both sides.
-import type { Figure } from '../report/figures.js';
-import { time } from '../report/format.js';
+import type { Figure } from '../text/figures.js';
+import { time } from '../text/format.js';
 import { LatencyHistogram } from './histogram.js';
 import { wakeDefaults } from './limits.js';
 import { median } from './median.js';

@@ -3,7 +3,7 @@
 import { VanityError } from '../errors.js';
 import { list, nearest } from '../manifest/suggest.js';
 import type { NativeWakeMechanism } from '../native.js';
-import { time } from '../report/format.js';
+import { time } from '../text/format.js';
 import { wakeDefaults, wakeLimits } from './limits.js';
 import type { Processor } from './topology.js';
 

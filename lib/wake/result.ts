@@ -1,7 +1,8 @@
 // The report of `vanity bench wake`: what --json writes and `vanity report` reads. Everything that is
 // drawn comes from here, so an old report can be drawn again. Times are nanoseconds.
-import type { Figure } from '../report/figures.js';
+
 import type { DoctorRow } from '../runtime/doctor.js';
+import type { Figure } from '../text/figures.js';
 
 export const WAKE_FORMAT = 'vanity-wake';
 /** Changes whenever a reader of the previous one would be misled. */

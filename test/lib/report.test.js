@@ -1,8 +1,8 @@
 import test from 'ava';
-import { parseDuration, quantity, si, time, whole } from '../../dist/report/format.js';
 import { lostPackets, summarize, summaryLines } from '../../dist/report/summary.js';
-import { table } from '../../dist/report/table.js';
 import { Segment } from '../../dist/telemetry/segment.js';
+import { parseDuration, quantity, si, time, whole } from '../../dist/text/format.js';
+import { table } from '../../dist/text/table.js';
 import { golden } from './helpers/golden.js';
 import { labSegment, nicRows, writeSegment } from './helpers/segment.js';
 

@@ -1,5 +1,5 @@
 // Two runs beside each other, as text for a terminal.
-import { type Column, table } from '../table.js';
+import { type Column, table } from '../../text/table.js';
 import type { CellName, ComparedCell, WakeChange, WakeComparison } from './compare.js';
 import { ns, pairName, short, whole } from './units.js';
 

@@ -1,13 +1,14 @@
 // A wake report as text: tables, a map of processor pairs, figures. Pure: lines in, lines out.
+
+import { figureLines } from '../../text/figures.js';
+import { time, whole } from '../../text/format.js';
+import { type Column, table } from '../../text/table.js';
 import { signalOverStore } from '../../wake/figures.js';
 import { LatencyHistogram } from '../../wake/histogram.js';
 import { wakeDefaults } from '../../wake/limits.js';
 import type { Progress } from '../../wake/measure.js';
 import { nearest } from '../../wake/nearest.js';
 import type { Relation, WakeCell, WakeReport } from '../../wake/result.js';
-import { figureLines } from '../figures.js';
-import { time, whole } from '../format.js';
-import { type Column, table } from '../table.js';
 
 export interface TerminalStyle {
   color: boolean;
