@@ -77,6 +77,9 @@ class TxQueue {
   virtual bool keeps() const noexcept { return false; }
   // Up to n packets, as they were taken in, that the device is done with.
   virtual uint32_t completed(vanity_packet* /*packets*/, uint32_t /*n*/) noexcept { return 0; }
+  // Does it keep some? Then the shard that sleeps looks again before long: no doorbell rings for
+  // what a device has read, and a pool may be waiting for it.
+  virtual bool holding() const noexcept { return false; }
   // After Port::close(), as RxQueue's: packets as they were taken in.
   virtual uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept {
     return completed(packets, n);

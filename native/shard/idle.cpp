@@ -18,6 +18,8 @@ constexpr uint64_t kUnwatchedNsMax = 20'000;
 constexpr uint64_t kRoomNsMax = 50'000;
 // Nor does it when it falls to a low watermark.
 constexpr uint64_t kWatermarkNsMax = 1'000'000;
+// Nor does a device that has read the packets that a queue keeps for it.
+constexpr uint64_t kKeptNsMax = 1'000'000;
 
 }  // namespace
 
@@ -29,6 +31,8 @@ uint64_t Shard::port_sleep_ns() const noexcept {
   uint64_t least = program_ != nullptr ? program_->sleep_ns_max() : kSleepForever;
   if (stopping()) return kSleepForever;  // ports are not asked any more
   for (const Rx& rx : rx_) least = std::min(least, rx.queue->sleep_ns_max());
+  for (const Tx& tx : tx_)
+    if (tx.keeps && tx.queue->holding()) least = std::min(least, kKeptNsMax);
   return least;
 }
 
@@ -73,7 +77,8 @@ void Shard::idle() noexcept {
   } else if (sleep_on_ports()) {
     return;
   }
-  if (!ready_.by_bell() && inputs_.size() > 1 && waiter_->backend() != Backend::futex) {
+  if (!ready_.by_bell() && inputs_.size() + interrupts_ > 1 &&
+      waiter_->backend() != Backend::futex) {
     bound_ns = std::min(bound_ns, kUnwatchedNsMax);
   }
   const uint64_t deadline =

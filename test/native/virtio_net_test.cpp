@@ -216,7 +216,9 @@ TEST(a_burst_costs_one_notification) {
     CHECK_EQ(rig.port->tx(0).transmit(rig.table, packets, 32), 32u);
     CHECK_EQ(rig.nic.notifications - before, 1u);
     CHECK_EQ(rig.nic.sent[0].size(), 32u);
+    CHECK(rig.port->tx(0).holding());
     rig.take_completed();
+    CHECK(!rig.port->tx(0).holding());
     CHECK_EQ(rig.send_pool().missing(), 0u);
   });
 }

@@ -122,6 +122,7 @@ class Tx final : public TxQueue {
                     uint32_t n) noexcept override;
   bool keeps() const noexcept override { return true; }
   uint32_t completed(vanity_packet* packets, uint32_t n) noexcept override;
+  bool holding() const noexcept override { return kept_in_ != kept_out_; }
   uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept override;
 
   Tenure tenure;  // shared with the kernel's thread

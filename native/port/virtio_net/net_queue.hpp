@@ -375,6 +375,9 @@ class NetTx final : public TxQueue, public NetQueue {
     return got;
   }
   void flush() noexcept override { flushed_ = true; }
+  bool holding() const noexcept override {
+    return refused_count_ != 0 || (ring_ && ring_->out() != 0);
+  }
 
   uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept override {
     uint32_t got = 0;
