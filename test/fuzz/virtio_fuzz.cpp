@@ -363,6 +363,7 @@ class World {
     for (uint32_t i = 0; i < count; ++i) {
       if (i < sent) {
         owner_[index(out[i])] = Owner::sender;
+        flags_[index(out[i])] = out[i].flags;
       } else {
         give_back(out[i]);
       }
@@ -382,6 +383,8 @@ class World {
     for (uint32_t i = 0; i < got; ++i) {
       if (owner_[index(packets[i])] != Owner::sender)
         defect("a buffer came back that was not sent");
+      if (packets[i].flags != flags_[index(packets[i])])
+        defect("a packet came back with other flags");
       if (!table_.release(packets[i])) defect("a shared buffer lost count of its owners");
       give_back(packets[i]);
     }
@@ -472,6 +475,7 @@ class World {
   NetTx<Ring> tx_;
   std::vector<vanity_packet> held_;
   Owner owner_[kBuffers] = {};
+  uint16_t flags_[kBuffers] = {};  // of what the sender has
   Block control_block_;
   std::optional<Device<Ring>> control_device_;
   std::unique_ptr<ControlQueue> control_;
