@@ -112,6 +112,7 @@ void Interrupts::fired(Source& source, uint64_t times, uint64_t now_ns) noexcept
     return;
   }
   source.masked_ticks = now_ticks();
+  const bool held = source.held_until != 0;  // a line that is masked does not fire, but who knows
   if (!storms(source, now_ns)) {
     deliver(source, times);
     if (source.ends_here) unmask(source);
@@ -120,9 +121,11 @@ void Interrupts::fired(Source& source, uint64_t times, uint64_t now_ns) noexcept
   // The line is masked, and stays so: what is held back is the unmasking, or, where the shard does
   // that, the shard's knowledge.
   source.record->suppressed.add(times);
-  source.held = source.ends_here ? 0 : times;
-  if (source.ends_here) deliver(source, times);
-  ++holding_;
+  if (source.ends_here)
+    deliver(source, times);
+  else
+    source.held += times;
+  if (!held) ++holding_;
 }
 
 // A level line fired. Does it storm? Then `held_until` says how long it is held back.
@@ -198,7 +201,7 @@ void Interrupts::end_pauses(uint64_t now_ns) noexcept {
     if (source->ends_here) {
       unmask(*source);
     } else {
-      deliver(*source, source->held);
+      deliver(*source, std::exchange(source->held, 0));
     }
   }
 }

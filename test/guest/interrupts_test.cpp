@@ -1,6 +1,7 @@
 // A whole System with a device: QEMU's edu, driven by a native module
 // (test/native/modules/raiser.c) through the C ABI, on real VFIO. Runs inside the guest only
 // (test/guest/jobs/interrupts.sh).
+#include <linux/pci_regs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -230,6 +231,64 @@ TEST(the_next_start_after_sigkill_finds_the_device_well) {
   }
 }
 
+TEST(a_start_that_fails_gives_the_device_back) {
+  const auto code = [](const std::function<void(Plan&)>& change) {
+    Plan plan = plan_of("failing", IrqTrigger::level, Eoi::delayed, {{"count", "10"}});
+    change(plan);
+    try {
+      System system(plan, {});
+      CHECK(eventually([&] { return system.state() != SystemState::booting; }));
+      CHECK(eventually([&] { return system.state() == SystemState::failed; }));
+      return system.failures().at(0).code;
+    } catch (const Error& error) {
+      return std::string(error.code());
+    }
+  };
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].vector = 1; }), "VANITY_E_VFIO_VECTOR");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bytes = 1 << 30; }), "VANITY_E_VFIO_REGION");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bar = 5; }), "VANITY_E_VFIO_REGION");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].bits = 16; }), "VANITY_E_VFIO_IOVA");
+  CHECK_EQ(code([](Plan& p) { p.devices.push_back(p.devices[0]); }), "VANITY_E_VFIO_BUSY");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].dma.clear(); }), "VANITY_E_PROGRAM_INIT");
+  System system(plan_of("well", IrqTrigger::level, Eoi::delayed, {{"count", "100"}}), {});
+  run(system);
+  CHECK(all_handled(system, 100));
+  stop(system);
+}
+
+TEST(a_device_is_stopped_beside_a_shard_that_never_stops) {
+  const auto masters_bus = [] {
+    return (Sysfs().config_read16(PciAddress::parse(edu_address()), PCI_COMMAND) &
+            PCI_COMMAND_MASTER) != 0;
+  };
+  const pid_t child = fork();
+  if (child == 0) {
+    int result = 1;
+    try {
+      Plan plan = plan_of("stuck", IrqTrigger::msi, Eoi::immediate, {{"count", "100000000"}});
+      plan.drain_ns = 100'000'000;
+      ShardPlan endless;
+      endless.name = std::string("endless");
+      endless.kind = ProgramKind::native;
+      endless.program = std::string(VANITY_MODULES) + "/endless.so";
+      plan.shards.push_back(endless);
+      System system(plan, {});
+      run(system);
+      const bool before = masters_bus();
+      system.stop(true);
+      const bool failed = eventually([&] { return system.state() == SystemState::failed; });
+      result = before && failed && !masters_bus() ? 0 : 2;
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "  child: %s\n", error.what());
+    }
+    _exit(result);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST(a_device_that_linux_wants_back_goes_and_the_system_runs_on) {
   Plan plan = plan_of("unbound", IrqTrigger::level, Eoi::delayed, {{"count", "100000000"}});
   ShardPlan gen;
@@ -260,7 +319,9 @@ TEST(a_device_that_linux_wants_back_goes_and_the_system_runs_on) {
       "  Linux had it back after %lld ms\n",
       static_cast<long long>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
   const DeviceRecord& record = system.segment().device(0);
-  CHECK(record.state.load() == static_cast<uint32_t>(DeviceState::returned));
+  CHECK(eventually([&] {  // which is said when all of it is done
+    return record.state.load() == static_cast<uint32_t>(DeviceState::returned);
+  }));
   CHECK(record.requests.get() > 0);
   CHECK(eventually([&] { return counted(system, "returned") == 1; }));
   CHECK_EQ(counted(system, "wanted"), 1u);

@@ -32,6 +32,7 @@ struct Nic {
   std::string driver;
   std::string address;
   std::string peer;  // interface on the same wire
+  std::string slot;  // QEMU's name
 };
 
 std::string environment(const char* variable) {
@@ -40,8 +41,9 @@ std::string environment(const char* variable) {
   return text;
 }
 std::vector<Nic> nics() {
-  return {{"e1000e", environment("VANITY_E1000E"), environment("VANITY_E1000E_PEER")},
-          {"virtio-net", environment("VANITY_VIRTIO"), environment("VANITY_VIRTIO_PEER")}};
+  return {{"e1000e", environment("VANITY_E1000E"), environment("VANITY_E1000E_PEER"), "nic-ours"},
+          {"virtio-net", environment("VANITY_VIRTIO"), environment("VANITY_VIRTIO_PEER"),
+           "nic-ours-v"}};
 }
 
 // Sends broadcasts until it ends.
@@ -148,35 +150,42 @@ uint64_t transmitted(System& system) {
   return system.segment().queue(1).packets.get();
 }
 
-void takes_away_and_runs_on(const Nic& nic, uint64_t poll_ns_max) {
-  {
-    System system(plan_of(nic, poll_ns_max), {});
-    Flood flood(nic.peer);
-    run(system);
-    CHECK(eventually([&] { return received(system) > 2000 && transmitted(system) > 2000; }));
-    const auto began = std::chrono::steady_clock::now();
-    say("/sys/bus/pci/drivers/vfio-pci/unbind", nic.address);
-    const auto took = std::chrono::steady_clock::now() - began;
-    const PortRecord& port = system.segment().port(0);
-    const DeviceRecord& device = system.segment().device(0);
-    std::printf("  %s: %llu in and %llu out, then Linux had it back after %lld ms\n",
-                nic.driver.c_str(), static_cast<unsigned long long>(received(system)),
-                static_cast<unsigned long long>(transmitted(system)),
-                static_cast<long long>(
-                    std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
-    CHECK(device.state.load() == static_cast<uint32_t>(DeviceState::returned));
-    CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
-    CHECK_EQ(port.downs.get(), 1u);
-    CHECK(device.requests.get() > 0);
-    CHECK(!system.warnings().empty());
-    CHECK(system.state() == SystemState::running);
-    const uint64_t last = received(system);
-    const uint64_t before = system.segment().shard(2).consumed.get();
-    CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; }));
-    CHECK_EQ(received(system), last);
-    stop(system);
-    CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
-  }
+// `take` is told the device, and comes back when Linux has it.
+void takes_away_and_runs_on(const Nic& nic, uint64_t poll_ns_max,
+                            const std::function<void(System&)>& take) {
+  System system(plan_of(nic, poll_ns_max), {});
+  Flood flood(nic.peer);
+  run(system);
+  CHECK(eventually([&] { return received(system) > 2000 && transmitted(system) > 2000; }));
+  const auto began = std::chrono::steady_clock::now();
+  take(system);
+  const auto took = std::chrono::steady_clock::now() - began;
+  const PortRecord& port = system.segment().port(0);
+  const DeviceRecord& device = system.segment().device(0);
+  std::printf(
+      "  %s: %llu in and %llu out, then Linux had it back after %lld ms\n", nic.driver.c_str(),
+      static_cast<unsigned long long>(received(system)),
+      static_cast<unsigned long long>(transmitted(system)),
+      static_cast<long long>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
+  CHECK(eventually([&] {  // which is said when all of it is done
+    return device.state.load() == static_cast<uint32_t>(DeviceState::returned);
+  }));
+  CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
+  CHECK_EQ(port.downs.get(), 1u);
+  CHECK(device.requests.get() > 0);
+  CHECK(!system.warnings().empty());
+  CHECK(system.state() == SystemState::running);
+  const uint64_t last = received(system);
+  const uint64_t before = system.segment().shard(2).consumed.get();
+  CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; }));
+  CHECK_EQ(received(system), last);
+  stop(system);
+  CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
+}
+
+void unbinds_and_binds(const Nic& nic, uint64_t poll_ns_max) {
+  takes_away_and_runs_on(
+      nic, poll_ns_max, [&](System&) { say("/sys/bus/pci/drivers/vfio-pci/unbind", nic.address); });
   say("/sys/bus/pci/drivers/vfio-pci/bind", nic.address);
 }
 
@@ -192,8 +201,8 @@ void works(const Nic& nic) {
 
 TEST(a_nic_that_linux_wants_back_goes_under_load_and_the_system_runs_on) {
   for (const Nic& nic : nics()) {
-    takes_away_and_runs_on(nic, 50'000);
-    takes_away_and_runs_on(nic, 0);  // with its interrupt armed whenever nothing is there
+    unbinds_and_binds(nic, 50'000);
+    unbinds_and_binds(nic, 0);  // with its interrupt armed whenever nothing is there
     works(nic);
   }
 }
@@ -218,5 +227,20 @@ TEST(a_nic_works_again_after_sigkill_under_load) {
     waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     works(nic);
+  }
+}
+
+// Last, for what is pulled out stays out.
+TEST(the_system_runs_on_when_a_card_is_pulled_out_under_load) {
+  for (const Nic& nic : nics()) {
+    takes_away_and_runs_on(nic, 50'000, [&](System& system) {
+      const std::string pull =
+          "bash -c '. test/guest/guest.sh && qmp device_del \"$1\"' - '{\"id\": \"" + nic.slot +
+          "\"}'";
+      CHECK_EQ(std::system(pull.c_str()), 0);
+      CHECK(eventually(
+          [&] { return access(("/sys/bus/pci/devices/" + nic.address).c_str(), F_OK) != 0; }));
+      CHECK(system.state() == SystemState::running);
+    });
   }
 }
