@@ -7,6 +7,7 @@
 // said in its own header.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -117,6 +118,7 @@ struct PortOptions {
   uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
   bool interrupts = true;
   PackedRings packed = PackedRings::automatic;
+  std::array<uint8_t, 6> mac{};  // virtio-net: the station's address; all 0: the device's own
 };
 
 // What a port on a device wants armed: vectors 0 .. n-1 of one kind, and whose each is.
@@ -152,9 +154,9 @@ class Port {
   virtual PortIrqs irqs() const { return {}; }
   // The port's own vector fired; on the kernel's thread.
   virtual void interrupt() noexcept {}
-  // The device is wanted back, or gone: stops the tenure of every queue. The kernel stops the device
-  // once retired() says that no shard touches it any more, and then lets what the queues hold go
-  // home by release().
+  // The device is wanted back, or gone: stops the tenure of every queue. The kernel stops the
+  // device once retired() says that no shard touches it any more, and then lets what the queues
+  // hold go home by release().
   virtual void retire() noexcept {}
   virtual bool retired() const noexcept { return true; }
   virtual void release() noexcept {}

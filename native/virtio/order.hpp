@@ -17,18 +17,19 @@ class Order {
   // `platform`: VIRTIO_F_ORDER_PLATFORM was negotiated.
   explicit Order(bool platform) noexcept : platform_(platform) {}
 
-  // Everything stored before is there before what is stored after: descriptors before the index or
-  // the flags that make them available (§2.7.13.3, §2.8.21.1), an event's place before its flags
-  // (§2.8.10).
+  // Everything loaded and stored before is done before what is stored after: descriptors before the
+  // index or the flags that make them available (§2.7.13.3, §2.8.21.1), and what was read of a
+  // buffer or a used element before it is given away again.
   void before_publish() const noexcept {
 #if defined(__aarch64__)
+    // Of stores alone (ishst) a load could still come late, and find what the device writes next.
     if (platform_) {
-      asm volatile("dmb oshst" ::: "memory");
+      asm volatile("dmb osh" ::: "memory");
     } else {
-      asm volatile("dmb ishst" ::: "memory");
+      asm volatile("dmb ish" ::: "memory");
     }
 #elif defined(__riscv)
-    asm volatile("fence w, w" ::: "memory");
+    asm volatile("fence rw, w" ::: "memory");
 #else
     asm volatile("" ::: "memory");
 #endif
@@ -46,19 +47,6 @@ class Order {
     }
 #elif defined(__riscv)
     asm volatile("fence r, rw" ::: "memory");
-#else
-    asm volatile("" ::: "memory");
-#endif
-  }
-
-  // What was read of a buffer was read before the buffer is given away again. The store comes
-  // after a load, which before_publish() does not order.
-  void before_reuse() const noexcept {
-#if defined(__aarch64__)
-    // A load before is ordered with every load and store after it.
-    after_observe();
-#elif defined(__riscv)
-    asm volatile("fence rw, w" ::: "memory");
 #else
     asm volatile("" ::: "memory");
 #endif

@@ -105,7 +105,6 @@ class PackedRing {
         run = length == 1 ? run - 1 : 0;
       } while (run != 0);
     }
-    if (got != 0) order_.before_reuse();
     return got;
   }
   bool pending() const noexcept { return is_used(used_index_, used_wrap_); }

@@ -101,7 +101,6 @@ class SplitRing {
         }
       ++used_index_;
     }
-    order_.before_reuse();
     return n;
   }
   bool pending() const noexcept { return look(used_ring_->index) != used_index_; }

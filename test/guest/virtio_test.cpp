@@ -139,6 +139,7 @@ struct Options {
   bool reachable = true;
   uint64_t hidden = 0;
   std::optional<IrqKind> kind;
+  std::array<uint8_t, 6> mac{};
 };
 
 // Everything a system would make for one port.
@@ -178,6 +179,7 @@ struct Rig {
     port_options.ring = given.ring;
     port_options.poll_ns_max = 0;
     port_options.packed = given.packed;
+    port_options.mac = given.mac;
     seen.hidden = given.hidden;
     port = create_virtio_net_port(std::make_unique<Watched>(device, seen), map, port_options,
                                   records, given.kind);
@@ -482,6 +484,20 @@ TEST(other_stations_frames_come_in_promiscuous_mode_only) {
     CHECK(rig.next() == broadcast);
     rig.stop();
   }
+}
+
+TEST(a_station_hears_what_is_for_the_address_that_it_was_given) {
+  Options options;
+  options.promiscuous = false;
+  options.mac = {2, 0, 0, 0, 0, 9};
+  Rig rig(options);
+  Peer peer;
+  Bytes ours = frame_of(60, 2);
+  std::copy(options.mac.begin(), options.mac.end(), ours.begin());
+  CHECK(peer.send(frame_of(60, 1)));
+  CHECK(peer.send(ours));
+  CHECK(rig.next() == ours);
+  rig.stop();
 }
 
 TEST(a_checksum_that_is_left_to_the_device_is_right_on_the_wire) {

@@ -36,6 +36,7 @@ struct Options {
   uint32_t buffer_bytes = 2048;
   uint64_t offered = kAll;
   std::function<void(model::Nic&)> change = nullptr;
+  std::array<uint8_t, 6> mac{};
 };
 
 struct Rig {
@@ -78,6 +79,7 @@ struct Rig {
     port_options.buffer_bytes = given.buffer_bytes;
     port_options.ring = 64;
     port_options.packed = given.packed;
+    port_options.mac = given.mac;
     port =
         create_virtio_net_port(std::make_unique<model::NicTransport>(nic), map, port_options, all);
     CHECK(!nic.loose);
@@ -405,6 +407,16 @@ TEST(four_pairs_are_switched_on_and_each_has_its_vector) {
     }
     CHECK_EQ(rig.nic.vector_of[0xffff], 4);
     CHECK_EQ(rig.port->irqs().queue_of_vector.size(), 5u);
+  });
+}
+
+TEST(a_station_may_have_an_address_of_its_own) {
+  Options options;
+  options.mac = {2, 0, 0, 0, 0, 9};
+  CHECK(holds(refusal(options), "another address"));
+  options.offered |= bits({23});  // CTRL_MAC_ADDR
+  with_both(options, [](Rig& rig) {
+    CHECK(rig.nic.commands.at(0) == Bytes({1, 1, 2, 0, 0, 0, 0, 9}));
   });
 }
 

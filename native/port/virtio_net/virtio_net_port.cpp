@@ -155,6 +155,7 @@ class VirtioNetPort final : public Port {
     transport_->set_status(status_);
     return transport_->status() == status_;
   }
+  bool own_address() const noexcept { return options_.mac != std::array<uint8_t, 6>{}; }
   bool has(unsigned feature) const noexcept { return (features_ & bit(feature)) != 0; }
 
   void negotiate() {
@@ -187,6 +188,11 @@ class VirtioNetPort final : public Port {
     if (mtu + kEthernetHeader + kVlanTag > room) wanted |= bit(kMergeableBuffers);
 
     if (offers(kControlQueue)) wanted |= bit(kControlQueue) | bit(kControlRx);
+    if (own_address()) {
+      if (!offers(kControlQueue) || !offers(kControlMac))
+        refuse("can't be given another address", "the port without mac");
+      wanted |= bit(kControlMac);
+    }
     uint32_t pairs_max = 1;
     if (offers(kMultiQueue) && offers(kControlQueue)) {
       // Not the transport's number of queues, which may count the first pair only until this is
@@ -328,6 +334,10 @@ class VirtioNetPort final : public Port {
       const uint16_t pairs = static_cast<uint16_t>(pairs_);
       if (control_->send(kSetPairs, &pairs, sizeof pairs) != Answer::accepted)
         return "does not switch on the pairs of queues that it has";
+    }
+    if (own_address()) {
+      if (control_->send(kSetMac, options_.mac.data(), 6) != Answer::accepted)
+        return "does not take the address that it is given";
     }
     if (has(virtio_net::feature::kControlRx)) {
       const uint8_t on = options_.promiscuous;
