@@ -1,6 +1,6 @@
 # vanity device and vanity check --host on real devices, drivers and groups: commands.js.
 # host: node scripts/build.js
-# limit: 600
+# limit: 480
 # qemu: -drive if=none,id=nv,driver=null-co,size=64M,read-zeroes=on -device pcie-root-port,id=rp2,chassis=3
 # qemu: -device nvme,bus=rp2,drive=nv,serial=disk-1
 # Two functions of one slot, which an IOMMU cannot tell apart:
