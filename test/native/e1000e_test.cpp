@@ -383,9 +383,13 @@ TEST(every_thirty_second_descriptor_and_the_last_report) {
   CHECK_EQ(reports, 2u);
   for (uint32_t i = 0; i < 31; ++i) bench.send();
   vanity_packet back[50];
+  CHECK(bench.queue.holding());
   CHECK_EQ(bench.queue.completed(back, 50), 0u);
   bench.send();
   CHECK_EQ(bench.queue.completed(back, 50), 32u);
+  for (uint32_t i = 0; i < 18; ++i) bench.send();
+  CHECK_EQ(bench.queue.completed(back, 50), 18u);
+  CHECK(!bench.queue.holding());
 }
 
 TEST(what_can_never_go_waits_for_what_was_before_it) {
