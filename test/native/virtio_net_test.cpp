@@ -375,6 +375,8 @@ TEST(what_the_device_cannot_reach_or_is_too_long_comes_back) {
     CHECK(rig.send(frame_of(118, 1)));
     CHECK(rig.send(frame_of(119, 1)));
     CHECK_EQ(rig.tx_record().oversize.get(), 1u);
+    CHECK(rig.send(frame_of(13, 1)));
+    CHECK_EQ(rig.tx_record().invalid.get(), 1u);
     vanity_packet packet = rig.packet_of(frame_of(60, 1));
     vanity_packet elsewhere = packet;
     elsewhere.buffer |= 200u << kPoolShift;
@@ -382,9 +384,9 @@ TEST(what_the_device_cannot_reach_or_is_too_long_comes_back) {
     CHECK_EQ(rig.tx_record().dropped.get(), 1u);
     vanity_packet back[4];
     rig.port->tx(0).flush();
-    CHECK_EQ(rig.port->tx(0).completed(back, 4), 3u);
+    CHECK_EQ(rig.port->tx(0).completed(back, 4), 4u);
     CHECK_EQ(back[0].buffer, elsewhere.buffer);
-    rig.send_pool().give(back + 1, 2);
+    rig.send_pool().give(back + 1, 3);
     rig.send_pool().give(&packet, 1);
   });
 }
@@ -488,12 +490,16 @@ TEST(a_lie_costs_a_counter_and_a_reset) {
 
 TEST(a_device_that_asks_for_a_reset_gets_one) {
   with_both({}, [](Rig& rig) {
-    rig.nic.status |= 64;
-    rig.serve();
-    CHECK(rig.port->state() == PortState::up);
-    CHECK_EQ(rig.nic.resets, 2u);
-    CHECK(rig.nic.deliver(frame_of(60, 1)));
-    CHECK_EQ(rig.receive().size(), 1u);
+    uint32_t resets = 1;
+    for (const uint8_t status : {64 | 15, 0, 1}) {
+      rig.nic.status = status;
+      rig.serve();
+      CHECK(rig.port->state() == PortState::up);
+      CHECK_EQ(rig.nic.resets, ++resets);
+      CHECK_EQ(rig.nic.status, 15);
+      CHECK(rig.nic.deliver(frame_of(60, 1)));
+      CHECK_EQ(rig.receive().size(), 1u);
+    }
   });
 }
 

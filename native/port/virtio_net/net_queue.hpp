@@ -334,11 +334,9 @@ class NetTx final : public TxQueue, public NetQueue {
     for (; done < n; ++done) {
       const vanity_packet& packet = packets[done];
       if (ring_->free_count() < 2) break;
-      if (packet.length > setup_.frame_bytes_max || !setup_.buffers->reaches(packet.buffer))
-          [[unlikely]] {
+      if (Counter* const why = unfit(packet); why != nullptr) [[unlikely]] {
         if (refused_count_ == limits::kBurstMax) break;
-        refuse(packet,
-               packet.length > setup_.frame_bytes_max ? record_->oversize : record_->dropped);
+        refuse(packet, *why);
         continue;
       }
       add(pools.buffer(packet.buffer), packet);
@@ -415,6 +413,12 @@ class NetTx final : public TxQueue, public NetQueue {
     std::memcpy(buffer + packet.offset - sizeof header, &header, sizeof header);
     ring_->add({frame - sizeof header, static_cast<uint32_t>(sizeof header) + packet.length, false},
                packet.buffer, packet.flags);
+  }
+  // What it counts as when it can never go; null: it can.
+  Counter* unfit(const vanity_packet& packet) noexcept {
+    if (packet.length > setup_.frame_bytes_max) return &record_->oversize;
+    if (packet.length < kEthernetHeader) return &record_->invalid;
+    return setup_.buffers->reaches(packet.buffer) ? nullptr : &record_->dropped;
   }
   void refuse(const vanity_packet& packet, Counter& counter) noexcept {
     counter.add(1);

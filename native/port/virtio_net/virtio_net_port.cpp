@@ -354,10 +354,12 @@ class VirtioNetPort final : public Port {
     const bool lies = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
       return slot.face != nullptr && slot.face->tenure.trouble();
     });
-    if (!lies && (now & status::kNeedsReset) == 0) return look_at_link();
+    // It may set DEVICE_NEEDS_RESET (§2.1.2); to anything else it came by a reset of its own.
+    const bool lost = now != status_;
+    if (!lies && !lost) return look_at_link();
     record_->errors.add(1);
-    go_down(lies ? "the device said what cannot be, and is reset" : "the device asks for a reset");
-    choose_whom_to_renew((now & status::kNeedsReset) != 0);
+    go_down(lost ? "the device asks for a reset" : "the device said what cannot be, and is reset");
+    choose_whom_to_renew(lost);
     for (const Slot* slot : renewed_)
       if (slot->face != nullptr) slot->face->tenure.stop();
     step_ = Step::stopping;
