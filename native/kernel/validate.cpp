@@ -115,6 +115,11 @@ void check_device(const Plan& plan, uint32_t index) {
   if (has_port && !(device.mmio.empty() && device.irqs.empty() && device.dma.empty())) {
     refuse(who, "its driver takes what it needs: it grants nothing itself");
   }
+  for (uint32_t other = 0; other < index; ++other) {
+    if (plan.devices[other].address == device.address) {
+      refuse(who, "device " + plan.devices[other].name + " has its address");
+    }
+  }
   const auto check_shard_of = [&](uint32_t shard) {
     if (shard >= plan.shards.size()) refuse(who, "there is no such shard");
   };

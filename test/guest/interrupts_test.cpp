@@ -244,11 +244,11 @@ TEST(a_start_that_fails_gives_the_device_back) {
       return std::string(error.code());
     }
   };
-  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].vector = 1; }), "VANITY_E_VFIO_VECTOR");
-  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bytes = 1 << 30; }), "VANITY_E_VFIO_REGION");
-  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bar = 5; }), "VANITY_E_VFIO_REGION");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].vector = 1; }), "VANITY_E_VECTOR");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bytes = 1 << 30; }), "VANITY_E_BAR");
+  CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bar = 5; }), "VANITY_E_BAR");
   CHECK_EQ(code([](Plan& p) { p.devices[0].dma[0].bits = 16; }), "VANITY_E_VFIO_IOVA");
-  CHECK_EQ(code([](Plan& p) { p.devices.push_back(p.devices[0]); }), "VANITY_E_VFIO_BUSY");
+  CHECK_EQ(code([](Plan& p) { p.devices.push_back(p.devices[0]); }), "VANITY_E_PLAN");
   CHECK_EQ(code([](Plan& p) { p.devices[0].dma.clear(); }), "VANITY_E_PROGRAM_INIT");
   System system(plan_of("well", IrqTrigger::level, Eoi::delayed, {{"count", "100"}}), {});
   run(system);

@@ -270,6 +270,7 @@ TEST(every_number_of_a_device_has_its_range) {
   const std::string wrong = "VANITY_E_PLAN";
   CHECK_EQ(code([](Plan&) {}), "fine");
   CHECK_EQ(code([](Plan& p) { p.devices[0].name = std::string(""); }), limit);
+  CHECK_EQ(code([](Plan& p) { p.devices[1].address = p.devices[0].address; }), wrong);
   CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].bar = 6; }), limit);
   CHECK_EQ(code([](Plan& p) { p.devices[0].mmio[0].shard = 2; }), wrong);
   CHECK_EQ(code([](Plan& p) { p.devices[0].irqs[0].shard = 2; }), wrong);
@@ -294,7 +295,10 @@ TEST(every_number_of_a_device_has_its_range) {
   CHECK_EQ(code([](Plan& p) { p.ports.clear(); }), wrong);  // a driver with nothing to drive for
   CHECK_EQ(code([](Plan& p) { p.devices[1].mmio = {{0, 0, 4096, 0}}; }), wrong);
   const auto with = [&](size_t devices) {
-    return code([&](Plan& p) { p.devices.resize(devices, p.devices[0]); });
+    return code([&](Plan& p) {
+      p.devices.resize(devices, p.devices[0]);
+      for (size_t d = 0; d < devices; ++d) p.devices[d].address = std::to_string(d);
+    });
   };
   CHECK_EQ(with(limits::kDevices), "fine");
   CHECK_EQ(with(limits::kDevices + 1), limit);
