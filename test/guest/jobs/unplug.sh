@@ -8,7 +8,8 @@
 # nic: peer-v 1 virtio-net-pci
 . test/guest/guest.sh
 
-export job VANITY_E1000E=$nic_ours VANITY_VIRTIO=$nic_ours_v
+stty -F /dev/ttyS2 raw -echo
+export VANITY_E1000E=$nic_ours VANITY_VIRTIO=$nic_ours_v
 export VANITY_E1000E_PEER=$(interface_of "$nic_peer") VANITY_VIRTIO_PEER=$(interface_of "$nic_peer_v")
 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 ip link set "$VANITY_E1000E_PEER" up && ip link set "$VANITY_VIRTIO_PEER" up
