@@ -149,6 +149,41 @@ check(
   told,
 );
 
+// -- Linux wants a NIC back meanwhile
+const long = spawn(process.execPath, [MAIN, 'run', ports, '--duration', '8s', '--json']);
+const said = { out: '', err: '' };
+long.stdout.on('data', (more) => {
+  said.out += more;
+});
+const runs = new Promise((resolve) => {
+  long.stderr.on('data', (more) => {
+    said.err += more;
+    if (/ runs \(process/.test(said.err)) resolve();
+  });
+});
+const over = new Promise((resolve) => long.on('close', resolve));
+await Promise.race([runs, over]);
+// It waits until the device is closed.
+spawn('sh', ['-c', `echo ${virtio} > /sys/bus/pci/drivers/vfio-pci/unbind`]);
+equal('the system runs on and ends well', await over, 0);
+check('it says so at once', /warning\[VANITY_W_DEVICE_WANTED\].*one/.test(said.err), said.err);
+const after = JSON.parse(said.out || '{}');
+equal(
+  'and at the end',
+  after.warnings?.map(({ code }) => code).filter((code) => code.includes('DEVICE')),
+  ['VANITY_W_DEVICE_WANTED'],
+);
+equal(
+  'the device was given back, its port is down, the other one was not touched',
+  [after.devices?.one.state, after.devices?.one.requests, after.ports?.wan.state],
+  ['returned', 1, 'down'],
+);
+equal(
+  'no buffer stayed away',
+  after.pools && Object.values(after.pools).map((p) => p.leaked),
+  [0, 0],
+);
+
 const back = vanity('device', 'unbind', nic, virtio);
 equal('unbind', back.status, 0);
 equal('their drivers are back', [driverOf(nic), driverOf(virtio)], ['e1000e', 'virtio-pci']);
