@@ -44,6 +44,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'a looping capture through two shards, beside testpmd on the same capture',
     module: 'flow-split.js',
   },
+  'guest-forward': {
+    about: 'packets through two NICs of a virtual machine, beside testpmd on the same NICs',
+    module: 'guest-forward.js',
+  },
   memory: {
     about: 'growth of the resident set while running, and the size of the segment',
     module: 'memory.js',
