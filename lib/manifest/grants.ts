@@ -29,12 +29,11 @@ export interface NicGrants {
 }
 
 const LINE = 64;
-const STACK_ENTRY_BYTES = 4;
 const FRAME_OFFSET = 80;
 
-/** Bytes of a pool, as native/memory/pool.hpp lays it out. */
+/** Bytes of a pool's buffers, as native/memory/pool.hpp lays them out. */
 function poolBytes(buffers: number, bufferBytes: number): number {
-  return buffers * ((Math.ceil(bufferBytes / LINE) | 1) * LINE + STACK_ENTRY_BYTES);
+  return buffers * (Math.ceil(bufferBytes / LINE) | 1) * LINE;
 }
 
 /** Every pool that the manifest tells of; a native program may bring one of its own besides. */

@@ -32,6 +32,9 @@ size_t pool_memory(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes)
   const uint64_t bytes = Pool::memory_bytes(buffers, buffer_bytes, page_bytes);
   return (bytes + Devices::kPoolAlign - 1) / Devices::kPoolAlign * Devices::kPoolAlign;
 }
+size_t pool_book(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes) {
+  return padded(Pool::book_bytes(buffers, buffer_bytes, page_bytes == kUnreached ? 0 : page_bytes));
+}
 
 // A ring that can hold every buffer of the pool never fills.
 ChannelSpec return_spec(uint32_t buffers) {
@@ -240,7 +243,9 @@ void System::make_arenas() {
     bytes[channel.to] += padded(Channel::bytes_needed(spec));
   }
   for (const PoolPlan& pool : pool_plans_) {
-    bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, pool_page_bytes(pool));
+    const uint64_t page = pool_page_bytes(pool);
+    bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
+    bytes[pool.owner] += pool_book(pool.buffers, pool.buffer_bytes, page);
     if (pool_page_bytes(pool) != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
     bytes[pool.owner] +=
         holders_of(pool.owner).size() * padded(Channel::bytes_needed(return_spec(pool.buffers)));
@@ -284,8 +289,9 @@ void System::make_pools() {
     const uint64_t page = pool_page_bytes(plan);
     void* memory = owner.arena_allocate(pool_memory(plan.buffers, plan.buffer_bytes, page),
                                         page == kUnreached ? kAlign : Devices::kPoolAlign);
+    void* book = owner.arena_allocate(pool_book(plan.buffers, plan.buffer_bytes, page), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
-                                            page == kUnreached ? 0 : page));
+                                            page == kUnreached ? 0 : page, book));
     pool_table_->add(*pools_.back());
     owner.owns_pool(pools_.back().get());
     if (plan.port == kNone) owner.set_own_pool(pools_.back().get());

@@ -5,7 +5,7 @@
 namespace vanity {
 
 Pool::Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
-           PoolRecord* record, uint64_t page_bytes)
+           PoolRecord* record, uint64_t page_bytes, void* book)
     : base_(static_cast<uint8_t*>(memory)),
       free_(buffers),
       stride_(stride_of(buffer_bytes)),
@@ -23,7 +23,13 @@ Pool::Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* m
                     std::to_string(buffer_bytes) + " bytes is beyond the limits",
                 "buffers: 1..1048576; buffer_bytes: 256..65536, a multiple of 64");
   }
-  stack_ = reinterpret_cast<uint32_t*>(base_ + slots(buffers, stride_, page_bytes) * stride_);
+  if (book == nullptr) {
+    const uint64_t words = book_bytes(buffers, buffer_bytes, page_bytes) / sizeof(uint32_t);
+    own_book_ = std::make_unique<uint32_t[]>(words);
+    book = own_book_.get();
+  }
+  stack_ = static_cast<uint32_t*>(book);
+  references_ = stack_ + buffers;
   // Low indices on top, so that a pool that is never drained touches few pages.
   uint64_t slot = 0;
   for (uint32_t i = 0; i < buffers; ++i, ++slot) {

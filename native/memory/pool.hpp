@@ -2,6 +2,9 @@
 // that receives into them) and a last-in-first-out stack of the free ones: the buffer that was just
 // given back is the one still in the cache.
 //
+// What is free, and how many own a buffer, is written in a book beside the buffers: a device that
+// writes where it should not may spoil packets, and never makes a buffer two.
+//
 // One thread owns the stack: take() and give() are its own. Other shards never touch it; they send
 // the indices back through rings, and the owner calls give(). Nothing here crosses between cores.
 //
@@ -18,6 +21,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "vanity/limits.hpp"
 #include "vanity/packet.h"
@@ -39,13 +43,18 @@ class Pool {
   static constexpr uint64_t memory_bytes(uint32_t buffers, uint32_t buffer_bytes,
                                          uint64_t page_bytes = 0) noexcept {
     const uint64_t stride = stride_of(buffer_bytes);
-    return slots(buffers, stride, page_bytes) * stride + uint64_t{buffers} * sizeof(uint32_t);
+    return slots(buffers, stride, page_bytes) * stride;
+  }
+  // The same, of what no device may reach: which buffers are free, and how many owners each has.
+  static constexpr uint64_t book_bytes(uint32_t buffers, uint32_t buffer_bytes,
+                                       uint64_t page_bytes = 0) noexcept {
+    return (buffers + slots(buffers, stride_of(buffer_bytes), page_bytes)) * sizeof(uint32_t);
   }
 
   // Limits as in the manifest: 1..2^20 buffers of 256..65536 bytes, a multiple of 64.
-  // `record` may be null; else it is written by the owner.
+  // `record` may be null; else it is written by the owner. `book` null: it makes one of its own.
   Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
-       PoolRecord* record = nullptr, uint64_t page_bytes = 0);
+       PoolRecord* record = nullptr, uint64_t page_bytes = 0, void* book = nullptr);
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
@@ -85,6 +94,8 @@ class Pool {
   uint32_t buffer_bytes() const noexcept { return buffer_bytes_; }
   uint32_t stride() const noexcept { return stride_; }
   uint8_t* base() const noexcept { return base_; }
+  // Owners of each buffer by its index; PoolTable's to count.
+  uint32_t* references() const noexcept { return references_; }
   // The longest frame a buffer holds.
   uint32_t frame_bytes_max() const noexcept {
     const uint32_t room = buffer_bytes_ - VANITY_FRAME_OFFSET;
@@ -107,7 +118,9 @@ class Pool {
   }
 
   uint8_t* base_;
+  std::unique_ptr<uint32_t[]> own_book_;
   uint32_t* stack_;
+  uint32_t* references_;
   uint32_t free_;
   uint32_t stride_;
   uint32_t tag_;
@@ -121,7 +134,7 @@ class Pool {
 class PoolTable {
  public:
   void add(const Pool& pool) noexcept {
-    entries_[pool.index()] = {pool.base(), pool.stride(), pool.buffer_bytes()};
+    entries_[pool.index()] = {pool.base(), pool.references(), pool.stride(), pool.buffer_bytes()};
   }
   uint8_t* buffer(uint32_t id) const noexcept {
     const Entry& entry = entries_[id >> kPoolShift];
@@ -141,7 +154,7 @@ class PoolTable {
   // The buffer gets `owners` owners; every copy of the descriptor carries VANITY_PACKET_SHARED.
   // Call while the caller is the only owner, or once more for an owner that multiplies again.
   void share(vanity_packet& packet, uint32_t owners) const noexcept {
-    std::atomic_ref<uint32_t> references(meta(packet).references);
+    std::atomic_ref<uint32_t> references(owners_of(packet));
     if ((packet.flags & VANITY_PACKET_SHARED) == 0) {
       packet.flags |= VANITY_PACKET_SHARED;
       references.store(owners, std::memory_order_relaxed);  // published with the descriptors
@@ -152,14 +165,19 @@ class PoolTable {
   // True when the caller was the last owner and must give the buffer back.
   bool release(const vanity_packet& packet) const noexcept {
     if ((packet.flags & VANITY_PACKET_SHARED) == 0) return true;
-    std::atomic_ref<uint32_t> references(meta(packet).references);
+    std::atomic_ref<uint32_t> references(owners_of(packet));
     // Pairs with itself in the other owners: their reads come before the last one's give().
     return references.fetch_sub(1, std::memory_order_acq_rel) == 1;
   }
 
  private:
+  uint32_t& owners_of(const vanity_packet& packet) const noexcept {
+    return entries_[packet.buffer >> kPoolShift].references[packet.buffer & kPoolIndexMask];
+  }
+
   struct Entry {
     uint8_t* base = nullptr;
+    uint32_t* references = nullptr;
     uint32_t stride = 0;
     uint32_t buffer_bytes = 0;
   };

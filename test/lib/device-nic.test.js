@@ -274,8 +274,8 @@ test('pools of programs are known by their options', (t) => {
   t.deepEqual(
     poolsOf(plan).map(({ name, bytes }) => [name, bytes]),
     [
-      ['g', 64 * (25 * 64 + 4)],
-      ['p', 128 * (33 * 64 + 4)],
+      ['g', 64 * 25 * 64],
+      ['p', 128 * 33 * 64],
     ],
   );
 });

@@ -38,7 +38,7 @@ typedef struct vanity_packet {
 typedef struct vanity_packet_meta {
   uint64_t timestamp_ns; /* CLOCK_REALTIME, or the capture's own time; 0 when unknown */
   uint32_t wire_length;  /* bytes on the wire, may exceed `length` of the descriptor */
-  uint32_t references;   /* owners, only meaningful with VANITY_PACKET_SHARED; atomic */
+  uint32_t reserved;
 } vanity_packet_meta;
 
 /* With VANITY_PACKET_CHECKSUM_PARTIAL, at VANITY_OFFLOAD_OFFSET in the buffer: what is summed, to the
