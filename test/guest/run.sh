@@ -1,30 +1,69 @@
 #!/usr/bin/env bash
-# Every job in a guest of its own, or those that are named; "N passed, N failed" last. A job that prints such
-# lines itself is counted by them, any other by its exit code. A job that needs what is not installed is
-# skipped with the reason, and failed under CI.
+# Every job in a guest of its own, or those that are named, two at a time; "N passed, N failed" last. A job that
+# prints such lines itself is counted by them, any other by its exit code. A job that needs what is not installed
+# is skipped with the reason, and failed under CI.
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 2
 if ! command -v qemu-system-x86_64 >/dev/null && [ -z "${CI:-}" ]; then
   echo "skipped - no qemu-system-x86_64; type: apt-get install --no-install-recommends qemu-system-x86 seabios"
   echo "0 passed, 0 failed"
   exit 0
 fi
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+logs=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$logs"' EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+[ $# -gt 0 ] || for job in jobs/*.sh; do set -- "$@" "$(basename "$job" .sh)"; done
+
+# What jobs want done on the host, each command once, whoever of them wants it.
+for name in "$@"; do sed -n 's/^# host: //p' "jobs/$name.sh"; done | awk '!seen[$0]++' | while read -r command; do
+  (cd ../.. && eval "$command") </dev/null >"$logs/host" 2>&1 && continue
+  cat "$logs/host"
+  echo "the host's part failed: $command"
+  exit 1
+done || { echo "0 passed, 1 failed" && exit 1; }
+export VANITY_GUEST_PREPARED=1
+
+# One after the other finishes, so what it said is kept together and comes when it has ended.
+job() { # NAME
+  local start=$SECONDS code
+  ./run "$1" >"$logs/$1.log" 2>&1
+  code=$?
+  echo "$code $((SECONDS - start))" >"$logs/$1.end"
+}
 passed=0
 failed=0
-[ $# -gt 0 ] || for job in jobs/*.sh; do set -- "$@" "$(basename "$job" .sh)"; done
-for name in "$@"; do
-  start=$SECONDS
-  echo "# $name"
-  ./run "$name" 2>&1 | tee "$log"
-  code=${PIPESTATUS[0]}
-  read -r p f < <(awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { print p + 0, f + 0 }' "$log")
-  [ "$code" -eq 77 ] && [ -z "${CI:-}" ] && continue
+tell() { # NAME
+  local code seconds p f
+  read -r code seconds <"$logs/$1.end"
+  echo "# $1"
+  cat "$logs/$1.log"
+  read -r p f < <(awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { print p + 0, f + 0 }' "$logs/$1.log")
+  [ "$code" -eq 77 ] && [ -z "${CI:-}" ] && return
   [ "$code" -ne 0 ] && [ "$f" -eq 0 ] && f=1
   [ "$code" -eq 0 ] && [ "$p" -eq 0 ] && [ "$f" -eq 0 ] && p=1
   passed=$((passed + p))
   failed=$((failed + f))
-  echo "# $name: exit code $code, $p passed, $f failed, $((SECONDS - start)) s"
+  echo "# $1: exit code $code, $p passed, $f failed, $seconds s"
+}
+tell_ended() {
+  local end
+  for end in "$logs"/*.end; do
+    [ -e "$end" ] || continue
+    tell "$(basename "$end" .end)"
+    rm "$end"
+  done
+}
+running=0
+for name in "$@"; do
+  if [ $running -eq 2 ]; then
+    wait -n
+    running=1
+    tell_ended
+  fi
+  job "$name" &
+  running=$((running + 1))
 done
+wait
+tell_ended
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,6 +1,6 @@
 // A test is a function registered by TEST; CHECK throws with file and line. One executable a file:
-// it runs every test (or those whose name holds argv[1]), prints a line for each, exits 1 on
-// failure.
+// it runs every test (or those whose name holds argv[1], or all but these when it is "-NAME"),
+// prints a line for each, exits 1 on failure.
 #pragma once
 
 #include <cstdio>
@@ -67,8 +67,10 @@ void equal(const A& actual, const B& expected, const char* text, const char* fil
 int main(int argc, char** argv) {
   int failed = 0;
   int passed = 0;
+  const bool without = argc > 1 && argv[1][0] == '-';
+  const char* const name = argc > 1 ? argv[1] + without : nullptr;
   for (const auto& test : check::cases()) {
-    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
+    if (argc > 1 && (std::strstr(test.name, name) != nullptr) == without) continue;
     try {
       test.run();
       ++passed;

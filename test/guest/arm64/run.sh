@@ -43,6 +43,7 @@ programs=()
 for test in $tests; do programs+=("$out/guest/${test}_test"); done
 make -s -j"$(nproc)" -C "$root" -f test/native/Makefile OUT=$out CXX='aarch64-linux-gnu-g++ -static -s' \
   "${programs[@]}" >"$work/make" 2>&1 || { tail -n 30 "$work/make" && echo "0 passed, 1 failed" && exit 1; }
+sed -n 's/^# without: //p' "$job" >"$work/root/without"
 (cd "$root" && cp "${programs[@]}" "$work/root/tests/")
 (cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0 >"$work/initrd")
 
