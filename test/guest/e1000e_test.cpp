@@ -2,261 +2,42 @@
 // inside the guest only (test/guest/jobs/e1000e.sh), as root.
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/if_packet.h>
 #include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "../native/check.hpp"
-#include "device/irq_line.hpp"
 #include "device/vfio.hpp"
-#include "memory/arena.hpp"
+#include "nic_fixture.hpp"
 #include "platform/error.hpp"
 #include "port/e1000e/device.hpp"
 #include "port/e1000e/e1000e_port.hpp"
 #include "port/e1000e/registers.hpp"
-#include "port/nic.hpp"
 
 using namespace vanity;
 using namespace vanity::e1000e;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-using Bytes = std::vector<uint8_t>;
-constexpr auto kSoon = std::chrono::seconds(5);          // for what must come
-constexpr auto kQuiet = std::chrono::milliseconds(150);  // for what must not
-constexpr uint16_t kOurType = 0x88b5;  // IEEE 802 local experimental: the kernel sends none
-
-std::string variable(const char* name) {
-  const char* const text = std::getenv(name);
-  if (text == nullptr) throw std::runtime_error(std::string("no $") + name);
-  return text;
-}
-
-// The kernel's NIC on the wire.
-class Peer {
- public:
-  explicit Peer(uint16_t type = kOurType) : fd_(socket(AF_PACKET, SOCK_RAW, htons(type))) {
-    sockaddr_ll address{};
-    address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(type);
-    address.sll_ifindex = static_cast<int>(if_nametoindex(variable("VANITY_PEER").c_str()));
-    packet_mreq all{};
-    all.mr_ifindex = address.sll_ifindex;
-    all.mr_type = PACKET_MR_PROMISC;
-    const int large = 8 << 20;
-    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-        setsockopt(fd_, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0 ||
-        setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large) != 0)
-      throw std::runtime_error("no packet socket on the peer");
-  }
-  ~Peer() { close(fd_); }
-
-  bool send(const Bytes& frame) {
-    return ::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size());
-  }
-  // Where nobody takes the frames at the other end, who waits for room waits for ever.
-  void offer(const Bytes& frame) { ::send(fd_, frame.data(), frame.size(), MSG_DONTWAIT); }
-  std::optional<Bytes> receive(std::chrono::milliseconds patience = kSoon) {
-    for (;;) {
-      pollfd wait{fd_, POLLIN, 0};
-      if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
-      Bytes frame(20000);
-      sockaddr_ll from{};
-      socklen_t size = sizeof from;
-      const ssize_t n =
-          recvfrom(fd_, frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-      if (n < 0) return std::nullopt;
-      if (from.sll_pkttype == PACKET_OUTGOING) continue;
-      frame.resize(static_cast<size_t>(n));
-      return frame;
-    }
-  }
-
- private:
-  int fd_;
-};
-
-// Everything a system would make for one port.
-struct Rig {
-  struct Options {
-    uint32_t rx = 1;
-    uint32_t tx = 1;
-    uint32_t ring = 64;
-    uint32_t buffers = 512;
-    uint32_t buffer_bytes = 2048;
-    bool promiscuous = true;
-    bool reachable = true;
-    std::optional<IrqKind> kind = std::nullopt;
-  };
-
-  VfioDevice device;
-  NicHost host;
-  Arena arena;
-  uint64_t pool_address = 0;
-  std::vector<std::unique_ptr<Pool>> pools;  // one a receive queue, as one a shard
-  PoolTable table;
-  std::unique_ptr<PortRecord> port_record = std::make_unique<PortRecord>();
-  std::vector<std::unique_ptr<QueueRecord>> queue_records;
-  std::vector<std::unique_ptr<VectorRecord>> vector_records;
-  std::unique_ptr<Port> port;
-  Irq* irq = nullptr;
-  std::vector<std::unique_ptr<IrqLine>> lines;  // one a vector
-  std::vector<uint64_t> pool_addresses;
-  Options options;
-
-  explicit Rig(const Options& given)
-      : device(PciAddress::parse(variable("VANITY_NIC"))),
-        host{device, {}},
-        arena((given.rx + 1) * Pool::memory_bytes(given.buffers, given.buffer_bytes) + 4096),
-        options(given) {
-    PortRecords records;
-    records.port = port_record.get();
-    for (uint32_t i = 0; i < given.rx + given.tx; ++i) {
-      queue_records.push_back(std::make_unique<QueueRecord>());
-      (i < given.rx ? records.rx : records.tx).push_back(queue_records.back().get());
-    }
-    PortOptions port_options;
-    port_options.name = "wan";
-    port_options.driver = "e1000e";
-    port_options.index = 7;
-    port_options.rx_queues = given.rx;
-    port_options.tx_queues = given.tx;
-    port_options.promiscuous = given.promiscuous;
-    port_options.buffer_bytes = given.buffer_bytes;
-    port_options.nic = &host;
-    port_options.ring = given.ring;
-    port_options.poll_ns_max = 0;
-    port = create_e1000e_port(port_options, records, given.kind);
-    CHECK(!device.bus_master());
-
-    DmaRegion& region = device.dma(arena, 64);
-    pool_addresses.reserve(given.rx + 1);
-    for (uint32_t i = 0; i < given.rx + 1; ++i) {
-      void* const memory =
-          arena.allocate(Pool::memory_bytes(given.buffers, given.buffer_bytes), 64);
-      pools.push_back(std::make_unique<Pool>(i, given.buffers, given.buffer_bytes, memory));
-      table.add(*pools.back());
-      const auto offset = static_cast<uint64_t>(static_cast<std::byte*>(memory) - region.data());
-      pool_addresses.push_back(region.view().address(offset));
-      if (i < given.rx || given.reachable) host.buffers.add(*pools.back(), &pool_addresses[i], 63);
-    }
-    const PortIrqs irqs = port->irqs();
-    if (!irqs.queue_of_vector.empty()) {
-      irq = &device.arm(irqs.kind, static_cast<uint32_t>(irqs.queue_of_vector.size()));
-      for (uint32_t i = 0; i < irqs.queue_of_vector.size(); ++i) {
-        vector_records.push_back(std::make_unique<VectorRecord>());
-        lines.push_back(std::make_unique<IrqLine>(
-            vector_records.back().get(), irqs.kind == IrqKind::intx ? irq->unmask_fd(i) : -1));
-        if (irqs.queue_of_vector[i] != PortIrqs::kPortVector)
-          port->rx(irqs.queue_of_vector[i]).set_line(lines.back().get());
-      }
-    }
-    port->start();
-    for (uint32_t i = 0; i < given.rx; ++i) CHECK_EQ(receive(i, 0).size(), 0u);  // posts buffers
-    const auto until = Clock::now() + kSoon;
-    while (port->state() != PortState::up && Clock::now() < until) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      port->service();
-    }
-    CHECK(port->state() == PortState::up);
-  }
-  Rig() : Rig(Options()) {}
+struct Rig : NicRig {
+  explicit Rig(const NicOptions& given = {})
+      : NicRig(given, [](NicRig& rig, PortOptions& port_options, const PortRecords& records) {
+          port_options.driver = "e1000e";
+          port_options.nic = &rig.host;
+          return create_e1000e_port(port_options, records, rig.options.kind);
+        }) {}
 
   MmioView registers() { return device.mmio(0, 0, kRegisterBytes); }
-  QueueRecord& rx_record(uint32_t queue) { return *queue_records[queue]; }
-  QueueRecord& tx_record(uint32_t queue) { return *queue_records[options.rx + queue]; }
-  Pool& send_pool() { return *pools[options.rx]; }
-
-  // The kernel core's part: true when the vector fired.
-  bool fired(uint32_t vector, std::chrono::milliseconds patience) {
-    pollfd wait{irq->fd(vector), POLLIN, 0};
-    if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return false;
-    const uint64_t times = irq->take(vector);
-    if (times != 0) lines[vector]->raise(now_ticks(), times);
-    return times != 0;
-  }
-
-  // What is there now, as frames; the buffers go home.
-  std::vector<Bytes> receive(uint32_t queue, uint32_t n = 64) {
-    vanity_packet packets[64];
-    const uint32_t got = port->rx(queue).receive(*pools[queue], packets, n);
-    std::vector<Bytes> frames;
-    for (uint32_t i = 0; i < got; ++i) {
-      CHECK_EQ(packets[i].port, 7);
-      CHECK_EQ(table.meta(packets[i]).wire_length, packets[i].length);
-      const uint8_t* const data = table.data(packets[i]);
-      frames.emplace_back(data, data + packets[i].length);
-    }
-    pools[queue]->give(packets, got);
-    return frames;
-  }
-  // The next frame of ours.
-  std::optional<Bytes> next(uint32_t queue = 0) {
-    const auto until = Clock::now() + kSoon;
-    while (Clock::now() < until) {
-      for (Bytes& frame : receive(queue, 1))
-        if (frame[12] == kOurType >> 8 && frame[13] == (kOurType & 0xff)) return std::move(frame);
-    }
-    return std::nullopt;
-  }
-
-  vanity_packet packet_of(const Bytes& frame) {
-    vanity_packet packet{};
-    CHECK_EQ(send_pool().take(&packet, 1), 1u);
-    packet.offset = VANITY_FRAME_OFFSET;
-    packet.length = static_cast<uint16_t>(frame.size());
-    std::memcpy(table.data(packet), frame.data(),
-                std::min<size_t>(frame.size(), table.room(packet)));
-    return packet;
-  }
-  void take_completed(uint32_t queue) {
-    vanity_packet packets[16];
-    uint32_t got;
-    while ((got = port->tx(queue).completed(packets, 16)) != 0) send_pool().give(packets, got);
-  }
-  bool send(const Bytes& frame, uint32_t queue = 0) {
-    take_completed(queue);
-    const vanity_packet packet = packet_of(frame);
-    if (port->tx(queue).transmit(table, &packet, 1) == 1) return true;
-    send_pool().give(&packet, 1);
-    return false;
-  }
-  bool all_sent(uint32_t queue = 0) {
-    const auto until = Clock::now() + kSoon;
-    while (send_pool().missing() != 0 && Clock::now() < until) take_completed(queue);
-    return send_pool().missing() == 0;
-  }
-
-  // As the kernel stops a system.
-  void stop() {
-    port->close();
-    vanity_packet packets[16];
-    uint32_t got;
-    for (uint32_t i = 0; i < options.rx; ++i)
-      while ((got = port->rx(i).take_back(packets, 16)) != 0) pools[i]->give(packets, got);
-    for (uint32_t i = 0; i < options.tx; ++i)
-      while ((got = port->tx(i).take_back(packets, 16)) != 0) send_pool().give(packets, got);
-    for (const auto& pool : pools) CHECK_EQ(pool->missing(), 0u);
-  }
 };
 
 // As an operator at the monitor; the answer is not waited for (QMP, on a serial line of the guest).
@@ -272,22 +53,6 @@ void tell_qemu(const std::string& command, const std::string& arguments) {
   CHECK(write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
   tcdrain(fd);
   close(fd);
-}
-
-constexpr uint8_t kPeerMac[6] = {0x02, 0, 0, 0, 0, 2};
-constexpr uint8_t kOwnMac[6] = {0x02, 0, 0, 0, 0, 1};
-
-Bytes frame_of(size_t bytes, uint32_t seed, uint16_t type = kOurType) {
-  Bytes frame(bytes);
-  std::memcpy(frame.data(), kOwnMac, 6);
-  std::memcpy(frame.data() + 6, kPeerMac, 6);
-  frame[12] = static_cast<uint8_t>(type >> 8);
-  frame[13] = static_cast<uint8_t>(type);
-  for (size_t i = 14; i < bytes; ++i) {
-    seed = seed * 1664525 + 1013904223;
-    frame[i] = static_cast<uint8_t>(seed >> 24);
-  }
-  return frame;
 }
 
 // IPv4 and UDP, from a flow's one end to the other; checksums are nobody's business here.
@@ -308,13 +73,7 @@ Bytes flow_frame(uint8_t from, uint8_t to) {
 TEST(frames_from_the_peer_arrive_byte_by_byte) {
   Rig rig;
   Peer peer;
-  for (uint32_t i = 0; i < 100; ++i) {
-    const Bytes sent = frame_of(60 + i * 1454 / 99, i);
-    CHECK(peer.send(sent));
-    const auto got = rig.next();
-    CHECK(got);
-    CHECK(*got == sent);
-  }
+  for (uint32_t i = 0; i < 100; ++i) comes_in(rig, peer, nth_frame(i, 100));
   CHECK(rig.rx_record(0).packets.get() >= 100);
   CHECK_EQ(rig.rx_record(0).invalid.get(), 0u);
   CHECK_EQ(rig.rx_record(0).oversize.get(), 0u);
@@ -324,13 +83,7 @@ TEST(frames_from_the_peer_arrive_byte_by_byte) {
 TEST(frames_to_the_peer_arrive_byte_by_byte) {
   Rig rig;
   Peer peer;
-  for (uint32_t i = 0; i < 100; ++i) {
-    const Bytes sent = frame_of(60 + i * 1454 / 99, i);
-    CHECK(rig.send(sent));
-    const auto got = peer.receive();
-    CHECK(got);
-    CHECK(*got == sent);
-  }
+  for (uint32_t i = 0; i < 100; ++i) goes_out(rig, peer, nth_frame(i, 100));
   CHECK(rig.all_sent());
   CHECK_EQ(rig.tx_record(0).packets.get(), 100u);
   rig.stop();
@@ -386,13 +139,7 @@ TEST(both_receive_queues_get_flows_and_a_flow_stays_where_it_is) {
 TEST(both_transmit_queues_send) {
   Rig rig({.rx = 1, .tx = 2});
   Peer peer;
-  for (uint32_t i = 0; i < 60; ++i) {
-    const Bytes sent = frame_of(100, i);
-    CHECK(rig.send(sent, i % 2));
-    const auto got = peer.receive();
-    CHECK(got);
-    CHECK(*got == sent);
-  }
+  for (uint32_t i = 0; i < 60; ++i) goes_out(rig, peer, frame_of(100, i), i % 2);
   const auto until = Clock::now() + kSoon;
   while (rig.send_pool().missing() != 0 && Clock::now() < until)
     for (uint32_t queue = 0; queue < 2; ++queue) rig.take_completed(queue);
@@ -614,10 +361,7 @@ TEST(a_device_that_lies_is_reset_and_goes_on) {
   rig.receive(0);
   for (uint32_t i = 0; i < 100; ++i) {
     const Bytes frame = frame_of(64 + i, i);
-    CHECK(peer.send(frame));
-    const auto got = rig.next();
-    CHECK(got);
-    CHECK(*got == frame);
+    comes_in(rig, peer, frame);
     CHECK(rig.send(frame));
   }
   CHECK(rig.all_sent());
@@ -643,11 +387,7 @@ TEST(the_link_goes_and_comes) {
     }
     CHECK(rig.port->state() == PortState::up);
     CHECK_EQ(rig.port->error(), "");
-    const Bytes frame = frame_of(100, round);
-    CHECK(peer.send(frame));
-    const auto got = rig.next();
-    CHECK(got);
-    CHECK(*got == frame);
+    comes_in(rig, peer, frame_of(100, round));
   }
   rig.stop();
 }
@@ -683,14 +423,8 @@ TEST(jumbo_frames_fit_large_buffers_both_ways) {
   Peer peer;
   for (const size_t bytes : {1515u, 2048u, 4096u, 9000u}) {
     const Bytes frame = frame_of(bytes, static_cast<uint32_t>(bytes));
-    CHECK(peer.send(frame));
-    const auto got = rig.next();
-    CHECK(got);
-    CHECK(*got == frame);
-    CHECK(rig.send(frame));
-    const auto back = peer.receive();
-    CHECK(back);
-    CHECK(*back == frame);
+    comes_in(rig, peer, frame);
+    goes_out(rig, peer, frame);
   }
   CHECK_EQ(rig.rx_record(0).oversize.get(), 0u);
   rig.stop();
@@ -701,11 +435,7 @@ TEST(frames_longer_than_a_buffer_are_counted_and_the_next_ones_are_whole) {
   Peer peer;
   for (uint32_t i = 0; i < 20; ++i) {
     CHECK(peer.send(frame_of(1514, i)));
-    const Bytes small = frame_of(512 - i, i);
-    CHECK(peer.send(small));
-    const auto got = rig.next();
-    CHECK(got);
-    CHECK(*got == small);
+    comes_in(rig, peer, frame_of(512 - i, i));
   }
   CHECK_EQ(rig.rx_record(0).oversize.get(), 20u);
   CHECK_EQ(rig.rx_record(0).invalid.get(), 0u);
@@ -834,7 +564,7 @@ TEST(the_kernels_stack_talks_to_it) {
 }
 
 TEST(what_is_wrong_is_said_before_anything_runs) {
-  const auto refused = [](const Rig::Options& options) -> std::string {
+  const auto refused = [](const NicOptions& options) -> std::string {
     try {
       Rig rig(options);
     } catch (const Error& error) {

@@ -1,17 +1,8 @@
 // native/port/virtio_net against QEMU's virtio-net: its NIC is on one wire with one of the
 // kernel's. Runs inside the guest only (test/guest/jobs/virtio.sh), as root.
-#include <arpa/inet.h>
-#include <linux/if_packet.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -21,12 +12,10 @@
 #include <vector>
 
 #include "../native/check.hpp"
-#include "device/irq_line.hpp"
 #include "device/vfio.hpp"
-#include "memory/arena.hpp"
+#include "nic_fixture.hpp"
 #include "packet/checksum.hpp"
 #include "platform/error.hpp"
-#include "port/nic.hpp"
 #include "port/virtio_net/net_header.hpp"
 #include "port/virtio_net/pci_transport.hpp"
 #include "port/virtio_net/virtio_net_port.hpp"
@@ -36,60 +25,6 @@ using namespace vanity;
 namespace feature = virtio::feature;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-using Bytes = std::vector<uint8_t>;
-constexpr auto kSoon = std::chrono::seconds(5);          // for what must come
-constexpr auto kQuiet = std::chrono::milliseconds(150);  // for what must not
-constexpr uint16_t kOurType = 0x88b5;  // IEEE 802 local experimental: the kernel sends none
-
-std::string variable(const char* name) {
-  const char* const text = std::getenv(name);
-  if (text == nullptr) throw std::runtime_error(std::string("no $") + name);
-  return text;
-}
-
-// The kernel's NIC on the wire.
-class Peer {
- public:
-  explicit Peer(uint16_t type = kOurType) : fd_(socket(AF_PACKET, SOCK_RAW, htons(type))) {
-    sockaddr_ll address{};
-    address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(type);
-    address.sll_ifindex = static_cast<int>(if_nametoindex(variable("VANITY_PEER").c_str()));
-    packet_mreq all{};
-    all.mr_ifindex = address.sll_ifindex;
-    all.mr_type = PACKET_MR_PROMISC;
-    const int large = 8 << 20;
-    if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-        setsockopt(fd_, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0 ||
-        setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large) != 0)
-      throw std::runtime_error("no packet socket on the peer");
-  }
-  ~Peer() { close(fd_); }
-
-  bool send(const Bytes& frame) {
-    return ::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size());
-  }
-  std::optional<Bytes> receive(std::chrono::milliseconds patience = kSoon) {
-    for (;;) {
-      pollfd wait{fd_, POLLIN, 0};
-      if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
-      Bytes frame(20000);
-      sockaddr_ll from{};
-      socklen_t size = sizeof from;
-      const ssize_t n =
-          recvfrom(fd_, frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-      if (n < 0) return std::nullopt;
-      if (from.sll_pkttype == PACKET_OUTGOING) continue;
-      frame.resize(static_cast<size_t>(n));
-      return frame;
-    }
-  }
-
- private:
-  int fd_;
-};
 
 // The shipping transport, which tells what went over it, and can be told to say less.
 class Watched final : public virtio_net::PciTransport {
@@ -128,189 +63,32 @@ class Watched final : public virtio_net::PciTransport {
   Seen& seen_;
 };
 
-struct Options {
-  const char* nic = "VANITY_NIC";
-  PackedRings packed = PackedRings::no;
-  uint32_t pairs = 1;
-  uint32_t ring = 64;
-  uint32_t buffers = 512;
-  uint32_t buffer_bytes = 2048;
-  bool promiscuous = true;
-  bool reachable = true;
+struct Options : NicOptions {
+  PackedRings packed;
   uint64_t hidden = 0;
-  std::optional<IrqKind> kind;
   std::array<uint8_t, 6> mac{};
+  Options(PackedRings kind_of_rings = PackedRings::no) : packed(kind_of_rings) {}
 };
 
-// Everything a system would make for one port.
-struct Rig {
-  Options options;
-  VfioDevice device;
-  BufferMap map;
-  Arena arena;
-  std::vector<uint64_t> addresses;
-  std::vector<std::unique_ptr<Pool>> pools;  // one a receive queue, as one a shard; the last sends
-  PoolTable table;
-  std::unique_ptr<PortRecord> port_record = std::make_unique<PortRecord>();
-  std::vector<std::unique_ptr<QueueRecord>> queue_records;
-  std::vector<std::unique_ptr<VectorRecord>> vector_records;
+// A base before the rig, for the port tells it until its end.
+struct Watch {
   Watched::Seen seen;
-  std::unique_ptr<Port> port;
-  Irq* irq = nullptr;
-  std::vector<std::unique_ptr<IrqLine>> lines;
+  explicit Watch(uint64_t hidden) { seen.hidden = hidden; }
+};
 
+struct Rig : Watch, NicRig {
   explicit Rig(const Options& given)
-      : options(given),
-        device(PciAddress::parse(variable(given.nic))),
-        arena((given.pairs + 1) * Pool::memory_bytes(given.buffers, given.buffer_bytes) + 4096) {
-    PortRecords records;
-    records.port = port_record.get();
-    for (uint32_t i = 0; i < 2 * given.pairs; ++i) {
-      queue_records.push_back(std::make_unique<QueueRecord>());
-      (i < given.pairs ? records.rx : records.tx).push_back(queue_records.back().get());
-    }
-    PortOptions port_options;
-    port_options.name = "wan";
-    port_options.driver = "virtio-net";
-    port_options.index = 7;
-    port_options.rx_queues = port_options.tx_queues = given.pairs;
-    port_options.promiscuous = given.promiscuous;
-    port_options.buffer_bytes = given.buffer_bytes;
-    port_options.ring = given.ring;
-    port_options.poll_ns_max = 0;
-    port_options.packed = given.packed;
-    port_options.mac = given.mac;
-    seen.hidden = given.hidden;
-    port = create_virtio_net_port(std::make_unique<Watched>(device, seen), map, port_options,
-                                  records, given.kind);
-    CHECK(!device.bus_master());
-
-    DmaRegion& region = device.dma(arena, 64);
-    addresses.reserve(given.pairs + 1);
-    for (uint32_t i = 0; i < given.pairs + 1; ++i) {
-      void* const memory =
-          arena.allocate(Pool::memory_bytes(given.buffers, given.buffer_bytes), 64);
-      pools.push_back(std::make_unique<Pool>(i, given.buffers, given.buffer_bytes, memory));
-      table.add(*pools.back());
-      const auto offset = static_cast<uint64_t>(static_cast<std::byte*>(memory) - region.data());
-      addresses.push_back(region.view().address(offset));
-      if (i < given.pairs || given.reachable) map.add(*pools.back(), &addresses[i], 63);
-    }
-    const PortIrqs irqs = port->irqs();
-    if (!irqs.queue_of_vector.empty()) {
-      irq = &device.arm(irqs.kind, static_cast<uint32_t>(irqs.queue_of_vector.size()));
-      for (uint32_t i = 0; i < irqs.queue_of_vector.size(); ++i) {
-        vector_records.push_back(std::make_unique<VectorRecord>());
-        lines.push_back(std::make_unique<IrqLine>(
-            vector_records.back().get(), irqs.kind == IrqKind::intx ? irq->unmask_fd(i) : -1));
-        if (irqs.queue_of_vector[i] != PortIrqs::kPortVector)
-          port->rx(irqs.queue_of_vector[i]).set_line(lines.back().get());
-      }
-    }
-    port->start();
-    for (uint32_t i = 0; i < given.pairs; ++i) CHECK_EQ(receive(i, 0).size(), 0u);
-    const auto until = Clock::now() + kSoon;
-    while (port->state() != PortState::up && Clock::now() < until) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      port->service();
-    }
-    CHECK(port->state() == PortState::up);
-  }
+      : Watch(given.hidden),
+        NicRig(given, [&](NicRig& rig, PortOptions& port_options, const PortRecords& records) {
+          port_options.driver = "virtio-net";
+          port_options.packed = given.packed;
+          port_options.mac = given.mac;
+          return create_virtio_net_port(std::make_unique<Watched>(rig.device, seen),
+                                        rig.host.buffers, port_options, records, given.kind);
+        }) {}
 
   bool has(unsigned bit) const { return (seen.accepted & virtio::bit(bit)) != 0; }
-  QueueRecord& rx_record(uint32_t queue = 0) { return *queue_records[queue]; }
-  QueueRecord& tx_record(uint32_t queue = 0) { return *queue_records[options.pairs + queue]; }
-  Pool& send_pool() { return *pools[options.pairs]; }
-
-  // The kernel core's part: true when the vector fired.
-  bool fired(uint32_t vector, std::chrono::milliseconds patience) {
-    pollfd wait{irq->fd(vector), POLLIN, 0};
-    if (poll(&wait, 1, static_cast<int>(patience.count())) != 1) return false;
-    const uint64_t times = irq->take(vector);
-    if (times != 0) lines[vector]->raise(now_ticks(), times);
-    return times != 0;
-  }
-
-  // What is there now, as frames; the buffers go home.
-  std::vector<Bytes> receive(uint32_t queue, uint32_t n = 64) {
-    vanity_packet packets[64];
-    const uint32_t got = port->rx(queue).receive(*pools[queue], packets, n);
-    std::vector<Bytes> frames;
-    for (uint32_t i = 0; i < got; ++i) {
-      CHECK_EQ(packets[i].port, 7);
-      CHECK_EQ(table.meta(packets[i]).wire_length, packets[i].length);
-      const uint8_t* const data = table.data(packets[i]);
-      frames.emplace_back(data, data + packets[i].length);
-    }
-    pools[queue]->give(packets, got);
-    return frames;
-  }
-  // The next frame of ours.
-  std::optional<Bytes> next(uint32_t queue = 0) {
-    const auto until = Clock::now() + kSoon;
-    while (Clock::now() < until) {
-      for (Bytes& frame : receive(queue, 1))
-        if (frame[12] == kOurType >> 8 && frame[13] == (kOurType & 0xff)) return std::move(frame);
-    }
-    return std::nullopt;
-  }
-
-  vanity_packet packet_of(const Bytes& frame) {
-    vanity_packet packet{};
-    CHECK_EQ(send_pool().take(&packet, 1), 1u);
-    packet.offset = VANITY_FRAME_OFFSET;
-    packet.length = static_cast<uint16_t>(frame.size());
-    std::memcpy(table.data(packet), frame.data(),
-                std::min<size_t>(frame.size(), table.room(packet)));
-    return packet;
-  }
-  void take_completed(uint32_t queue) {
-    vanity_packet packets[16];
-    uint32_t got;
-    port->tx(queue).flush();
-    while ((got = port->tx(queue).completed(packets, 16)) != 0) send_pool().give(packets, got);
-  }
-  bool send(const Bytes& frame, uint32_t queue = 0) {
-    take_completed(queue);
-    const vanity_packet packet = packet_of(frame);
-    if (port->tx(queue).transmit(table, &packet, 1) == 1) return true;
-    send_pool().give(&packet, 1);
-    return false;
-  }
-  bool all_sent(uint32_t queue = 0) {
-    const auto until = Clock::now() + kSoon;
-    while (send_pool().missing() != 0 && Clock::now() < until) take_completed(queue);
-    return send_pool().missing() == 0;
-  }
-
-  // As the kernel stops a system.
-  void stop() {
-    port->close();
-    vanity_packet packets[16];
-    uint32_t got;
-    for (uint32_t i = 0; i < options.pairs; ++i)
-      while ((got = port->rx(i).take_back(packets, 16)) != 0) pools[i]->give(packets, got);
-    for (uint32_t i = 0; i < options.pairs; ++i)
-      while ((got = port->tx(i).take_back(packets, 16)) != 0) send_pool().give(packets, got);
-    for (const auto& pool : pools) CHECK_EQ(pool->missing(), 0u);
-  }
 };
-
-constexpr uint8_t kPeerMac[6] = {0x02, 0, 0, 0, 0, 2};
-constexpr uint8_t kOwnMac[6] = {0x02, 0, 0, 0, 0, 1};
-
-Bytes frame_of(size_t bytes, uint32_t seed, uint16_t type = kOurType) {
-  Bytes frame(bytes);
-  std::memcpy(frame.data(), kOwnMac, 6);
-  std::memcpy(frame.data() + 6, kPeerMac, 6);
-  frame[12] = static_cast<uint8_t>(type >> 8);
-  frame[13] = static_cast<uint8_t>(type);
-  for (size_t i = 14; i < bytes; ++i) {
-    seed = seed * 1664525 + 1013904223;
-    frame[i] = static_cast<uint8_t>(seed >> 24);
-  }
-  return frame;
-}
 
 const PackedRings kBothKinds[] = {PackedRings::no, PackedRings::yes};
 
@@ -319,7 +97,7 @@ void serve(Rig& rig) {
   const auto until = Clock::now() + kSoon;
   do {
     rig.port->service();
-    for (uint32_t i = 0; i < rig.options.pairs; ++i) {
+    for (uint32_t i = 0; i < rig.options.rx; ++i) {
       rig.receive(i);
       rig.take_completed(i);
     }
@@ -345,18 +123,10 @@ TEST(features_are_what_the_device_and_the_driver_have) {
 
 TEST(frames_from_the_peer_arrive_byte_by_byte) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
-    Rig rig(options);
+    Rig rig(packed);
     CHECK_EQ(rig.has(feature::kRingPacked), packed == PackedRings::yes);
     Peer peer;
-    for (uint32_t i = 0; i < 300; ++i) {
-      const Bytes sent = frame_of(60 + i * 1454 / 299, i);
-      CHECK(peer.send(sent));
-      const auto got = rig.next();
-      CHECK(got);
-      CHECK(*got == sent);
-    }
+    for (uint32_t i = 0; i < 300; ++i) comes_in(rig, peer, nth_frame(i, 300));
     CHECK(rig.rx_record().packets.get() >= 300);
     CHECK_EQ(rig.rx_record().invalid.get(), 0u);
     rig.stop();
@@ -365,17 +135,9 @@ TEST(frames_from_the_peer_arrive_byte_by_byte) {
 
 TEST(frames_to_the_peer_arrive_byte_by_byte) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
-    Rig rig(options);
+    Rig rig(packed);
     Peer peer;
-    for (uint32_t i = 0; i < 300; ++i) {
-      const Bytes sent = frame_of(60 + i * 1454 / 299, i);
-      CHECK(rig.send(sent));
-      const auto got = peer.receive();
-      CHECK(got);
-      CHECK(*got == sent);
-    }
+    for (uint32_t i = 0; i < 300; ++i) goes_out(rig, peer, nth_frame(i, 300));
     CHECK(rig.all_sent());
     CHECK_EQ(rig.tx_record().packets.get(), 300u);
     CHECK_EQ(rig.tx_record().bursts.get(), 300u);
@@ -385,8 +147,7 @@ TEST(frames_to_the_peer_arrive_byte_by_byte) {
 
 TEST(bursts_go_out_whole) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
+    Options options(packed);
     options.ring = 256;
     options.hidden = virtio::bit(feature::kEventIndex);
     Rig rig(options);
@@ -411,19 +172,14 @@ TEST(bursts_go_out_whole) {
 // 256 bytes a buffer: what is longer lies in several, and is counted; nothing leaks.
 TEST(frames_that_no_buffer_holds_are_counted) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
+    Options options(packed);
     options.buffer_bytes = 256;
     Rig rig(options);
     CHECK(rig.has(virtio_net::feature::kMergeableBuffers));
     Peer peer;
     for (uint32_t i = 0; i < 100; ++i) {
       CHECK(peer.send(frame_of(1000, i)));
-      const Bytes sent = frame_of(60 + i, i);  // 176 bytes fit
-      CHECK(peer.send(sent));
-      const auto got = rig.next();
-      CHECK(got);
-      CHECK(*got == sent);
+      comes_in(rig, peer, frame_of(60 + i, i));  // 176 bytes fit
     }
     CHECK(rig.rx_record().oversize.get() >= 100);
     rig.stop();
@@ -434,8 +190,7 @@ TEST(an_empty_queue_is_woken_by_its_vector) {
   for (const PackedRings packed : kBothKinds) {
     for (const bool event_index : {true, false}) {
       for (const IrqKind kind : {IrqKind::msix, IrqKind::intx}) {
-        Options options;
-        options.packed = packed;
+        Options options(packed);
         options.kind = kind;
         if (!event_index) options.hidden = virtio::bit(feature::kEventIndex);
         Rig rig(options);
@@ -502,9 +257,7 @@ TEST(a_station_hears_what_is_for_the_address_that_it_was_given) {
 
 TEST(a_checksum_that_is_left_to_the_device_is_right_on_the_wire) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
-    Rig rig(options);
+    Rig rig(packed);
     Peer peer;
     Bytes frame = frame_of(200, 3);
     frame[50] = 0x12;
@@ -523,9 +276,7 @@ TEST(a_checksum_that_is_left_to_the_device_is_right_on_the_wire) {
 
 TEST(what_others_read_too_is_sent_untouched) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
-    Rig rig(options);
+    Rig rig(packed);
     Peer peer;
     for (uint32_t i = 0; i < 100; ++i) {
       const Bytes frame = frame_of(80 + i, i);
@@ -557,8 +308,7 @@ TEST(what_the_device_may_not_read_is_not_sent) {
 TEST(a_queue_that_the_device_lied_in_is_made_anew) {
   for (const PackedRings packed : kBothKinds) {
     for (const bool alone : {true, false}) {
-      Options options;
-      options.packed = packed;
+      Options options(packed);
       if (!alone) options.hidden = virtio::bit(feature::kRingReset);
       Rig rig(options);
       Peer peer;
@@ -597,9 +347,7 @@ TEST(a_queue_that_the_device_lied_in_is_made_anew) {
 
 TEST(a_queue_is_taken_away_and_gives_back_what_it_held) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
-    options.packed = packed;
-    Rig rig(options);
+    Rig rig(packed);
     CHECK(rig.send(frame_of(60, 1)));
     CHECK(rig.pools[0]->missing() != 0);
     rig.port->retire();
@@ -630,7 +378,7 @@ TEST(a_second_owner_finds_the_device_clean) {
 
 TEST(more_queues_than_the_device_has_are_refused) {
   Options options;
-  options.pairs = 2;
+  options.rx = options.tx = 2;
   try {
     Rig rig(options);
     CHECK(false);
@@ -693,7 +441,7 @@ Bytes echo_request(const uint8_t* host_mac, uint8_t station, uint16_t number) {
 uint32_t queue_of(Rig& rig, const std::function<bool(const Bytes&)>& is, Bytes* found = nullptr) {
   const auto until = Clock::now() + std::chrono::seconds(2);
   while (Clock::now() < until) {
-    for (uint32_t queue = 0; queue < rig.options.pairs; ++queue) {
+    for (uint32_t queue = 0; queue < rig.options.rx; ++queue) {
       for (const Bytes& frame : rig.receive(queue)) {
         if (!is(frame)) continue;
         if (found != nullptr) *found = frame;
@@ -708,10 +456,9 @@ uint32_t queue_of(Rig& rig, const std::function<bool(const Bytes&)>& is, Bytes* 
 
 TEST(four_pairs_carry_their_flows) {
   for (const PackedRings packed : kBothKinds) {
-    Options options;
+    Options options(packed);
     options.nic = "VANITY_MULTI";
-    options.packed = packed;
-    options.pairs = 4;
+    options.rx = options.tx = 4;
     Rig rig(options);
     std::printf("# offered %016llx, accepted %016llx\n",
                 static_cast<unsigned long long>(rig.seen.offered),
