@@ -81,6 +81,8 @@ export interface PortPlan {
   readonly pollNsMax: number;
   readonly interrupts: boolean;
   readonly packed: 'auto' | 'yes' | 'no';
+  /** Empty: the device's own. */
+  readonly mac: string;
   readonly overflow: 'drop' | 'block';
   readonly buffers: number;
   readonly bufferBytes: number;
@@ -260,6 +262,7 @@ function planOf(model: Model): Plan {
       pollNsMax: (value.poll_us_max ?? 50) * 1e3,
       interrupts: value.interrupts ?? true,
       packed: value.packed ?? 'auto',
+      mac: value.mac ?? '',
       overflow: value.overflow,
       buffers: value.buffers,
       bufferBytes: value.buffer_bytes,

@@ -262,6 +262,9 @@ export const channelSchema = z
   })
   .describe('One ring between two shards.');
 
+/** Neither a group's (bit 0 of the first byte) nor all zero. */
+const STATION_ADDRESS = /^(?!00(:00){5}$)[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$/;
+
 export const portSchema = z
   .strictObject({
     driver: choice(['capture', 'af_packet', 'device'], 'What the port is.'),
@@ -320,6 +323,12 @@ export const portSchema = z
     packed: choice(
       ['auto', 'yes', 'no'],
       'device with driver = "virtio-net": packed rings; "auto" takes them where they are offered.',
+    ).optional(),
+    mac: text(
+      'the MAC address of one station, not of a group: six bytes in hexadecimal',
+      '52:54:00:12:34:56',
+      'device: the address that the NIC listens to; its own when absent.',
+      STATION_ADDRESS,
     ).optional(),
     overflow: choice(
       ['drop', 'block'],

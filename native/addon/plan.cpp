@@ -1,5 +1,7 @@
 #include "addon/plan.hpp"
 
+#include <array>
+#include <charconv>
 #include <initializer_list>
 
 #include "addon/convert.hpp"
@@ -39,6 +41,21 @@ Enum choice(const Napi::Object& object, const char* key, std::initializer_list<c
     ++at;
   }
   throw Error("VANITY_E_PLAN", std::string(key) + ": \"" + word + "\" is none of its values");
+}
+
+// "52:54:00:12:34:56"; empty is none: all 0.
+std::array<uint8_t, 6> mac_of(const Napi::Object& object, const char* key) {
+  std::array<uint8_t, 6> mac{};
+  const std::string word = text(object, key);
+  if (word.empty()) return mac;
+  bool fits = word.size() == 17;
+  for (size_t i = 0; fits && i < mac.size(); ++i) {
+    const char* const digits = word.data() + 3 * i;
+    fits = std::from_chars(digits, digits + 2, mac[i], 16).ptr == digits + 2 &&
+           (i + 1 == mac.size() || digits[2] == ':');
+  }
+  if (fits) return mac;
+  throw Error("VANITY_E_PLAN", std::string(key) + ": \"" + word + "\" is no MAC address");
 }
 
 template <class Visit>
@@ -110,6 +127,7 @@ PortPlan port_from(const Napi::Object& o) {
   if (has(o, "pollNsMax")) port.poll_ns_max = whole(o, "pollNsMax");
   if (has(o, "interrupts")) port.interrupts = flag(o, "interrupts");
   if (has(o, "packed")) port.packed = choice<PackedRings>(o, "packed", {"auto", "yes", "no"});
+  if (has(o, "mac")) port.mac = mac_of(o, "mac");
   return port;
 }
 

@@ -392,6 +392,7 @@ void System::make_ports() {
       options.poll_ns_max = plan.poll_ns_max;
       options.interrupts = plan.interrupts;
       options.packed = plan.packed;
+      options.mac = plan.mac;
     }
     ports_.push_back(create_port(options, records));
     if (plan.device != kNone) devices_->serve(plan.device, *ports_[p], record, shards_);

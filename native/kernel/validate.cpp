@@ -98,6 +98,7 @@ void check_port(const Plan& plan, const PortPlan& port) {
   within("ring of " + who, port.ring, limits::kRingMin, limits::kRingMax);
   if ((port.ring & (port.ring - 1)) != 0) refuse(who, "its ring is no power of two");
   if (port.rx.empty()) refuse(who, "a device needs a receive queue");
+  if ((port.mac[0] & 1) != 0) refuse(who, "its mac is the address of a group");
   for (const PortPlan& other : plan.ports) {
     if (&other != &port && other.device == port.device) {
       refuse(who, "port " + other.name + " has its device");

@@ -118,7 +118,7 @@ struct PortOptions {
   uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
   bool interrupts = true;
   PackedRings packed = PackedRings::automatic;
-  std::array<uint8_t, 6> mac{};  // virtio-net: the station's address; all 0: the device's own
+  std::array<uint8_t, 6> mac{};  // the station's address; all 0: the device's own
 };
 
 // What a port on a device wants armed: vectors 0 .. n-1 of one kind, and whose each is.

@@ -3,6 +3,7 @@
 // over.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -70,6 +71,7 @@ struct PortPlan {
   uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
   bool interrupts = true;         // false: always polled
   PackedRings packed = PackedRings::automatic;
+  std::array<uint8_t, 6> mac{};  // the station's address; all 0: the device's own
 };
 
 struct MmioPlan {

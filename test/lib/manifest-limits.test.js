@@ -150,6 +150,33 @@ for (const [what, [min, max, make]] of Object.entries(sizes)) {
   });
 }
 
+test('mac: the address of one station', (t) => {
+  const mac = (value) => nic(`rx = "c"\nmac = ${value}`);
+  for (const good of ['00:00:00:00:00:01', '52:54:00:12:34:56', 'FE:ff:ff:ff:ff:fF'])
+    for (const driver of ['virtio-net', 'e1000e'])
+      t.deepEqual(codes(nic(`rx = "c"\nmac = "${good}"`, driver)), [], good);
+  for (const bad of [
+    '""',
+    '"00:00:00:00:00:00"',
+    '"01:00:00:00:00:00"',
+    '"33:33:00:00:00:01"',
+    '"fF:ff:ff:ff:ff:ff"',
+    '"52:54:00:12:34"',
+    '"52:54:00:12:34:56:78"',
+    '"52:54:0:12:34:56"',
+    '"52:54:00:12:34:5g"',
+    '"52-54-00-12-34-56"',
+    '"525400123456"',
+    '" 52:54:00:12:34:56"',
+    '"52:54:00:12:34:56\\n"',
+    '0x525400123456',
+    '["52:54:00:12:34:56"]',
+  ]) {
+    t.deepEqual(codes(mac(bad)), ['VANITY_E_VALUE'], bad);
+  }
+  t.deepEqual(codes(`${counter}${port(0)}mac = "52:54:00:12:34:56"\n`), ['VANITY_E_PORT_KEY']);
+});
+
 const program = new URL('../fixtures/programs/own.mjs', import.meta.url).pathname;
 const own = `${system}[shards.a]\nprogram = "${program}"\n[shards.b]\nprogram = "${program}"\n`;
 const multiples = {

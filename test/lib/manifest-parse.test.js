@@ -111,6 +111,7 @@ test('a NIC is a device with a driver and the port that names it', (t) => {
     pollNsMax: 0,
     interrupts: true,
     packed: 'no',
+    mac: '02:00:00:aB:Cd:ef',
     overflow: 'block',
   });
   t.like(plan.ports[1], { ring: 256, pollNsMax: 50000, interrupts: false, packed: 'auto' });
@@ -118,7 +119,7 @@ test('a NIC is a device with a driver and the port that names it', (t) => {
   t.like(plan.devices[0], { driver: 'virtio-net', backend: 'cdev', address: '', irqs: [] });
   t.like(plan.devices[1], { driver: 'e1000e', backend: 'auto', unsafeNoiommu: true });
   const other = loadManifest(path('valid/everything.toml')).plan.ports[2];
-  t.like(other, { device: -1, overflow: 'drop' });
+  t.like(other, { device: -1, mac: '', overflow: 'drop' });
 });
 
 test('what is odd about devices and stops nothing is a warning', (t) => {

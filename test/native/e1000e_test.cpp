@@ -160,6 +160,19 @@ TEST(buffers_are_declared_as_what_they_hold) {
   for (uint32_t room = 256; room < 70000; room += 7) CHECK(rx_size(room).bytes <= room);
 }
 
+TEST(the_filter_has_the_address_that_is_given_or_the_devices_own) {
+  Registers registers;
+  Device device(registers.view);
+  registers.words[kRal0 / 4] = 0x00005452;
+  registers.words[kRah0 / 4] = kRahValid | 0x0101;
+  device.set_filter({}, false);
+  CHECK_EQ(registers[kRal0], 0x00005452u);
+  CHECK_EQ(registers[kRah0], kRahValid | 0x0101u);
+  device.set_filter({2, 0, 0, 0, 8, 9}, false);
+  CHECK_EQ(registers[kRal0], 0x00000002u);
+  CHECK_EQ(registers[kRah0], kRahValid | 0x0908u);
+}
+
 TEST(frames_come_in_order_over_many_laps) {
   RxBench bench;
   std::mt19937 random(1);

@@ -292,6 +292,8 @@ TEST(every_number_of_a_device_has_its_range) {
   CHECK_EQ(code([](Plan& p) { p.ports[0].ring = limits::kRingMax * 2; }), limit);
   CHECK_EQ(code([](Plan& p) { p.ports[0].ring = limits::kRingMin / 2; }), limit);
   CHECK_EQ(code([](Plan& p) { p.ports[0].ring = 100; }), wrong);
+  CHECK_EQ(code([](Plan& p) { p.ports[0].mac = {0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}; }), "fine");
+  CHECK_EQ(code([](Plan& p) { p.ports[0].mac = {1, 0, 0x5e, 0, 0, 9}; }), wrong);
   CHECK_EQ(code([](Plan& p) { p.ports.clear(); }), wrong);  // a driver with nothing to drive for
   CHECK_EQ(code([](Plan& p) { p.devices[1].mmio = {{0, 0, 4096, 0}}; }), wrong);
   const auto with = [&](size_t devices) {

@@ -22,6 +22,7 @@ const owners = {
   poll_us_max: ['device'],
   interrupts: ['device'],
   packed: ['device'],
+  mac: ['device'],
 } as const satisfies Partial<Record<keyof PortEntry, readonly Driver[]>>;
 
 export function portRules(model: Model): void {

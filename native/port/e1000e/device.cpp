@@ -125,7 +125,8 @@ void Device::set_tx_ring(uint32_t queue, uint64_t address, uint32_t size) {
   write(kTarc + at, size != 0 ? tarc | kTarcEnable : tarc & ~kTarcEnable);
 }
 
-void Device::set_filter(const MacAddress& mac, bool promiscuous) {
+void Device::set_filter(const MacAddress& given, bool promiscuous) {
+  const MacAddress mac = usable(given) ? given : this->mac();
   write(kRal0, mac[0] | mac[1] << 8 | mac[2] << 16 | static_cast<uint32_t>(mac[3]) << 24);
   write(kRah0, mac[4] | mac[5] << 8 | kRahValid);
   rctl_ = kRctlStripCrc | kRctlBroadcast | kRctlAllMulticast | (promiscuous ? kRctlAllUnicast : 0);

@@ -36,8 +36,8 @@ class Device {
   // Between reset() and enable(). `size` in descriptors, a multiple of 8.
   void set_rx_ring(uint32_t queue, uint64_t address, uint32_t size);
   void set_tx_ring(uint32_t queue, uint64_t address, uint32_t size);
-  // Frames to the address, broadcasts and all multicasts; or all there are.
-  void set_filter(const MacAddress& mac, bool promiscuous);
+  // Frames to the address (all 0: its own), broadcasts and all multicasts; or all there are.
+  void set_filter(const MacAddress& given, bool promiscuous);
   // Both directions of a flow go to the same queue.
   void spread_over_two_queues();
   // Vectors 0 .. n-1 are the receive queues', vector n is the device's own. Masks nothing: that is

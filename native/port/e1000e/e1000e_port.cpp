@@ -178,7 +178,7 @@ class E1000ePort final : public Port {
   // The device as after power-on, and told of everything but to begin.
   void set_up() {
     device_.reset();
-    device_.set_filter(device_.mac(), options_.promiscuous);
+    device_.set_filter(options_.mac, options_.promiscuous);
     if (rx_.size() > 1) device_.spread_over_two_queues();
     device_.set_vectors(kind_, vectors_of_queues(rx_.size()));
     size_t ring = 0;
