@@ -6,10 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
@@ -18,6 +15,7 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "system_fixture.hpp"
 
 using namespace vanity;
 
@@ -26,9 +24,7 @@ namespace {
 constexpr uint64_t kInterrupts = 10'000;
 
 std::string edu_address() {
-  const char* const text = std::getenv("VANITY_EDU");
-  if (text == nullptr) throw std::runtime_error("no device in $VANITY_EDU");
-  return text;
+  return variable("VANITY_EDU");
 }
 
 Plan plan_of(const std::string& name, IrqTrigger trigger, Eoi eoi,
@@ -53,15 +49,6 @@ Plan plan_of(const std::string& name, IrqTrigger trigger, Eoi eoi,
   return plan;
 }
 
-bool eventually(const std::function<bool()>& holds, int seconds = 60) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
-
 uint64_t counted(System& system, const std::string& name) {
   const ShardRecord& record = system.segment().shard(0);
   for (const DynamicCounter& counter : record.user) {
@@ -70,19 +57,6 @@ uint64_t counted(System& system, const std::string& name) {
   return 0;
 }
 
-void run(System& system) {
-  CHECK(eventually([&] { return system.shard(0).state() != ShardState::starting; }));
-  system.start();
-  CHECK(eventually([&] { return system.state() != SystemState::booting; }));
-}
-// Stopped, in order, and nothing went wrong.
-void stop(System& system) {
-  system.stop(false);
-  CHECK(eventually([&] { return system.state() >= SystemState::stopped; }));
-  for (const Failure& failure : system.failures())
-    std::printf("  %s: %s\n", failure.code.c_str(), failure.message.c_str());
-  CHECK(system.state() == SystemState::stopped);
-}
 bool warned(System& system, const std::string& code, const std::string& part) {
   for (const Failure& warning : system.warnings()) {
     if (warning.code != code) continue;
@@ -208,22 +182,11 @@ TEST(messages_arrive_once_each_and_are_timed) {
 TEST(the_next_start_after_sigkill_finds_the_device_well) {
   for (const IrqTrigger trigger : {IrqTrigger::level, IrqTrigger::msi}) {
     const Eoi eoi = trigger == IrqTrigger::level ? Eoi::delayed : Eoi::immediate;
-    const pid_t child = fork();
-    if (child == 0) {
-      try {
-        System system(plan_of("killed", trigger, eoi, {{"count", "1000000"}}), {});
-        run(system);
-        for (;;) pause();
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "  child: %s\n", error.what());
-      }
-      _exit(99);
-    }
-    std::this_thread::sleep_for(std::chrono::seconds(2));
-    kill(child, SIGKILL);
-    int status = 0;
-    waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    dies_by_sigkill(std::chrono::seconds(2), [&] {
+      System system(plan_of("killed", trigger, eoi, {{"count", "1000000"}}), {});
+      run(system);
+      for (;;) pause();
+    });
     System system(plan_of("killed", trigger, eoi, {{"count", "1000"}}), {});
     run(system);
     CHECK(all_handled(system, 1000));
@@ -309,19 +272,10 @@ TEST(a_device_that_linux_wants_back_goes_and_the_system_runs_on) {
   run(system);
   CHECK(all_handled(system, 200));
   const auto began = std::chrono::steady_clock::now();
-  {
-    std::ofstream unbind("/sys/bus/pci/drivers/vfio-pci/unbind");
-    unbind << edu_address() << std::flush;  // comes back when the device is closed
-    CHECK(unbind.good());
-  }
-  const auto took = std::chrono::steady_clock::now() - began;
-  std::printf(
-      "  Linux had it back after %lld ms\n",
-      static_cast<long long>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
+  tell_vfio("unbind", edu_address());
+  std::printf("  Linux had it back after %lld ms\n", ms_since(began));
   const DeviceRecord& record = system.segment().device(0);
-  CHECK(eventually([&] {  // which is said when all of it is done
-    return record.state.load() == static_cast<uint32_t>(DeviceState::returned);
-  }));
+  CHECK(eventually([&] { return is_returned(record); }));
   CHECK(record.requests.get() > 0);
   CHECK(eventually([&] { return counted(system, "returned") == 1; }));
   CHECK_EQ(counted(system, "wanted"), 1u);
@@ -332,11 +286,7 @@ TEST(a_device_that_linux_wants_back_goes_and_the_system_runs_on) {
   const uint64_t before = system.segment().shard(2).consumed.get();
   CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; }));
   stop(system);
-  {
-    std::ofstream bind("/sys/bus/pci/drivers/vfio-pci/bind");
-    bind << edu_address() << std::flush;
-    CHECK(bind.good());
-  }
+  tell_vfio("bind", edu_address());
   System again(plan_of("again", IrqTrigger::level, Eoi::delayed, {{"count", "100"}}), {});
   run(again);
   CHECK(all_handled(again, 100));

@@ -5,28 +5,25 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <arpa/inet.h>
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
 
 #include "../native/check.hpp"
 #include "kernel/system.hpp"
-#include "platform/error.hpp"
+#include "system_fixture.hpp"
 
 using namespace vanity;
 
 namespace {
+
+constexpr int kPatience = 30;  // seconds
 
 struct Nic {
   std::string driver;
@@ -35,15 +32,9 @@ struct Nic {
   std::string slot;  // QEMU's name
 };
 
-std::string environment(const char* variable) {
-  const char* const text = std::getenv(variable);
-  if (text == nullptr) throw std::runtime_error(std::string("no $") + variable);
-  return text;
-}
 std::vector<Nic> nics() {
-  return {{"e1000e", environment("VANITY_E1000E"), environment("VANITY_E1000E_PEER"), "nic-ours"},
-          {"virtio-net", environment("VANITY_VIRTIO"), environment("VANITY_VIRTIO_PEER"),
-           "nic-ours-v"}};
+  return {{"e1000e", variable("VANITY_E1000E"), variable("VANITY_E1000E_PEER"), "nic-ours"},
+          {"virtio-net", variable("VANITY_VIRTIO"), variable("VANITY_VIRTIO_PEER"), "nic-ours-v"}};
 }
 
 // Sends broadcasts until it ends.
@@ -114,33 +105,13 @@ Plan plan_of(const Nic& nic, uint64_t poll_ns_max) {
   return plan;
 }
 
-bool eventually(const std::function<bool()>& holds, int seconds = 30) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
+void starts(System& system) {
+  run(system, kPatience);
+  CHECK(system.state() == SystemState::running);
 }
-
-void run(System& system) {
-  CHECK(eventually([&] { return system.shard(0).state() != ShardState::starting; }));
-  system.start();
-  CHECK(eventually([&] { return system.state() == SystemState::running; }));
-}
-void stop(System& system) {
-  system.stop(false);
-  CHECK(eventually([&] { return system.state() >= SystemState::stopped; }));
-  for (const Failure& failure : system.failures())
-    std::printf("  %s: %s\n", failure.code.c_str(), failure.message.c_str());
-  CHECK(system.state() == SystemState::stopped);
+void stops(System& system) {
+  stop(system, kPatience);
   for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
-}
-
-void say(const char* file, const std::string& what) {
-  std::ofstream out(file);
-  out << what << std::flush;
-  if (!out.good()) throw std::runtime_error(std::string("cannot write ") + file);
 }
 
 uint64_t received(System& system) {
@@ -155,21 +126,18 @@ void takes_away_and_runs_on(const Nic& nic, uint64_t poll_ns_max,
                             const std::function<void(System&)>& take) {
   System system(plan_of(nic, poll_ns_max), {});
   Flood flood(nic.peer);
-  run(system);
-  CHECK(eventually([&] { return received(system) > 2000 && transmitted(system) > 2000; }));
+  starts(system);
+  CHECK(
+      eventually([&] { return received(system) > 2000 && transmitted(system) > 2000; }, kPatience));
   const auto began = std::chrono::steady_clock::now();
   take(system);
-  const auto took = std::chrono::steady_clock::now() - began;
+  const long long took = ms_since(began);
   const PortRecord& port = system.segment().port(0);
   const DeviceRecord& device = system.segment().device(0);
-  std::printf(
-      "  %s: %llu in and %llu out, then Linux had it back after %lld ms\n", nic.driver.c_str(),
-      static_cast<unsigned long long>(received(system)),
-      static_cast<unsigned long long>(transmitted(system)),
-      static_cast<long long>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
-  CHECK(eventually([&] {  // which is said when all of it is done
-    return device.state.load() == static_cast<uint32_t>(DeviceState::returned);
-  }));
+  std::printf("  %s: %llu in and %llu out, then Linux had it back after %lld ms\n",
+              nic.driver.c_str(), static_cast<unsigned long long>(received(system)),
+              static_cast<unsigned long long>(transmitted(system)), took);
+  CHECK(eventually([&] { return is_returned(device); }, kPatience));
   CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
   CHECK_EQ(port.downs.get(), 1u);
   CHECK(device.requests.get() > 0);
@@ -177,24 +145,25 @@ void takes_away_and_runs_on(const Nic& nic, uint64_t poll_ns_max,
   CHECK(system.state() == SystemState::running);
   const uint64_t last = received(system);
   const uint64_t before = system.segment().shard(2).consumed.get();
-  CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; }));
+  CHECK(eventually([&] { return system.segment().shard(2).consumed.get() > before + 100; },
+                   kPatience));
   CHECK_EQ(received(system), last);
-  stop(system);
+  stops(system);
   CHECK(port.state.load() == static_cast<uint32_t>(PortState::down));
 }
 
 void unbinds_and_binds(const Nic& nic, uint64_t poll_ns_max) {
-  takes_away_and_runs_on(
-      nic, poll_ns_max, [&](System&) { say("/sys/bus/pci/drivers/vfio-pci/unbind", nic.address); });
-  say("/sys/bus/pci/drivers/vfio-pci/bind", nic.address);
+  takes_away_and_runs_on(nic, poll_ns_max, [&](System&) { tell_vfio("unbind", nic.address); });
+  tell_vfio("bind", nic.address);
 }
 
 void works(const Nic& nic) {
   System system(plan_of(nic, 50'000), {});
   Flood flood(nic.peer);
-  run(system);
-  CHECK(eventually([&] { return received(system) > 1000 && transmitted(system) > 1000; }));
-  stop(system);
+  starts(system);
+  CHECK(
+      eventually([&] { return received(system) > 1000 && transmitted(system) > 1000; }, kPatience));
+  stops(system);
 }
 
 }  // namespace
@@ -209,23 +178,12 @@ TEST(a_nic_that_linux_wants_back_goes_under_load_and_the_system_runs_on) {
 
 TEST(a_nic_works_again_after_sigkill_under_load) {
   for (const Nic& nic : nics()) {
-    const pid_t child = fork();
-    if (child == 0) {
-      try {
-        System system(plan_of(nic, 0), {});
-        Flood flood(nic.peer);
-        run(system);
-        for (;;) pause();
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "  child: %s\n", error.what());
-      }
-      _exit(99);
-    }
-    std::this_thread::sleep_for(std::chrono::seconds(4));
-    kill(child, SIGKILL);
-    int status = 0;
-    waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    dies_by_sigkill(std::chrono::seconds(4), [&] {
+      System system(plan_of(nic, 0), {});
+      Flood flood(nic.peer);
+      starts(system);
+      for (;;) pause();
+    });
     works(nic);
   }
 }
