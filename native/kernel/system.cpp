@@ -60,12 +60,12 @@ System::System(const Plan& plan, BootOptions options)
   for (const auto& shard : shards_) shard->wire(pool_table_.get());
   watches_.resize(shards_.size());
 
-  wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd_ < 0) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
-  interrupts_->add(wake_fd_, 0, [](uint64_t) {});
+  wake_fd_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_fd_) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
+  interrupts_->add(wake_fd_.get(), 0, [](uint64_t) {});
   segment_.publish();
   booted_ns_ = monotonic_ns();
-  if (options_.handle_signals) signals_ = std::make_unique<StopSignals>(wake_fd_);
+  if (options_.handle_signals) signals_ = std::make_unique<StopSignals>(wake_fd_.get());
   try {
     for (const auto& shard : shards_) {
       if (shard->plan().kind != ProgramKind::typescript) shard->start();
@@ -76,7 +76,6 @@ System::System(const Plan& plan, BootOptions options)
     for (const auto& shard : shards_) shard->control(Control::stop_now);
     for (const auto& shard : shards_) shard->join();
     signals_.reset();
-    ::close(wake_fd_);
     throw Error("VANITY_E_SYSTEM", std::string("cannot start a thread: ") + error.what(),
                 "raise the limit of processes: ulimit -u");
   }
@@ -102,8 +101,7 @@ void System::close() {
   stop(true);
   kernel_.join();
   signals_.reset();
-  ::close(wake_fd_);
-  wake_fd_ = -1;
+  wake_fd_.reset();
   segment_.unlink();
   locks_.clear();
   if (abandoned_) {
@@ -150,7 +148,7 @@ void System::set_state(SystemState state) noexcept {
 
 void System::wake() noexcept {
   const uint64_t one = 1;
-  if (write(wake_fd_, &one, sizeof(one)) < 0) {
+  if (write(wake_fd_.get(), &one, sizeof(one)) < 0) {
     // Full means that a wake is already on its way.
   }
 }
@@ -509,10 +507,11 @@ void System::finish_stop() noexcept {
 // What the queues of devices still held when they were stopped.
 void System::take_back_buffers() noexcept {
   const auto all_of = [&](auto& queue) {
-    for (;;) {
+    for (uint32_t all = 0;;) {
       vanity_packet packets[limits::kBurstMax] = {};  // a receive queue gives nothing but buffers
       const uint32_t got = queue.take_back(packets, limits::kBurstMax);
-      if (got == 0) break;
+      if (got == 0) return all;
+      all += got;
       for (uint32_t i = 0; i < got; ++i) {
         if (pool_table_->release(packets[i]))
           pools_[packets[i].buffer >> kPoolShift]->give(&packets[i], 1);
@@ -521,7 +520,11 @@ void System::take_back_buffers() noexcept {
   };
   for (uint32_t p = 0; p < ports_.size(); ++p) {
     for (uint32_t q = 0; q < plan_.ports[p].rx.size(); ++q) all_of(ports_[p]->rx(q));
-    for (uint32_t q = 0; q < plan_.ports[p].tx.size(); ++q) all_of(ports_[p]->tx(q));
+    // What was not sent by then never will be.
+    for (uint32_t q = 0; q < plan_.ports[p].tx.size(); ++q) {
+      TxQueue& queue = ports_[p]->tx(q);
+      queue.drop(all_of(queue));
+    }
   }
 }
 

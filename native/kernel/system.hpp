@@ -85,7 +85,8 @@ class System {
   void map_pools();
   // May the device of a port reach packets of this pool, and how?
   bool reaches(const PortPlan& port, const PoolPlan& pool, DmaAccess* access) const;
-  // Of the device that reaches the pool; kNone: no device does.
+  // Of the devices that reach the pool, the least; 0: pages do not matter to them; kUnreached: none
+  // does.
   uint64_t pool_page_bytes(const PoolPlan& pool) const;
   std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
   void order_shards();
@@ -149,7 +150,7 @@ class System {
   // The lowest shard of the cycle that each shard is on; itself when it is on none.
   std::vector<uint32_t> loop_of_;
 
-  int wake_fd_ = -1;
+  Fd wake_fd_;
   std::unique_ptr<StopSignals> signals_;
   std::atomic<bool> start_asked_{false};
   std::atomic<uint32_t> stop_asked_{0};  // bits: 1 in order, 2 at once

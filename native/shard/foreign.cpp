@@ -61,12 +61,12 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
     if (control() == Control::finish && inputs_empty()) break;
     idle();
   }
-  flush_ports();
+  send_off();
   set_state(ShardState::failed);
 }
 
 void Shard::stopped() noexcept {
-  flush_ports();
+  send_off();
   publish_wait_counters();
   set_state(ShardState::stopped);
 }

@@ -11,6 +11,8 @@
 namespace vanity {
 namespace {
 
+// A full ring of long frames at a gigabit takes 50 ms.
+constexpr uint64_t kSendOffNsMax = 100'000'000;
 constexpr uint64_t kPollNsMax = 10'000'000;
 // A monitor watches one line: with rotate or primary the other inputs are looked at this often.
 constexpr uint64_t kUnwatchedNsMax = 20'000;
@@ -41,6 +43,18 @@ void Shard::flush_ports() noexcept {
   for (const Tx& tx : tx_) {
     tx.queue->flush();
     if (tx.keeps) take_completed(*tx.queue);
+  }
+}
+
+// What its NICs have taken reaches the wire before the shard ends, unless nothing leaves any more.
+void Shard::send_off() noexcept {
+  const uint64_t until = now_ticks() + ns_to_ticks(kSendOffNsMax);
+  for (;;) {
+    flush_ports();
+    const bool held = std::any_of(tx_.begin(), tx_.end(),
+                                  [](const Tx& tx) { return tx.keeps && tx.queue->holding(); });
+    if (!held || control() == Control::stop_now || now_ticks() > until) return;
+    pause();
   }
 }
 

@@ -113,7 +113,7 @@ void Shard::thread_main() noexcept {
   }
   poll_loop();
   program_->fini(*this);  // which may still send what it held back
-  flush_ports();
+  send_off();
   publish_wait_counters();
   set_state(ShardState::stopped);
 }

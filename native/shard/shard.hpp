@@ -254,6 +254,7 @@ class Shard {
   uint32_t transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept;
   void take_completed(TxQueue& queue) noexcept;
   void flush_ports() noexcept;
+  void send_off() noexcept;
   void watch_depth(vanity_channel& channel) noexcept;
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
   void drop_input(uint32_t input) noexcept;

@@ -344,6 +344,7 @@ class NetTx final : public TxQueue, public NetQueue {
       ++sent;
     }
     if (sent != 0) {
+      with_device_ += sent;
       if (ring_->publish()) notify_(ring_->notification(setup_.queue));
       record_->packets.add(sent);
       record_->bytes.add(bytes);
@@ -360,6 +361,7 @@ class NetTx final : public TxQueue, public NetQueue {
       // One look for many: the line that the device writes is fetched anew each time.
       if (ring_->out() < kCollect && !flushed_) return got;
       const uint32_t more = ring_->collect(used_, std::min(n - got, limits::kBurstMax));
+      with_device_ -= more;
       if (more < n - got) flushed_ = false;
       if (ring_->broken()) [[unlikely]]
         tenure.give_up();
@@ -373,9 +375,7 @@ class NetTx final : public TxQueue, public NetQueue {
     return got;
   }
   void flush() noexcept override { flushed_ = true; }
-  bool holding() const noexcept override {
-    return refused_count_ != 0 || (ring_ && ring_->out() != 0);
-  }
+  bool holding() const noexcept override { return refused_count_ != 0 || with_device_ != 0; }
 
   uint32_t take_back(vanity_packet* packets, uint32_t n) noexcept override {
     uint32_t got = 0;
@@ -431,13 +431,17 @@ class NetTx final : public TxQueue, public NetQueue {
   }
   uint32_t ring_take_back(vanity_packet* packets, uint32_t n) noexcept {
     if (!ring_) return 0;
-    return describe(packets, ring_->take_back(used_, std::min(n, limits::kBurstMax)));
+    const uint32_t got = ring_->take_back(used_, std::min(n, limits::kBurstMax));
+    with_device_ -= got;
+    return describe(packets, got);
   }
 
   TxSetup setup_;
   std::optional<Ring> ring_;
   virtio::Notifier notify_;
   bool flushed_ = false;
+  // The shard's own count: the ring may be made anew by the kernel's thread when it asks.
+  uint32_t with_device_ = 0;
   // Taken and never sent; on their way home.
   uint32_t refused_count_ = 0;
   vanity_packet refused_[limits::kBurstMax];
