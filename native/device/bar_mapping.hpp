@@ -1,7 +1,8 @@
 // Registers mapped into the process, also when their device goes away. Linux answers an access to a
 // BAR that is no longer there by SIGBUS, which would end the process for one device's sake. A
 // handler puts a page of ones in place of the one that was touched, which is what a PCI bus reads
-// where nobody answers, and the access is repeated. Writes to it go nowhere. SIGBUS for any other
+// where nobody answers, and the access is repeated. No write reaches a device; a register that was
+// written reads what was written from then on. SIGBUS for any other
 // reason goes where it went before.
 //
 // The page stays, also if the device comes back: a driver must not go on as if nothing had been.

@@ -90,8 +90,8 @@ class VfioDevice {
     return dma(arena.base(), arena.bytes(), arena.page_bytes(), bits, access);
   }
 
-  // An access to its registers found nothing there. They read as ones from then on and take no
-  // writes, for good: close this, and open the device anew when it is back.
+  // An access to its registers found nothing there. They read as ones from then on, or as what was
+  // written to them since, for good: close this, and open the device anew when it is back.
   bool gone() const noexcept;
 
   // Everything but close, in order; the destructor does the rest. Again does nothing, unless

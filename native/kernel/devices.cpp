@@ -76,6 +76,14 @@ Devices::Devices(const Plan& plan, Segment& segment, Interrupts& interrupts, War
     }
     if (space == nullptr)
       space = DmaSpace::open(address, backend_of(wanted), wanted.unsafe_noiommu);
+    if (wanted.backend != "auto" && wanted.backend != space->backend()) {
+      throw Error("VANITY_E_DEVICE_BACKEND",
+                  "device " + wanted.name +
+                      ": it shares an IOMMU group with a device that is "
+                      "opened by " +
+                      space->backend() + ", and asks for " + wanted.backend,
+                  "give all devices of the group the same backend");
+    }
     copy_text(record.backend, sizeof(record.backend), space->backend());
     entry->device = std::make_unique<VfioDevice>(address, std::move(space));
     for (uint32_t p = 0; p < plan.ports.size(); ++p) {
@@ -252,8 +260,8 @@ void Devices::go(Entry& entry, bool lost) noexcept {
           "to have it again, bind it and start the system anew");
   }
   if (entry.served != nullptr) {
+    if (entry.served->state() == PortState::up) entry.port_record->downs.add(1);
     entry.served->retire();
-    entry.port_record->downs.add(1);
     entry.port_record->state.store(static_cast<uint32_t>(PortState::down),
                                    std::memory_order_relaxed);
   }
@@ -311,6 +319,7 @@ void Devices::quiesce() noexcept {
     if (entry->closed) continue;
     interrupts_.remove(owner_of(*entry));
     entry->device->quiesce();
+    entry->closed = true;
     // Linux has it when this process closes it, which is all that is left to do.
     entry->record->state.store(static_cast<uint32_t>(DeviceState::returned),
                                std::memory_order_relaxed);

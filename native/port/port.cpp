@@ -15,7 +15,7 @@ std::unique_ptr<Port> create_port(const PortOptions& options, const PortRecords&
   if (options.driver == "virtio-net") return create_virtio_net_port(options, records);
   throw Error("VANITY_E_PORT_DRIVER",
               "port " + options.name + ": no driver is called " + options.driver,
-              "driver = \"capture\" or \"af_packet\"");
+              "driver = \"capture\", \"af_packet\", or \"device\" with a device that has a driver");
 }
 
 }  // namespace vanity

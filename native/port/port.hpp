@@ -36,7 +36,7 @@ class RxQueue {
   virtual uint32_t receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept = 0;
 
   // After a receive() that gave nothing: how long the shard may sleep before it looks again. 0:
-  // look again at once. kSleepForever: nothing will come, or the queue rings(). A queue with an
+  // look again at once. kSleepForever: nothing will come, or its vector rings. A queue with an
   // interrupt says 0 while it was busy a moment ago. After that it arms its vector, looks once
   // more, since a packet may have come in between, and says 0 if one has; the next receive() that
   // finds packets disarms it.

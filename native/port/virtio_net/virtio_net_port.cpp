@@ -437,8 +437,8 @@ class VirtioNetPort final : public Port {
     } catch (const std::exception&) {
       return;  // it may still write: what it has, it keeps
     }
-    for (const Slot* slot : renewed_)
-      if (slot->face != nullptr) slot->face->tenure.release();
+    for (const Slot& slot : slots_)
+      if (slot.face != nullptr) slot.face->tenure.release();
   }
 
   void look_at_link() noexcept {
@@ -451,7 +451,7 @@ class VirtioNetPort final : public Port {
     }
   }
   void go_down(const char* why) noexcept {
-    if (state() != PortState::down) record_->downs.add(1);
+    if (state() == PortState::up) record_->downs.add(1);
     say(why);
     set_state(PortState::down);
   }
