@@ -123,7 +123,9 @@ BarMapping::~BarMapping() {
 }
 
 void BarMapping::detach() noexcept {
-  mmap(base_, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, g_nothing, 0);
+  // Without memory for it the registers stay mapped, and Linux waits for the device until the end.
+  static_cast<void>(
+      mmap(base_, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, g_nothing, 0));
 }
 
 bool BarMapping::gone() const noexcept {

@@ -103,6 +103,7 @@ class CdevSpace final : public IommuSpace {
       if (ok) break;
     }
     std::vector<IovaRange> found;
+    found.reserve(ranges.size());
     for (const auto& range : ranges) found.push_back({range.first, range.last});
     return found;
   }

@@ -41,8 +41,8 @@ typedef struct vanity_packet_meta {
   uint32_t reserved;
 } vanity_packet_meta;
 
-/* With VANITY_PACKET_CHECKSUM_PARTIAL, at VANITY_OFFLOAD_OFFSET in the buffer: what is summed, to the
- * frame's end, and where the sum belongs. Both count from the start of the buffer, so that they
+/* With VANITY_PACKET_CHECKSUM_PARTIAL, at VANITY_OFFLOAD_OFFSET in the buffer: what is summed, to
+ * the frame's end, and where the sum belongs. Both count from the start of the buffer, so that they
  * stay right when headers are put in front of the frame or taken away. Both 0: it is finished. */
 typedef struct vanity_packet_offload {
   uint16_t checksum_start;
