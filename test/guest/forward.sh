@@ -36,11 +36,12 @@ says() { CONDITION=$1 REPORT=$report node -e '
   console.log("it says:", JSON.stringify({ state, lost, failures, ports, pools }));
   process.exit(1);'; }
 
-# talk SECONDS: what two hosts do with each other.
+# talk SECONDS: what two hosts do with each other. Less is under way at a time than any ring holds: where a NIC has no
+# buffer left, QEMU queues, and a packet that comes when there is one again overtakes those that wait.
 talk() {
   on west ping -c 5 -i 0.2 -W 2 10.0.0.2 | tail -n 2 && on west ping -c 20 -i 0.01 -s 1400 -q 10.0.0.2 | tail -n 2 || return 1
   on east iperf3 -s -1 -D --logfile /run/iperf3.log && sleep 1 &&
-    on west iperf3 -c 10.0.0.2 -t "$1" -f m >/run/iperf3.txt && grep -E 'sender|receiver' /run/iperf3.txt ||
+    on west iperf3 -c 10.0.0.2 -t "$1" -w 48K -f m >/run/iperf3.txt && grep -E 'sender|receiver' /run/iperf3.txt ||
     { cat /run/iperf3.txt /run/iperf3.log && return 1; }
 }
 
