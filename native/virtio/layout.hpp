@@ -22,13 +22,12 @@ void put(T& word, T value) noexcept {
 // ---- §2.1 status, §6 feature bits
 namespace status {
 inline constexpr uint8_t kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8;
-inline constexpr uint8_t kNeedsReset = 64, kFailed = 128;
 }  // namespace status
 
 namespace feature {
-inline constexpr unsigned kIndirectDescriptors = 28, kEventIndex = 29, kVersion1 = 32;
-inline constexpr unsigned kAccessPlatform = 33, kRingPacked = 34, kInOrder = 35;
-inline constexpr unsigned kOrderPlatform = 36, kNotificationData = 38, kRingReset = 40;
+inline constexpr unsigned kEventIndex = 29, kVersion1 = 32, kAccessPlatform = 33;
+inline constexpr unsigned kRingPacked = 34, kOrderPlatform = 36, kNotificationData = 38,
+                          kRingReset = 40;
 }  // namespace feature
 
 constexpr uint64_t bit(unsigned feature) noexcept {

@@ -34,7 +34,6 @@ class Notifier {
 // By the thread of the queue whose interrupt it is.
 class LevelState {
  public:
-  static constexpr uint8_t kQueue = 1, kConfig = 2;
   using Read = uint8_t (*)(void* context) noexcept;
 
   LevelState() = default;
@@ -72,7 +71,6 @@ class Transport {
   virtual void set_status(uint8_t status) = 0;  // 0 begins a reset, which status() == 0 ends
 
   // The device's own configuration, in pieces of 1, 2 or 4 bytes (§2.5). Beyond its end: ones.
-  virtual uint8_t config_generation() = 0;
   virtual uint32_t config(uint32_t offset, uint32_t bytes) = 0;
 
   // 0: there is no such queue.

@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "platform/clock.hpp"
-#include "wake/interrupt.hpp"
 
 namespace vanity::wake {
 namespace {
@@ -42,8 +41,7 @@ uint32_t samples_of(const VisitSpec& spec) {
 Cell::Cell(const VisitSpec& spec, Pair& pair)
     : spec(spec),
       pair(pair),
-      shared_cpu(spec.from == spec.to ||
-                 (spec.mechanism == "interrupt" && kernel_cpu(spec.from, spec.to) == spec.from)),
+      shared_cpu(spec.from == spec.to || spec.from == spec.kernel),
       open_loop(spec.mode == Mode::oneway && spec.idle_ns != 0),
       idle(ns_to_ticks(spec.idle_ns)),
       pilot_idle(std::min(idle, ns_to_ticks(std::max(kPilotIdleNs, 2 * spec.spin_ns)))),

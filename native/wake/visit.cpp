@@ -65,8 +65,9 @@ Visit run(const VisitSpec& spec, Pair& pair, const Args&... args) {
 
 }  // namespace
 
-Visit visit(const VisitSpec& spec, Pair& pair) {
-  validate(spec);
+Visit visit(const VisitSpec& given, Pair& pair) {
+  validate(given);
+  VisitSpec spec = given;
   if (spec.mode == Mode::floor || spec.mode == Mode::line) {
     refuse_one_core(spec, "a bare loop");
     return measure(spec, pair, floor);
@@ -81,8 +82,8 @@ Visit visit(const VisitSpec& spec, Pair& pair) {
   };
   const std::string& name = mechanism.name;
   if (name == "interrupt") {
-    return run<Interrupt>(spec, pair, kernel_cpu(spec.from, spec.to),
-                          WaitTuning{ns_to_ticks(spec.spin_ns), sleep});
+    spec.kernel = kernel_cpu(spec.from, spec.to);
+    return run<Interrupt>(spec, pair, spec.kernel, WaitTuning{ns_to_ticks(spec.spin_ns), sleep});
   }
   if (name == "raw-futex") return run<RawFutex>(spec, pair);
   if (name == "eventfd") return run<EventFd>(spec, pair);

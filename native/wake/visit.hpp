@@ -19,6 +19,8 @@ enum class Mode : uint8_t {
   line,       // the same by one line that both write
 };
 
+inline constexpr uint32_t kNoCpu = 0xffffffffu;
+
 struct VisitSpec {
   std::string mechanism;
   Mode mode = Mode::oneway;
@@ -30,6 +32,7 @@ struct VisitSpec {
   uint64_t spin_ns = 0;  // window of `adaptive`
   double offset_ns = 0;  // clock of `to` minus clock of `from`
   uint64_t seed = 0;
+  uint32_t kernel = kNoCpu;  // has a part in the mechanism; visit() chooses it
 };
 
 // One entry a sample; times are without what reading the clock takes. In mode signal, `latency_ns`

@@ -156,7 +156,6 @@ class NicTransport final : public vanity::virtio::Transport {
     if (!nic_.works) status &= static_cast<uint8_t>(~4);
     nic_.status = status;
   }
-  uint8_t config_generation() override { return 0; }
   uint32_t config(uint32_t offset, uint32_t bytes) override {
     uint32_t value = 0;
     if (offset + bytes > sizeof nic_.config) return ~0u;

@@ -45,7 +45,6 @@ inline constexpr uint32_t kCauseRxLow = 1u << 4;  // RXDMT0
 inline constexpr uint32_t kCauseOverrun = 1u << 6;
 inline constexpr uint32_t kCauseRxTimer = 1u << 7;  // RXT0: a packet, where there is no MSI-X
 inline constexpr uint32_t kCauseRx0 = 1u << 20;
-inline constexpr uint32_t kCauseTx0 = 1u << 22;
 inline constexpr uint32_t kCauseOther = 1u << 24;
 
 // Receive

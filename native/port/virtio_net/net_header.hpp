@@ -16,7 +16,7 @@ inline constexpr unsigned kControlRx = 18, kMultiQueue = 22, kControlMac = 23;
 
 // §5.1.4, offsets in the device's configuration
 namespace config {
-inline constexpr uint32_t kMac = 0, kStatus = 6, kPairsMax = 8, kMtu = 10;
+inline constexpr uint32_t kStatus = 6, kPairsMax = 8, kMtu = 10;
 inline constexpr uint16_t kLinkUp = 1;
 }  // namespace config
 

@@ -21,7 +21,6 @@ class PciTransport : public virtio::Transport {
   void accept(uint64_t features) override;
   uint8_t status() override { return common_.read8(kStatus); }
   void set_status(uint8_t status) override { common_.write8(kStatus, status); }
-  uint8_t config_generation() override { return common_.read8(kConfigGeneration); }
   uint32_t config(uint32_t offset, uint32_t bytes) override;
   uint16_t queue_size_max(uint16_t queue) override;
   bool set_up(uint16_t queue, const virtio::QueuePlace& place, uint16_t vector) override;
@@ -46,7 +45,6 @@ class PciTransport : public virtio::Transport {
     kDriverFeature = 12,
     kConfigVector = 16,
     kStatus = 20,
-    kConfigGeneration = 21,
     kQueueSelect = 22,
     kQueueSize = 24,
     kQueueVector = 26,
