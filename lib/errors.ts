@@ -146,6 +146,7 @@ export const errors = {
   VANITY_E_PORT_CLASH: { message: 'ports "{first}" and "{second}" both {what}', hint: '{hint}' },
   VANITY_E_PORT_DEVICE: { message: 'port "{port}": device "{device}" {problem}', hint: '{hint}' },
   VANITY_E_PORT_RING: { message: 'port "{port}": {problem}', hint: '{hint}' },
+  VANITY_E_PORT_PEER: { message: 'port "{port}": {problem}', hint: '{hint}' },
 
   // -- devices
   VANITY_E_DEVICE_KEY: {
@@ -537,6 +538,10 @@ export const warnings = {
     hint: 'Raise the limit: ulimit -l unlimited',
   },
   // -- and while it runs
+  VANITY_W_PORT_PEER: {
+    message: 'port "{port}": nobody is at the other end of its socket: {problem}',
+    hint: 'The system runs without it, and looks again every second.',
+  },
   VANITY_W_IRQ_STORM: {
     message: 'device {device}, vector {vector}, shard {shard}: {count} interrupts in {time} us',
     hint: 'Acknowledge the device before the line is unmasked: eoi = "delayed", and irq_done() after it',

@@ -8,6 +8,7 @@ export const limits = {
   queuesPerPort: 32,
   ringMin: 64,
   ringMax: 4096,
+  socketPathBytes: 107,
   devices: 32,
   vectorsPerDevice: 256,
   nameBytes: 31,

@@ -83,6 +83,12 @@ export interface PortPlan {
   readonly packed: 'auto' | 'yes' | 'no';
   /** Empty: the device's own. */
   readonly mac: string;
+  /** Absolute path of a vhost-user socket; empty: none. */
+  readonly socket: string;
+  /** Makes the socket and listens. */
+  readonly server: boolean;
+  /** Who may be at the other end, besides root and our own user; -1: nobody. */
+  readonly peerUid: number;
   readonly overflow: 'drop' | 'block';
   readonly buffers: number;
   readonly bufferBytes: number;
@@ -263,6 +269,9 @@ function planOf(model: Model): Plan {
       interrupts: value.interrupts ?? true,
       packed: value.packed ?? 'auto',
       mac: value.mac ?? '',
+      socket: value.socket === undefined ? '' : model.file(['ports', name, 'socket'], value.socket),
+      server: value.role === 'server',
+      peerUid: value.peer_uid ?? -1,
       overflow: value.overflow,
       buffers: value.buffers,
       bufferBytes: value.buffer_bytes,

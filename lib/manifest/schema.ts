@@ -265,9 +265,11 @@ export const channelSchema = z
 /** Neither a group's (bit 0 of the first byte) nor all zero. */
 const STATION_ADDRESS = /^(?!00(:00){5}$)[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$/;
 
+const SOCKET_PATH = /^[^\0]+$/;
+
 export const portSchema = z
   .strictObject({
-    driver: choice(['capture', 'af_packet', 'device'], 'What the port is.'),
+    driver: choice(['capture', 'af_packet', 'device', 'virtio-user'], 'What the port is.'),
     rx: queues('Shard of each receive queue.').optional(),
     tx: queues('Shard of each transmit queue.').optional(),
     file: text(
@@ -308,27 +310,43 @@ export const portSchema = z
       limits.ringMin,
       limits.ringMax,
       256,
-      'device: descriptors of each ring; 256 when absent.',
+      'device, virtio-user: descriptors of each ring; 256 when absent.',
     ).optional(),
     poll_us_max: integer(
       0,
       second * 1000,
       50,
-      'device: how long an empty receive queue is polled before its interrupt is armed; 0 arms at once, 50 when absent.',
+      'device, virtio-user: how long an empty receive queue is polled before its interrupt is armed; 0 arms at once, 50 when absent.',
       'microseconds',
     ).optional(),
     interrupts: boolean(
-      'device: arm interrupts when idle; false polls always, true when absent.',
+      'device, virtio-user: arm interrupts when idle; false polls always, true when absent.',
     ).optional(),
     packed: choice(
       ['auto', 'yes', 'no'],
-      'device with driver = "virtio-net": packed rings; "auto" takes them where they are offered.',
+      'virtio-user, and device with driver = "virtio-net": packed rings; "auto" takes them where they are offered.',
     ).optional(),
     mac: text(
       'the MAC address of one station, not of a group: six bytes in hexadecimal',
       '52:54:00:12:34:56',
       'device: the address that the NIC listens to; its own when absent.',
       STATION_ADDRESS,
+    ).optional(),
+    socket: text(
+      `the path of a Unix socket, at most ${limits.socketPathBytes} bytes`,
+      '/run/vanity/net0.sock',
+      'virtio-user: the vhost-user socket that joins this port to a process which is its device.',
+      SOCKET_PATH,
+    ).optional(),
+    role: choice(
+      ['client', 'server'],
+      'virtio-user: connect to the socket, or make it and listen; "client" when absent.',
+    ).optional(),
+    peer_uid: integer(
+      0,
+      0xfffffffe,
+      64055,
+      'virtio-user: the user, besides root and our own, who may be at the other end.',
     ).optional(),
     overflow: choice(
       ['drop', 'block'],

@@ -128,6 +128,9 @@ PortPlan port_from(const Napi::Object& o) {
   if (has(o, "interrupts")) port.interrupts = flag(o, "interrupts");
   if (has(o, "packed")) port.packed = choice<PackedRings>(o, "packed", {"auto", "yes", "no"});
   if (has(o, "mac")) port.mac = mac_of(o, "mac");
+  if (has(o, "socket")) port.socket = text(o, "socket");
+  if (has(o, "server")) port.server = flag(o, "server");
+  if (has(o, "peerUid")) port.peer_uid = index_of(o, "peerUid");
   return port;
 }
 

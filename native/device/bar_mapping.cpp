@@ -12,8 +12,8 @@
 #include <mutex>
 #include <vector>
 
-#include "device/fd.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 namespace {

@@ -10,9 +10,9 @@
 #include <memory>
 #include <vector>
 
-#include "device/fd.hpp"
 #include "device/iova.hpp"
 #include "device/pci.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 

@@ -5,8 +5,8 @@
 #include <map>
 #include <string>
 
-#include "device/fd.hpp"
 #include "device/pci.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 

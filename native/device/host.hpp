@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "device/fd.hpp"
 #include "device/pci.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 

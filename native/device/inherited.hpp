@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "device/fd.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "device/fd.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 

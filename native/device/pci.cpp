@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "device/fd.hpp"
 #include "device/folder.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 namespace {

@@ -189,13 +189,13 @@ void System::open_devices() {
     for (const IrqPlan& irq : device.irqs) shards_[irq.shard]->expect_interrupts();
   }
   for (const PortPlan& port : plan_.ports) {
-    if (port.device == kNone || !port.interrupts) continue;
+    if (!port.reached_from_outside() || !port.interrupts) continue;
     for (const uint32_t shard : port.rx) shards_[shard]->expect_interrupts();
   }
 }
 
 bool System::reaches(const PortPlan& port, const PoolPlan& pool, DmaAccess* access) const {
-  if (port.device == kNone) return false;
+  if (!port.reached_from_outside()) return false;
   *access = DmaAccess::read_write;
   if (pool.port != kNone && &plan_.ports[pool.port] == &port) return true;
   *access = DmaAccess::read_only;
@@ -211,23 +211,46 @@ uint64_t System::pool_page_bytes(const PoolPlan& pool) const {
   DmaAccess access;
   for (const PortPlan& port : plan_.ports) {
     if (!reaches(port, pool, &access)) continue;
-    const uint64_t bytes = devices_->page_bytes(port.device);
+    const uint64_t bytes = port.device == kNone ? 0 : devices_->page_bytes(port.device);
     if (least == kUnreached || (bytes != 0 && (least == 0 || bytes < least))) least = bytes;
   }
   return least;
 }
 
+bool System::is_shared(const PoolPlan& pool) const {
+  DmaAccess access;
+  return std::any_of(plan_.ports.begin(), plan_.ports.end(), [&](const PortPlan& port) {
+    return port.driver == "virtio-user" && reaches(port, pool, &access);
+  });
+}
+
 // Each device reaches the buffers that it fills, and those that may be sent through it.
 void System::map_pools() {
   for (const auto& pool : pools_) {
-    const PoolPlan& plan = pool_plans_[pool->index()];
+    const uint32_t index = pool->index();
+    const PoolPlan& plan = pool_plans_[index];
     const uint64_t page = pool_page_bytes(plan);
     if (page == kUnreached) continue;
     const uint64_t bytes = pool_memory(plan.buffers, plan.buffer_bytes, page);
-    const uint64_t arena_page = shards_[plan.owner]->arena().page_bytes();
-    for (const PortPlan& port : plan_.ports) {
+    const Arena& arena =
+        shared_pools_[index] != nullptr ? *shared_pools_[index] : shards_[plan.owner]->arena();
+    const uint64_t arena_page = arena.page_bytes();
+    for (uint32_t p = 0; p < plan_.ports.size(); ++p) {
+      const PortPlan& port = plan_.ports[p];
       DmaAccess access;
       if (!reaches(port, plan, &access)) continue;
+      if (port.device == kNone) {
+        UserHost& host = *user_hosts_[p];
+        if (host.regions.size() == vhost::kSharedPoolsMax) {
+          throw Error("VANITY_E_LIMIT",
+                      "port " + port.name + ": packets of more than " +
+                          std::to_string(vhost::kSharedPoolsMax) + " pools may go out by it",
+                      "a vhost-user peer maps 8 regions of memory: send from fewer receive queues");
+        }
+        host.buffers.add(*pool, &pool_addresses_[index], 63);
+        host.regions.push_back({pool_addresses_[index], arena.bytes(), arena.fd()});
+        continue;
+      }
       devices_->reach(port.device, *pool, bytes, std::min(arena_page, Devices::kPoolAlign), access);
     }
   }
@@ -244,9 +267,11 @@ void System::make_arenas() {
   }
   for (const PoolPlan& pool : pool_plans_) {
     const uint64_t page = pool_page_bytes(pool);
-    bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
     bytes[pool.owner] += pool_book(pool.buffers, pool.buffer_bytes, page);
-    if (pool_page_bytes(pool) != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
+    if (!is_shared(pool)) {
+      bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
+      if (page != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
+    }
     bytes[pool.owner] +=
         holders_of(pool.owner).size() * padded(Channel::bytes_needed(return_spec(pool.buffers)));
   }
@@ -278,6 +303,7 @@ void System::make_arenas() {
 }
 
 void System::make_pools() {
+  const Topology topology = read_topology();
   for (uint32_t i = 0; i < pool_plans_.size(); ++i) {
     const PoolPlan& plan = pool_plans_[i];
     Shard& owner = *shards_[plan.owner];
@@ -287,8 +313,18 @@ void System::make_pools() {
     record.buffers = plan.buffers;
     record.buffer_bytes = plan.buffer_bytes;
     const uint64_t page = pool_page_bytes(plan);
-    void* memory = owner.arena_allocate(pool_memory(plan.buffers, plan.buffer_bytes, page),
-                                        page == kUnreached ? kAlign : Devices::kPoolAlign);
+    const size_t bytes = pool_memory(plan.buffers, plan.buffer_bytes, page);
+    pool_addresses_.push_back(vhost::pool_address(i));
+    shared_pools_.push_back(nullptr);
+    void* memory;
+    if (is_shared(plan)) {
+      const Cpu* cpu = owner.plan().core == kNone ? nullptr : topology.find(owner.plan().core);
+      shared_pools_[i] = std::make_unique<Arena>(bytes, cpu == nullptr ? kAnyNode : cpu->node,
+                                                 plan_.pages, Sharing::sealed);
+      memory = shared_pools_[i]->allocate(bytes, kAlign);
+    } else {
+      memory = owner.arena_allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
+    }
     void* book = owner.arena_allocate(pool_book(plan.buffers, plan.buffer_bytes, page), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
                                             page == kUnreached ? 0 : page, book));
@@ -353,6 +389,7 @@ void System::make_ports() {
               device == nullptr ? plan.driver : device->driver);
     copy_text(record.target, sizeof(record.target),
               device != nullptr         ? device->address
+              : !plan.socket.empty()    ? plan.socket
               : !plan.interface.empty() ? plan.interface
               : !plan.file.empty()    ? plan.file
                                       : plan.write);
@@ -385,9 +422,18 @@ void System::make_ports() {
     options.fanout = plan.fanout;
     options.promiscuous = plan.promiscuous;
     options.buffer_bytes = plan.buffer_bytes;
+    user_hosts_.push_back(plan.on_socket() ? std::make_unique<UserHost>() : nullptr);
+    if (plan.on_socket()) {
+      options.user = user_hosts_[p].get();
+      options.socket = plan.socket;
+      options.server = plan.server;
+      options.peer_uid = plan.peer_uid;
+    }
     if (plan.device != kNone) {
       options.driver = plan_.devices[plan.device].driver;
       options.nic = devices_->nic(plan.device);
+    }
+    if (plan.reached_from_outside()) {
       options.ring = plan.ring;
       options.poll_ns_max = plan.poll_ns_max;
       options.interrupts = plan.interrupts;
@@ -396,6 +442,7 @@ void System::make_ports() {
     }
     ports_.push_back(create_port(options, records));
     if (plan.device != kNone) devices_->serve(plan.device, *ports_[p], record, shards_);
+    if (plan.on_socket()) devices_->serve_socket(p, *ports_[p], plan, shards_);
     for (uint32_t q = 0; q < plan.tx.size(); ++q)
       shards_[plan.tx[q]]->add_tx(&ports_[p]->tx(q), plan.overflow);
   }

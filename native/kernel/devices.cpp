@@ -51,7 +51,8 @@ uint32_t Devices::vectors_of(const Plan& plan) {
   size_t count = 0;
   for (const DevicePlan& device : plan.devices) count += device.irqs.size();
   // A vector for each receive queue, and the port's own.
-  for (const PortPlan& port : plan.ports) count += port.device == kNone ? 0 : port.rx.size() + 1;
+  for (const PortPlan& port : plan.ports)
+    count += port.reached_from_outside() ? port.rx.size() + 1 : 0;
   return static_cast<uint32_t>(count);
 }
 
@@ -165,6 +166,37 @@ void Devices::serve(uint32_t device, Port& port, PortRecord& record, const Shard
     IrqLine* const line = route(entry, irq, v, trigger_of_kind(irqs.kind), eoi, shard);
     if (line != nullptr) port.rx(queue).set_line(line);
   }
+}
+
+uint32_t Devices::owner_of_socket(uint32_t port) const {
+  return static_cast<uint32_t>(entries_.size()) + port + 1;
+}
+
+void Devices::serve_socket(uint32_t port, Port& served, const PortPlan& plan,
+                           const Shards& shards) {
+  const uint32_t owner = owner_of_socket(port);
+  sockets_.push_back(port);
+  const PortIrqs irqs = served.irqs();
+  for (uint32_t v = 0; v < irqs.fds.size(); ++v) {
+    const uint32_t queue = irqs.queue_of_vector[v];
+    Shard& shard = *shards[plan.rx.at(queue)];
+    VectorRecord& record = segment_.vector(vectors_++);
+    copy_text(record.name, sizeof(record.name), plan.name + "." + std::to_string(v));
+    record.device = kNone;
+    record.shard = shard.index();
+    record.vector = v;
+    record.trigger = static_cast<uint32_t>(IrqTrigger::edge);
+    record.eoi = static_cast<uint32_t>(Eoi::immediate);
+    VectorSpec spec;
+    spec.fd = irqs.fds[v];
+    spec.record = &record;
+    spec.shard = &shard.line();
+    spec.shard_name = shard.plan().name;
+    spec.owner = owner;
+    served.rx(queue).set_line(&interrupts_.add(spec));
+  }
+  if (served.control_fd() >= 0)
+    interrupts_.add_readable(served.control_fd(), owner, [&served] { served.interrupt(); });
 }
 
 vanity_device& Devices::granted(Entry& entry, Shard& shard) {
@@ -315,6 +347,7 @@ bool Devices::serves(uint32_t port) const noexcept {
 }
 
 void Devices::quiesce() noexcept {
+  for (const uint32_t port : sockets_) interrupts_.remove(owner_of_socket(port));
   for (const auto& entry : entries_) {
     if (entry->closed) continue;
     interrupts_.remove(owner_of(*entry));

@@ -54,6 +54,9 @@ class Devices {
              DmaAccess access);
   // After its port was made: arms what it wants.
   void serve(uint32_t device, Port& port, PortRecord& record, const Shards& shards);
+  // The same for a port whose device is a process at the other end of a socket: its eventfds are
+  // its own.
+  void serve_socket(uint32_t port, Port& served, const PortPlan& plan, const Shards& shards);
   // Devices without a port: registers, memory and vectors of the plan, to their shards.
   void grant(const Shards& shards);
   // From here on all vectors have a record, and Linux may ask.
@@ -89,6 +92,7 @@ class Devices {
   };
 
   uint32_t owner_of(const Entry& entry) const;
+  uint32_t owner_of_socket(uint32_t port) const;
   void grant_registers(Entry& entry, const Shards& shards);
   void grant_memory(Entry& entry, const Shards& shards);
   void grant_vectors(Entry& entry, const Shards& shards);
@@ -105,7 +109,8 @@ class Devices {
   Segment& segment_;
   Interrupts& interrupts_;
   const Warn warn_;
-  uint32_t vectors_ = 0;  // records in use
+  uint32_t vectors_ = 0;           // records in use
+  std::vector<uint32_t> sockets_;  // ports of serve_socket()
   std::vector<std::unique_ptr<Entry>> entries_;
 };
 

@@ -64,6 +64,16 @@ void Interrupts::add(int fd, uint32_t owner, std::function<void(uint64_t)> call)
   sources_.push_back(std::move(source));
 }
 
+void Interrupts::add_readable(int fd, uint32_t owner, std::function<void()> call) {
+  auto source = std::make_unique<Source>();
+  source->fd = fd;
+  source->owner = owner;
+  source->counts = false;
+  source->call = [call = std::move(call)](uint64_t) { call(); };
+  watch(*source);
+  sources_.push_back(std::move(source));
+}
+
 void Interrupts::remove(uint32_t owner) noexcept {
   for (const auto& source : sources_) {
     if (source->owner != owner || !source->live) continue;
@@ -94,7 +104,8 @@ bool Interrupts::wait(uint64_t ns) noexcept {
   for (int i = 0; i < count; ++i) {
     Source& source = *static_cast<Source*>(events[i].data.ptr);
     uint64_t times = 0;
-    if (!source.live || read(source.fd, &times, sizeof times) != sizeof times) continue;
+    if (!source.live) continue;
+    if (source.counts && read(source.fd, &times, sizeof times) != sizeof times) continue;
     if (source.call) {
       others = true;
       source.call(times);

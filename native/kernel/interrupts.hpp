@@ -23,8 +23,8 @@
 #include <string>
 #include <vector>
 
-#include "device/fd.hpp"
 #include "device/irq_line.hpp"
+#include "platform/fd.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -55,6 +55,8 @@ class Interrupts {
   IrqLine& add(const VectorSpec& spec);
   // Another descriptor with an eventfd's count; `call` gets it.
   void add(int fd, uint32_t owner, std::function<void(uint64_t)> call);
+  // A descriptor that polls readable as long as `call` has something to do about it.
+  void add_readable(int fd, uint32_t owner, std::function<void()> call);
   // Nothing of this owner is looked at any more. Before its descriptors are closed.
   void remove(uint32_t owner) noexcept;
 
@@ -66,6 +68,7 @@ class Interrupts {
     int fd;
     uint32_t owner;
     bool live = true;
+    bool counts = true;                  // an eventfd, to be read
     std::function<void(uint64_t)> call;  // empty: a vector
     // Of a vector:
     VectorRecord* record = nullptr;

@@ -266,6 +266,10 @@ void System::release_shards() noexcept {
       begin_stop();
       return;
     }
+    if (plan_.ports[p].on_socket() && ports_[p]->state() != PortState::up) {
+      warn("VANITY_W_PORT_PEER", ports_[p]->error(),
+           "the system runs without it, and looks again every second");
+    }
   }
   running_since_ns_ = monotonic_ns();
   serviced_ns_ = running_since_ns_;

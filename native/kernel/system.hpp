@@ -16,6 +16,7 @@
 #include "kernel/signals.hpp"
 #include "memory/pool.hpp"
 #include "port/port.hpp"
+#include "port/user_host.hpp"
 #include "shard/plan.hpp"
 #include "shard/shard.hpp"
 
@@ -89,6 +90,8 @@ class System {
   // does.
   uint64_t pool_page_bytes(const PoolPlan& pool) const;
   std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
+  // Does a process at the other end of a socket reach it? Then its memory is its own.
+  bool is_shared(const PoolPlan& pool) const;
   void order_shards();
   void find_loops();
 
@@ -137,13 +140,16 @@ class System {
   std::vector<std::unique_ptr<Program>> programs_;  // until their shards take them
   std::vector<PoolPlan> pool_plans_;
   Segment segment_;
-  std::vector<std::unique_ptr<Shard>> shards_;  // their arenas hold all that follows
+  std::vector<std::unique_ptr<Shard>> shards_;        // their arenas hold all that follows
+  std::vector<std::unique_ptr<Arena>> shared_pools_;  // by pool; null: it lies in its owner's arena
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<PoolTable> pool_table_ = std::make_unique<PoolTable>();
   std::vector<Channel> channels_;
   // Ports go first, then the devices that they work, then the memory that those reach.
   std::unique_ptr<Interrupts> interrupts_;
   std::unique_ptr<Devices> devices_;
+  std::vector<std::unique_ptr<UserHost>> user_hosts_;  // by port; null: it needs none
+  std::vector<uint64_t> pool_addresses_;               // by pool, for the peers of those
   std::vector<std::unique_ptr<Port>> ports_;
   std::vector<uint32_t> order_;                  // shards, producers before consumers
   std::vector<std::vector<uint32_t>> upstream_;  // of each shard

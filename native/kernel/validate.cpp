@@ -87,6 +87,16 @@ void check_port(const Plan& plan, const PortPlan& port) {
   within("buffer_bytes of " + who, port.buffer_bytes, limits::kBufferBytesMin,
          limits::kBufferBytesMax);
   if (port.buffer_bytes % 64 != 0) refuse(who, "its buffer_bytes are no multiple of 64");
+  if (port.reached_from_outside()) {
+    within("ring of " + who, port.ring, limits::kRingMin, limits::kRingMax);
+    if ((port.ring & (port.ring - 1)) != 0) refuse(who, "its ring is no power of two");
+  }
+  if (port.on_socket()) {
+    within("the length of the socket's path of " + who, port.socket.size(), 1,
+           limits::kSocketPathBytes);
+    if (!port.rx.empty() && port.tx.size() > port.rx.size())
+      refuse(who, "it has more transmit queues than receive queues");
+  }
   if (port.device == kNone) {
     if (port.driver == "device") refuse(who, "it names no device");
     return;
@@ -95,8 +105,6 @@ void check_port(const Plan& plan, const PortPlan& port) {
   if (plan.devices[port.device].driver == "vfio") {
     refuse(who, "device " + plan.devices[port.device].name + " has no driver of a NIC");
   }
-  within("ring of " + who, port.ring, limits::kRingMin, limits::kRingMax);
-  if ((port.ring & (port.ring - 1)) != 0) refuse(who, "its ring is no power of two");
   if (port.rx.empty()) refuse(who, "a device needs a receive queue");
   if ((port.mac[0] & 1) != 0) refuse(who, "its mac is the address of a group");
   for (const PortPlan& other : plan.ports) {

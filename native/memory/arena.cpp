@@ -55,8 +55,9 @@ bool transparent_is_off() {
   return !std::getline(file, line) || line.find("[never]") != std::string::npos;
 }
 
-int make_memfd(PageKind kind) {
+int make_memfd(PageKind kind, Sharing sharing) {
   unsigned flags = MFD_CLOEXEC;
+  if (sharing == Sharing::sealed) flags |= MFD_ALLOW_SEALING;
   if (kind == PageKind::huge_1g) flags |= MFD_HUGETLB | MFD_HUGE_1GB;
   if (kind == PageKind::huge_2m) flags |= MFD_HUGETLB | MFD_HUGE_2MB;
   return memfd_create("vanity-arena", flags);
@@ -133,14 +134,21 @@ bool Arena::try_map(PageKind kind, uint32_t node) {
   };
 
   if (kind == PageKind::transparent) {
+    if (sharing_ == Sharing::sealed) {
+      note(pages + "private, and these are to be shared");
+      return false;
+    }
     if (transparent_is_off()) {
       note(pages + "switched off on this host");
       return false;
     }
   } else {
-    fd_ = make_memfd(kind);
+    fd_ = make_memfd(kind, sharing_);
     if (fd_ < 0) return failed("this kernel has none");
     if (ftruncate(fd_, static_cast<off_t>(bytes_)) != 0) return failed("can't size the memfd");
+    if (sharing_ == Sharing::sealed &&
+        fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+      return failed("can't seal the memfd");
   }
 
   // One reservation with room to align and a guard on each side, then the arena mapped into it.
@@ -181,7 +189,8 @@ bool Arena::try_map(PageKind kind, uint32_t node) {
   return true;
 }
 
-Arena::Arena(size_t bytes, uint32_t numa_node, PageChoice pages) : wanted_(bytes == 0 ? 1 : bytes) {
+Arena::Arena(size_t bytes, uint32_t numa_node, PageChoice pages, Sharing sharing)
+    : wanted_(bytes == 0 ? 1 : bytes), sharing_(sharing) {
   if (wanted_ > SIZE_MAX / 4) throw Error("VANITY_E_MEMORY", "an arena of this size can't exist");
   if (pages == PageChoice::automatic) {
     for (const PageKind kind :

@@ -16,6 +16,10 @@ enum class PageKind : uint8_t { huge_1g, huge_2m, transparent, small };
 
 const char* page_kind_name(PageKind kind) noexcept;
 
+// May its pages be given to another process? Then they are those of a memfd that neither side can
+// cut short or make longer (and never transparent ones, which are private).
+enum class Sharing : uint8_t { none, sealed };
+
 inline constexpr uint32_t kAnyNode = 0xffffffffu;
 
 class Arena {
@@ -23,7 +27,7 @@ class Arena {
   // `bytes` is rounded up to whole pages. A forced kind that can't be had throws
   // VANITY_E_HUGE_PAGES; no memory at all throws VANITY_E_MEMORY.
   explicit Arena(size_t bytes, uint32_t numa_node = kAnyNode,
-                 PageChoice pages = PageChoice::automatic);
+                 PageChoice pages = PageChoice::automatic, Sharing sharing = Sharing::none);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -56,6 +60,7 @@ class Arena {
   size_t used_ = 0;
   size_t page_bytes_ = 0;
   PageKind kind_ = PageKind::small;
+  Sharing sharing_;
   bool locked_ = false;
   int fd_ = -1;
   std::string why_;

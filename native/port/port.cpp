@@ -13,9 +13,12 @@ std::unique_ptr<Port> create_port(const PortOptions& options, const PortRecords&
   if (options.driver == "af_packet") return create_af_packet_port(options, records);
   if (options.driver == "e1000e") return create_e1000e_port(options, records);
   if (options.driver == "virtio-net") return create_virtio_net_port(options, records);
+  if (options.driver == "virtio-user") return create_virtio_user_port(options, records);
   throw Error("VANITY_E_PORT_DRIVER",
               "port " + options.name + ": no driver is called " + options.driver,
-              "driver = \"capture\", \"af_packet\", or \"device\" with a device that has a driver");
+              "driver = \"capture\", \"af_packet\", \"virtio-user\", or \"device\" with a device "
+              "that has a "
+              "driver");
 }
 
 }  // namespace vanity

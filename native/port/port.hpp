@@ -25,6 +25,7 @@ inline constexpr uint64_t kSleepForever = std::numeric_limits<uint64_t>::max();
 
 struct IrqLine;
 struct NicHost;
+struct UserHost;
 
 class RxQueue {
  public:
@@ -119,6 +120,11 @@ struct PortOptions {
   bool interrupts = true;
   PackedRings packed = PackedRings::automatic;
   std::array<uint8_t, 6> mac{};  // the station's address; all 0: the device's own
+  // Ports on a vhost-user socket:
+  UserHost* user = nullptr;
+  std::string socket = {};          // its path
+  bool server = false;              // listens on it
+  uint32_t peer_uid = 0xffffffffu;  // may be at the other end, besides root and our own user
 };
 
 // What a port on a device wants armed: vectors 0 .. n-1 of one kind, and whose each is.
@@ -127,6 +133,8 @@ struct PortIrqs {
 
   IrqKind kind = IrqKind::msix;
   std::vector<uint32_t> queue_of_vector;  // receive queue, or kPortVector; empty: none
+  // Eventfds of the port itself, one a vector; empty: the device's are armed.
+  std::vector<int> fds;
 };
 
 // Where the counters go: the port's record, and one a queue. The vectors' sizes are the queues'.
@@ -148,11 +156,14 @@ class Port {
 
   // From here packets may come. Throws; the state is then `failed`.
   virtual void start() = 0;
-  // Of a port on a device, asked once, before start(): the kernel arms them, hands each queue its
-  // line, and rings the shard's doorbell. A level line (INTx) ends delayed: its queue acknowledges
-  // the device and calls IrqLine::done().
+  // Asked once, before start(): the kernel arms them, hands each queue its line, and rings the
+  // shard's doorbell. A level line (INTx) ends delayed: its queue acknowledges the device and calls
+  // IrqLine::done().
   virtual PortIrqs irqs() const { return {}; }
-  // The port's own vector fired; on the kernel's thread.
+  // A descriptor of the port's own, the same from start() to close(), that polls readable when
+  // interrupt() has something to do; -1: none.
+  virtual int control_fd() const { return -1; }
+  // The port's own vector fired, or control_fd() is readable; on the kernel's thread.
   virtual void interrupt() noexcept {}
   // The device is wanted back, or gone: stops the tenure of every queue. The kernel stops the
   // device once retired() says that no shard touches it any more, and then lets what the queues

@@ -21,7 +21,8 @@ void put(T& word, T value) noexcept {
 
 // ---- §2.1 status, §6 feature bits
 namespace status {
-inline constexpr uint8_t kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8;
+inline constexpr uint8_t kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8,
+                         kNeedsReset = 64;
 }  // namespace status
 
 namespace feature {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "virtio/layout.hpp"
 
@@ -63,6 +64,18 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
+  // Is there a device? One behind a socket may come later, go, and be another when it comes back;
+  // while there is none, nothing below means anything: its status reads 0.
+  virtual bool present() const { return true; }
+  // Why there is none, for people; empty: it is there.
+  virtual std::string absence() const { return {}; }
+  // Readable when attend() has something to hear or somebody to greet; -1: never.
+  virtual int control_fd() const { return -1; }
+  // Hears what came, looks for a device that is not there.
+  virtual void attend() {}
+  // The device said what cannot be. A transport that can part from it does so.
+  virtual void distrust() {}
+
   // Bits 0..63 (§6).
   virtual uint64_t offered() = 0;
   virtual void accept(uint64_t features) = 0;
@@ -78,6 +91,8 @@ class Transport {
   // False: the device does not take it. `vector`: kNoVector, or one of a number that is armed.
   virtual bool set_up(uint16_t queue, const QueuePlace& place, uint16_t vector) = 0;
   virtual void enable(uint16_t queue) = 0;
+  // Is a pair of queues in use when it is enabled, and no command needed that says so?
+  virtual bool enables_pairs() const { return false; }
   virtual bool set_config_vector(uint16_t vector) = 0;
   // VIRTIO_F_RING_RESET (§2.6.1): begins with the call, ends when reset_done().
   virtual void reset_queue(uint16_t queue) = 0;
@@ -88,6 +103,8 @@ class Transport {
 
   // How many vectors there are for set_up() and set_config_vector().
   virtual uint32_t vectors() = 0;
+  // The eventfd of one of them, when the transport makes it; -1: it is the device's.
+  virtual int vector_fd(uint32_t /*vector*/) const { return -1; }
   // Is there a level line instead?
   virtual bool has_level() = 0;
   virtual LevelState level_state() = 0;

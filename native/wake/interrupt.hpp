@@ -11,8 +11,8 @@
 #include <memory>
 #include <thread>
 
-#include "device/fd.hpp"
 #include "kernel/interrupts.hpp"
+#include "platform/fd.hpp"
 #include "shard/shard.hpp"
 #include "vanity/segment.hpp"
 #include "wake/mailbox.hpp"

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "check.hpp"
-#include "device/fd.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 
 using namespace vanity;
 

@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "check.hpp"
-#include "device/fd.hpp"
 #include "device/irq_line.hpp"
 #include "kernel/interrupts.hpp"
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 #include "platform/wait.hpp"
 #include "shard/grant.hpp"
 

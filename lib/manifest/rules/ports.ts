@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { limits } from '../limits.js';
 import type { Entry, Model } from '../model.js';
 import { nicDrivers, RING } from '../nic.js';
 import type { Path } from '../parse.js';
@@ -18,11 +19,14 @@ const owners = {
   fanout: ['af_packet'],
   promiscuous: ['af_packet', 'device'],
   device: ['device'],
-  ring: ['device'],
-  poll_us_max: ['device'],
-  interrupts: ['device'],
-  packed: ['device'],
+  ring: ['device', 'virtio-user'],
+  poll_us_max: ['device', 'virtio-user'],
+  interrupts: ['device', 'virtio-user'],
+  packed: ['device', 'virtio-user'],
   mac: ['device'],
+  socket: ['virtio-user'],
+  role: ['virtio-user'],
+  peer_uid: ['virtio-user'],
 } as const satisfies Partial<Record<keyof PortEntry, readonly Driver[]>>;
 
 export function portRules(model: Model): void {
@@ -53,6 +57,7 @@ export function portRules(model: Model): void {
     foreignKeys(model, entry, value);
     if (value.driver === 'capture') captureRules(model, entry, value, refuse);
     if (value.driver === 'af_packet') needs(model, entry, value, 'interface', 'eth0');
+    if (value.driver === 'virtio-user') socketRules(model, entry, value, refuse);
     if (value.driver === 'device') {
       needs(model, entry, value, 'device', 'nic0');
       if (!value.rx && value.tx) {
@@ -83,17 +88,17 @@ function needs(
   model: Model,
   { name, path }: Entry<PortEntry>,
   value: PortEntry,
-  key: 'interface' | 'device',
+  key: 'interface' | 'device' | 'socket',
   example: string,
 ): void {
   if (value[key] !== undefined) return;
   const line = `${key} = "${example}"`;
-  const expects = `with driver = "${value.driver}", the name of the ${key}`;
+  const expects = `with driver = "${value.driver}", the ${key === 'socket' ? 'path' : 'name'} of the ${key}`;
   model.report('VANITY_E_KEY_MISSING', { where: `[ports.${name}]`, key, line, expects }, path);
 }
 
-function nicRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
-  const { device, ring = RING, buffers } = value;
+function ringRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
+  const { ring = RING, buffers } = value;
   if (value.rx && ring >= buffers) {
     model.report(
       'VANITY_E_PORT_RING',
@@ -105,6 +110,41 @@ function nicRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEnt
       [...path, model.source.has([...path, 'ring']) ? 'ring' : 'buffers'],
     );
   }
+}
+
+function socketRules(
+  model: Model,
+  entry: Entry<PortEntry>,
+  value: PortEntry,
+  refuse: Refuse,
+): void {
+  needs(model, entry, value, 'socket', '/run/vanity/net0.sock');
+  ringRules(model, entry, value);
+  const { socket, rx, tx } = value;
+  const bytes = socket === undefined ? 0 : Buffer.byteLength(socketPath(model, entry, socket));
+  if (bytes > limits.socketPathBytes) {
+    refuse(
+      `has a socket whose path is ${bytes} bytes long; ${limits.socketPathBytes} is what Linux knows`,
+      'Choose a shorter one, such as /run/vanity/net0.sock.',
+      [...entry.path, 'socket'],
+    );
+  }
+  if (rx && tx && tx.length > rx.length) {
+    refuse(
+      `has ${tx.length} transmit queues and ${rx.length} receive queues; queues come in pairs`,
+      'Name as many shards in rx as in tx, or no rx at all.',
+      [...entry.path, 'tx'],
+    );
+  }
+}
+
+const socketPath = (model: Model, { path }: Entry<PortEntry>, socket: string) =>
+  model.file([...path, 'socket'], socket);
+
+function nicRules(model: Model, entry: Entry<PortEntry>, value: PortEntry): void {
+  const { name, path } = entry;
+  const { device } = value;
+  ringRules(model, entry, value);
   if (device === undefined) return;
   const at = [...path, 'device'];
   const refuse = (problem: string, hint: string, place: Path = at, related: Path[] = []) =>
@@ -275,6 +315,16 @@ function clashes(
       'interface',
       `use the interface "${value.interface}"`,
       'Use one port with several queues: rx = ["s0", "s1"].',
+    );
+    return;
+  }
+  if (value.driver === 'virtio-user') {
+    if (value.socket === undefined) return;
+    claim(
+      `socket ${model.file([...path, 'socket'], value.socket)}`,
+      'socket',
+      `use the socket "${value.socket}"`,
+      'A vhost-user socket has one peer at each end. Use one port with several queues: rx = ["s0", "s1"].',
     );
     return;
   }

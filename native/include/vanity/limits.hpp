@@ -14,6 +14,7 @@ inline constexpr uint32_t kPorts = 64;
 inline constexpr uint32_t kQueuesPerPort = 32;
 inline constexpr uint32_t kRingMin = 64;  // descriptors of a NIC's ring
 inline constexpr uint32_t kRingMax = 4096;
+inline constexpr uint32_t kSocketPathBytes = 107;
 inline constexpr uint32_t kDevices = 32;
 inline constexpr uint32_t kVectorsPerDevice = 256;
 inline constexpr uint32_t kNameBytes = 31;

@@ -23,12 +23,21 @@
 
 namespace vanity::virtio_net {
 
+// What was negotiated; may be something else each time a device is made anew.
+struct Agreed {
+  virtio::RingFeatures ring;
+  bool mergeable;
+  bool guest_checksum;       // VIRTIO_NET_F_GUEST_CSUM
+  bool checksum;             // VIRTIO_NET_F_CSUM
+  uint32_t frame_bytes_max;  // by the device's MTU
+};
+
 // What the port's thread does with a queue of either kind.
 class NetQueue {
  public:
   virtual ~NetQueue() = default;
   // A new ring in `memory`, which is zeroed; what the old one held is home. Not while it is live.
-  virtual void renew(std::byte* memory, const virtio::Notifier& notify) = 0;
+  virtual void renew(std::byte* memory, const virtio::Notifier& notify, const Agreed& agreed) = 0;
 
   Tenure tenure;
 };
@@ -37,9 +46,6 @@ struct RxSetup {
   uint16_t queue;  // the virtqueue's number
   uint16_t size;
   uint16_t port;
-  virtio::RingFeatures features;
-  bool mergeable;
-  bool checksum;  // VIRTIO_NET_F_GUEST_CSUM
   uint32_t buffer_bytes;
   uint64_t poll_ns_max;
   bool interrupts;
@@ -57,17 +63,18 @@ class NetRx final : public RxQueue, public NetQueue {
         poll_ticks_(ns_to_ticks(setup.poll_ns_max)),
         busy_since_(now_ticks()) {}
 
-  void renew(std::byte* memory, const virtio::Notifier& notify) override {
-    ring_.emplace(setup_.size, memory, setup_.features);
+  void renew(std::byte* memory, const virtio::Notifier& notify, const Agreed& agreed) override {
+    ring_.emplace(setup_.size, memory, agreed.ring);
     notify_ = notify;
+    mergeable_ = agreed.mergeable;
+    checksum_ = agreed.guest_checksum;
     armed_ = false;
     left_ = 0;
   }
 
   uint32_t receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept override {
     if (!tenure.live()) [[unlikely]] {
-      if (tenure.released()) give_back(pool);
-      return 0;
+      return tenure.released() ? last_of_it(pool, packets, n) : 0;
     }
     if (line_ != nullptr && line_->take() != 0 && setup_.level) acknowledge();
     const uint32_t got = ring_->collect(used_, std::min(n, limits::kBurstMax));
@@ -77,7 +84,7 @@ class NetRx final : public RxQueue, public NetQueue {
       busy_since_ = now_ticks();
       for (uint32_t i = 0; i < got; ++i)
         __builtin_prefetch(pool.buffer(used_[i].token) + VANITY_HEADROOM_BYTES, 1);
-      count = setup_.mergeable ? take_merged(pool, packets, got) : take(pool, packets, got);
+      count = mergeable_ ? take_merged(pool, packets, got) : take(pool, packets, got);
     }
     refill(pool, got == 0);
     if (ring_->broken()) [[unlikely]]
@@ -222,7 +229,7 @@ class NetRx final : public RxQueue, public NetQueue {
     if (length < kEthernetHeader || length > 0xffff || header.gso_type != NetHeader::kNotSegmented)
       return false;
     packet = {token, 0, VANITY_FRAME_OFFSET, static_cast<uint16_t>(length), setup_.port, 0};
-    if (header.flags == 0 || !setup_.checksum) return header.flags == 0;
+    if (header.flags == 0 || !checksum_) return header.flags == 0;
     if ((header.flags & NetHeader::kNeedsChecksum) != 0) {
       const uint32_t field = uint32_t{header.checksum_start} + header.checksum_offset;
       if (field + 2 > length || VANITY_FRAME_OFFSET + field > 0xffff) return false;
@@ -277,6 +284,17 @@ class NetRx final : public RxQueue, public NetQueue {
     if (ring_->publish()) notify_(ring_->notification(setup_.queue));
   }
 
+  // The device is stopped. What it had brought by then is received, the rest of its buffers go
+  // home.
+  uint32_t last_of_it(Pool& pool, vanity_packet* packets, uint32_t n) noexcept {
+    const uint32_t got =
+        ring_->broken() ? 0 : ring_->collect(used_, std::min(n, limits::kBurstMax));
+    if (got == 0) {
+      give_back(pool);
+      return 0;
+    }
+    return mergeable_ ? take_merged(pool, packets, got) : take(pool, packets, got);
+  }
   void give_back(Pool& pool) noexcept {
     vanity_packet packets[kRefill];
     for (uint32_t got; (got = take_back(packets, kRefill)) != 0;) pool.give(packets, got);
@@ -290,6 +308,8 @@ class NetRx final : public RxQueue, public NetQueue {
   uint32_t posted_bytes_;
   uint64_t poll_ticks_;
   uint64_t busy_since_;
+  bool mergeable_ = false;
+  bool checksum_ = false;
   bool armed_ = false;
   bool dry_ = false;
   // A frame of several buffers: how many are to come, and the first, if it is still worth it.
@@ -303,10 +323,7 @@ class NetRx final : public RxQueue, public NetQueue {
 struct TxSetup {
   uint16_t queue;
   uint16_t size;
-  virtio::RingFeatures features;
-  bool checksum;             // VIRTIO_NET_F_CSUM
-  uint32_t frame_bytes_max;  // by the device's MTU
-  uint64_t blank_header;     // address of a NetHeader of zeros
+  uint64_t blank_header;  // address of a NetHeader of zeros
   const BufferMap* buffers;
 };
 
@@ -315,9 +332,11 @@ class NetTx final : public TxQueue, public NetQueue {
  public:
   NetTx(QueueRecord* record, const TxSetup& setup) : TxQueue(record), setup_(setup) {}
 
-  void renew(std::byte* memory, const virtio::Notifier& notify) override {
-    ring_.emplace(setup_.size, memory, setup_.features);
+  void renew(std::byte* memory, const virtio::Notifier& notify, const Agreed& agreed) override {
+    ring_.emplace(setup_.size, memory, agreed.ring);
     notify_ = notify;
+    checksum_ = agreed.checksum;
+    frame_bytes_max_ = agreed.frame_bytes_max;
   }
 
   bool keeps() const noexcept override { return true; }
@@ -368,9 +387,17 @@ class NetTx final : public TxQueue, public NetQueue {
       return got + describe(packets + got, more);
     }
     if (tenure.released() && got < n) {
-      const uint32_t before = got;
-      got += ring_take_back(packets + got, n - got);
-      if (got == before) tenure.drain();
+      // The device is stopped: what it was done with by then went out, the rest never will.
+      const uint32_t room = std::min(n - got, limits::kBurstMax);
+      const uint32_t sent = ring_->broken() ? 0 : ring_->collect(used_, room);
+      if (sent != 0) {
+        with_device_ -= sent;
+        return got + describe(packets + got, sent);
+      }
+      const uint32_t lost = ring_take_back(packets + got, room);
+      record_->dropped.add(lost);
+      if (lost == 0) tenure.drain();
+      got += lost;
     }
     return got;
   }
@@ -401,7 +428,7 @@ class NetTx final : public TxQueue, public NetQueue {
     if (partial) [[unlikely]] {
       vanity_packet_offload offload;
       std::memcpy(&offload, buffer + VANITY_OFFLOAD_OFFSET, sizeof offload);
-      if (!setup_.checksum) {
+      if (!checksum_) {
         finish_checksum(buffer, packet);
       } else if (checksum_due(packet, offload)) {
         header.flags = NetHeader::kNeedsChecksum;
@@ -416,7 +443,7 @@ class NetTx final : public TxQueue, public NetQueue {
   }
   // What it counts as when it can never go; null: it can.
   Counter* unfit(const vanity_packet& packet) noexcept {
-    if (packet.length > setup_.frame_bytes_max) return &record_->oversize;
+    if (packet.length > frame_bytes_max_) return &record_->oversize;
     if (packet.length < kEthernetHeader) return &record_->invalid;
     return setup_.buffers->reaches(packet.buffer) ? nullptr : &record_->dropped;
   }
@@ -439,6 +466,8 @@ class NetTx final : public TxQueue, public NetQueue {
   TxSetup setup_;
   std::optional<Ring> ring_;
   virtio::Notifier notify_;
+  bool checksum_ = false;
+  uint32_t frame_bytes_max_ = 0xffff;
   bool flushed_ = false;
   // The shard's own count: the ring may be made anew by the kernel's thread when it asks.
   uint32_t with_device_ = 0;

@@ -9,9 +9,11 @@
 
 #include "platform/error.hpp"
 #include "port/nic.hpp"
+#include "port/user_host.hpp"
 #include "port/virtio_net/control_queue.hpp"
 #include "port/virtio_net/net_queue.hpp"
 #include "port/virtio_net/pci_transport.hpp"
+#include "vhost/front_end.hpp"
 
 namespace vanity {
 namespace {
@@ -41,11 +43,19 @@ class VirtioNetPort final : public Port {
       refuse("steers packets to as many receive queues as it has transmit queues",
              "a receive queue for each transmit queue, or none at all");
     blank_header_ = transport_->memory(sizeof(NetHeader)).address;
-    // A device that was left alive by somebody else may take its time.
-    reset();
-    negotiate();
-    if (!set_status(status::kFeaturesOk))
-      refuse("does not agree to the features that it offers itself", "another device or firmware");
+    if (transport_->present()) {
+      // A device that was left alive by somebody else may take its time.
+      reset();
+      negotiate();
+      if (!set_status(status::kFeaturesOk))
+        refuse("does not agree to the features that it offers itself",
+               "another device or firmware");
+    } else {
+      // Which kind of rings there are is settled now; all else when it comes.
+      features_ = bit(virtio::feature::kVersion1);
+      if (options_.packed == PackedRings::yes) features_ |= bit(virtio::feature::kRingPacked);
+    }
+    packed_ = has(virtio::feature::kRingPacked);
     choose_interrupts(kind);
     make_queues(records);
   }
@@ -57,7 +67,8 @@ class VirtioNetPort final : public Port {
 
   void start() override {
     transport_->let_loose(true);
-    const char* const problem = bring_up();
+    const char* const problem = transport_->present() ? bring_up() : nullptr;
+    if (!transport_->present()) return wait_for_device();
     if (problem != nullptr) {
       set_state(PortState::failed);
       say(problem);
@@ -67,11 +78,14 @@ class VirtioNetPort final : public Port {
     look_at_link();
   }
 
+  int control_fd() const override { return transport_->control_fd(); }
   void interrupt() noexcept override {
+    if (transport_->control_fd() >= 0) return service();
     if (step_ == Step::running) look_at_link();
   }
 
   void service() noexcept override {
+    if (!closed_) transport_->attend();
     switch (step_) {
       case Step::running:
         return watch();
@@ -194,7 +208,7 @@ class VirtioNetPort final : public Port {
       wanted |= bit(kControlMac);
     }
     uint32_t pairs_max = 1;
-    if (offers(kMultiQueue) && offers(kControlQueue)) {
+    if (offers(kMultiQueue) && (offers(kControlQueue) || transport_->enables_pairs())) {
       // Not the transport's number of queues, which may count the first pair only until this is
       // negotiated.
       pairs_max = transport_->config(config::kPairsMax, 2);
@@ -211,6 +225,14 @@ class VirtioNetPort final : public Port {
     control_number_ = static_cast<uint16_t>(has(kMultiQueue) ? 2 * pairs_max : 2);
   }
 
+  // There was no device yet: it comes, and everything is set up by service().
+  void wait_for_device() noexcept {
+    whole_ = true;
+    choose_whom_to_renew(true);
+    step_ = Step::draining;
+    go_down(transport_->absence().c_str());
+  }
+
   void choose_interrupts(std::optional<IrqKind> kind) {
     if (!options_.interrupts || options_.rx_queues == 0) return;
     const uint32_t vectors = transport_->vectors();
@@ -218,6 +240,10 @@ class VirtioNetPort final : public Port {
       irqs_.kind = IrqKind::msix;
       for (uint32_t i = 0; i < options_.rx_queues; ++i) irqs_.queue_of_vector.push_back(i);
       if (vectors > options_.rx_queues) irqs_.queue_of_vector.push_back(PortIrqs::kPortVector);
+      for (uint32_t i = 0; transport_->vector_fd(i) >= 0;) {
+        irqs_.fds.push_back(transport_->vector_fd(i));
+        if (++i == vectors) break;
+      }
     } else if (kind != IrqKind::msix && transport_->has_level()) {
       irqs_.kind = IrqKind::intx;
       irqs_.queue_of_vector = {0};
@@ -233,7 +259,12 @@ class VirtioNetPort final : public Port {
   virtio::RingFeatures ring_features() const noexcept {
     return {has(virtio::feature::kEventIndex), has(virtio::feature::kOrderPlatform)};
   }
-  bool packed() const noexcept { return has(virtio::feature::kRingPacked); }
+  bool packed() const noexcept { return packed_; }
+  Agreed agreed() const noexcept {
+    return {ring_features(), has(virtio_net::feature::kMergeableBuffers),
+            has(virtio_net::feature::kGuestChecksum), has(virtio_net::feature::kChecksum),
+            frame_bytes_max_};
+  }
 
   Slot make_slot(uint16_t number, uint32_t size_wanted, uint32_t more_bytes = 0) {
     const uint32_t max = transport_->queue_size_max(number);
@@ -266,25 +297,14 @@ class VirtioNetPort final : public Port {
     }
   }
   NetQueue* make_rx(QueueRecord* record, const Slot& slot, uint32_t index) {
-    RxSetup setup{slot.number,
-                  slot.place.size,
-                  options_.index,
-                  ring_features(),
-                  has(virtio_net::feature::kMergeableBuffers),
-                  has(virtio_net::feature::kGuestChecksum),
-                  options_.buffer_bytes,
-                  options_.poll_ns_max,
-                  options_.interrupts,
-                  &buffers_,
-                  std::nullopt};
+    RxSetup setup{slot.number,          slot.place.size,     options_.index, options_.buffer_bytes,
+                  options_.poll_ns_max, options_.interrupts, &buffers_,      std::nullopt};
     if (irqs_.kind == IrqKind::intx && index == 0) setup.level = transport_->level_state();
     return packed() ? keep(rx_, std::make_unique<NetRx<virtio::PackedRing>>(record, setup))
                     : keep(rx_, std::make_unique<NetRx<virtio::SplitRing>>(record, setup));
   }
   NetQueue* make_tx(QueueRecord* record, const Slot& slot) {
-    const TxSetup setup{
-        slot.number,      slot.place.size, ring_features(), has(virtio_net::feature::kChecksum),
-        frame_bytes_max_, blank_header_,   &buffers_};
+    const TxSetup setup{slot.number, slot.place.size, blank_header_, &buffers_};
     return packed() ? keep(tx_, std::make_unique<NetTx<virtio::PackedRing>>(record, setup))
                     : keep(tx_, std::make_unique<NetTx<virtio::SplitRing>>(record, setup));
   }
@@ -300,7 +320,8 @@ class VirtioNetPort final : public Port {
     const uint32_t bytes = virtio::RingLayout::of(packed(), slot.place.size).bytes;
     std::memset(slot.memory.data, 0, bytes);
     if (!transport_->set_up(slot.number, slot.place, slot.vector)) return false;
-    if (slot.face != nullptr) slot.face->renew(slot.memory.data, transport_->notifier(slot.number));
+    if (slot.face != nullptr)
+      slot.face->renew(slot.memory.data, transport_->notifier(slot.number), agreed());
     transport_->enable(slot.number);
     return true;
   }
@@ -358,7 +379,10 @@ class VirtioNetPort final : public Port {
     const bool lost = now != status_;
     if (!lies && !lost) return look_at_link();
     record_->errors.add(1);
-    go_down(lost ? "the device asks for a reset" : "the device said what cannot be, and is reset");
+    if (lies) transport_->distrust();
+    go_down(!transport_->present() ? transport_->absence().c_str()
+            : lost                 ? "the device asks for a reset"
+                                   : "the device said what cannot be, and is reset");
     choose_whom_to_renew(lost);
     for (const Slot* slot : renewed_)
       if (slot->face != nullptr) slot->face->tenure.stop();
@@ -402,18 +426,25 @@ class VirtioNetPort final : public Port {
   }
   void when_drained() noexcept {
     if (!all_renewed([](const Tenure& tenure) { return tenure.drained(); })) return;
+    if (!transport_->present()) return say(transport_->absence().c_str());
+    std::string problem;
     try {
-      const char* const problem = whole_ ? start_over() : renew_queues();
-      if (problem != nullptr) return fail(problem);
-      look_at_link();
+      const char* const found = whole_ ? start_over() : renew_queues();
+      if (found != nullptr) problem = found;
     } catch (const std::exception& error) {
-      fail(error.what());
+      problem = error.what();
     }
+    if (!transport_->present()) {  // gone again meanwhile; everything is to be begun anew
+      choose_whom_to_renew(true);
+      return;
+    }
+    if (!problem.empty()) return fail(problem.c_str());
+    look_at_link();
   }
   const char* start_over() {
-    const uint64_t before = features_;
     negotiate();
-    if (features_ != before) return "the device offers other features than before its reset";
+    if (has(virtio::feature::kRingPacked) != packed_)
+      return "the device has another kind of rings than the port was made for (packed)";
     if (!set_status(status::kFeaturesOk)) return "the device does not agree to its own features";
     return bring_up();
   }
@@ -466,6 +497,7 @@ class VirtioNetPort final : public Port {
   PortIrqs irqs_;
   uint32_t pairs_;
   uint64_t features_ = 0;
+  bool packed_ = false;
   uint8_t status_ = 0;
   uint32_t frame_bytes_max_ = 0xffff;
   uint64_t blank_header_ = 0;
@@ -492,6 +524,22 @@ std::unique_ptr<Port> create_virtio_net_port(std::unique_ptr<virtio::Transport> 
                                              const PortRecords& records,
                                              std::optional<IrqKind> kind) {
   return std::make_unique<VirtioNetPort>(std::move(transport), buffers, options, records, kind);
+}
+
+std::unique_ptr<Port> create_virtio_user_port(const PortOptions& options,
+                                              const PortRecords& records) {
+  vhost::FrontEndOptions way;
+  way.who = "port " + options.name;
+  way.path = options.socket;
+  way.server = options.server;
+  way.peer.uid = options.peer_uid;
+  way.pairs = std::max({options.rx_queues, options.tx_queues, 1u});
+  way.vectors = options.interrupts ? options.rx_queues : 0;
+  // Of the two kinds of rings, the larger; and a header.
+  const uint32_t ring = virtio::RingLayout::of(false, options.ring).bytes + virtio::kMemoryAlign;
+  way.ring_bytes = 2 * way.pairs * ring + virtio::kMemoryAlign;
+  return create_virtio_net_port(std::make_unique<vhost::FrontEnd>(way, options.user->regions),
+                                options.user->buffers, options, records);
 }
 
 std::unique_ptr<Port> create_virtio_net_port(const PortOptions& options, const PortRecords& records,

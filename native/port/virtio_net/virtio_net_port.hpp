@@ -21,6 +21,12 @@ class BufferMap;
 std::unique_ptr<Port> create_virtio_net_port(const PortOptions& options, const PortRecords& records,
                                              std::optional<IrqKind> kind = std::nullopt);
 
+// `options.socket`: the device is a process at the other end (native/vhost). Throws
+// VANITY_E_PORT_PEER for a path that can't be listened on; a peer that is not there is waited
+// for.
+std::unique_ptr<Port> create_virtio_user_port(const PortOptions& options,
+                                              const PortRecords& records);
+
 // The same over any transport. `buffers` stays the caller's.
 std::unique_ptr<Port> create_virtio_net_port(std::unique_ptr<virtio::Transport> transport,
                                              const BufferMap& buffers, const PortOptions& options,
