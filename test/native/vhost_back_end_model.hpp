@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <map>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -57,6 +59,7 @@ class BackEnd {
     std::unique_ptr<Device> device;
     vanity::Fd kick, call, error;
     bool enabled = false;
+    std::optional<Chain> next;  // a buffer that was taken and not used yet
   };
 
   void main() {
@@ -116,6 +119,7 @@ class BackEnd {
       case Request::get_ring_base: {
         const RingState state{message.as<RingState>().queue, 0};
         ring->device.reset();
+        ring->next.reset();
         ring->enabled = runs = false;
         answer(message, &state, sizeof state);
         return true;
@@ -184,25 +188,29 @@ class BackEnd {
     }
   }
   bool one(Ring& in, Ring& out) {
-    Chain from, to;
-    const auto pop = [](Ring& ring, Chain& chain) {
-      return std::visit([&](auto& device) { return device.pop(chain); }, *ring.device);
+    const auto have = [](Ring& ring) {
+      if (ring.next) return true;
+      ring.next.emplace();
+      if (std::visit([&](auto& device) { return device.pop(*ring.next); }, *ring.device))
+        return true;
+      ring.next.reset();
+      return false;
     };
-    if (!pop(out, from)) return false;
-    if (pop(in, to)) {
-      uint32_t bytes = 0;
-      uint8_t* const frame = at(to.parts[0].address, &vanity::vhost::Region::guest);
-      for (const Part& part : from.parts) {
-        std::memcpy(frame + bytes, at(part.address, &vanity::vhost::Region::guest), part.bytes);
-        bytes += part.bytes;
-      }
-      std::visit(
-          [&](auto& device) {
-            device.push(to, bytes);
-            if (device.show()) tell(in.call);
-          },
-          *in.device);
+    if (!have(in) || !have(out)) return false;  // what has no room waits
+    const Chain to = *std::exchange(in.next, std::nullopt);
+    const Chain from = *std::exchange(out.next, std::nullopt);
+    uint32_t bytes = 0;
+    uint8_t* const frame = at(to.parts[0].address, &vanity::vhost::Region::guest);
+    for (const Part& part : from.parts) {
+      std::memcpy(frame + bytes, at(part.address, &vanity::vhost::Region::guest), part.bytes);
+      bytes += part.bytes;
     }
+    std::visit(
+        [&](auto& device) {
+          device.push(to, bytes);
+          if (device.show()) tell(in.call);
+        },
+        *in.device);
     std::visit(
         [&](auto& device) {
           device.push(from, 0);
