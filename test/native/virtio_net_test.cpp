@@ -364,6 +364,34 @@ TEST(what_is_shared_or_has_no_room_in_front_goes_out_untouched) {
   });
 }
 
+// As QEMU's with packed rings: it goes on without saying from which place on it wants to be told.
+TEST(a_device_that_sleeps_on_packets_is_told_again) {
+  with_both({}, [](Rig& rig) {
+    const auto collect = [&] {
+      vanity_packet packets[4];
+      rig.port->tx(0).flush();
+      const uint32_t got = rig.port->tx(0).completed(packets, 4);
+      rig.send_pool().give(packets, got);
+      return got;
+    };
+    rig.nic.listens = false;
+    CHECK(rig.send(frame_of(60, 1)));
+    CHECK_EQ(collect(), 1u);
+    const uint32_t before = rig.nic.notifications;
+    CHECK(rig.send(frame_of(60, 2)));
+    CHECK_EQ(collect(), 0u);
+    CHECK_EQ(collect(), 0u);
+    CHECK_EQ(rig.nic.notifications, before);  // not at once
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    CHECK_EQ(collect(), 0u);
+    CHECK_EQ(rig.nic.notifications, before + 1);
+    CHECK_EQ(collect(), 1u);
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    CHECK_EQ(collect(), 0u);
+    CHECK_EQ(rig.nic.notifications, before + 1);  // nothing is with it
+  });
+}
+
 TEST(what_the_device_cannot_reach_or_is_too_long_comes_back) {
   Options options;
   options.offered |= bits({3});  // MTU

@@ -27,6 +27,7 @@ struct Nic {
   bool translates = true;
   // ---- what it does not do
   bool finishes_reset = true, agrees = true, works = true, answers = true, obeys = true;
+  bool listens = true;  // says from which place on it wants to be told of frames
   // ---- what the driver did
   uint64_t accepted = 0;
   uint8_t status = 0;
@@ -87,7 +88,7 @@ struct Nic {
         push(queue, chain, 0);
       }
       show(queue);
-      listen(queue, true);
+      if (listens) listen(queue, true);
     }
     const uint16_t control = control_queue();
     if (!up(control) || !has(17) || !answers) return;

@@ -337,6 +337,7 @@ class NetTx final : public TxQueue, public NetQueue {
     notify_ = notify;
     checksum_ = agreed.checksum;
     frame_bytes_max_ = agreed.frame_bytes_max;
+    waits_since_ = 0;
   }
 
   bool keeps() const noexcept override { return true; }
@@ -384,6 +385,8 @@ class NetTx final : public TxQueue, public NetQueue {
       if (more < n - got) flushed_ = false;
       if (ring_->broken()) [[unlikely]]
         tenure.give_up();
+      else
+        remind(more != 0);
       return got + describe(packets + got, more);
     }
     if (tenure.released() && got < n) {
@@ -412,6 +415,23 @@ class NetTx final : public TxQueue, public NetQueue {
 
  private:
   static constexpr uint32_t kCollect = 32;
+  static constexpr uint64_t kRemindNs = 1'000'000;
+
+  // A device that has had packets for a while and is done with none may have said that it wants to
+  // be told of a place that had gone by: QEMU does so with packed rings, after it had to wait
+  // for its wire. Told once more it goes on; one that is only slow loses nothing.
+  void remind(bool moves) noexcept {
+    if (moves || ring_->out() == 0) {
+      waits_since_ = 0;
+      return;
+    }
+    const uint64_t now = now_ticks();
+    if (waits_since_ != 0) {
+      if (now - waits_since_ < remind_ticks_) return;
+      notify_(ring_->notification(setup_.queue));
+    }
+    waits_since_ = now;
+  }
 
   void add(uint8_t* buffer, const vanity_packet& packet) noexcept {
     const uint64_t frame = setup_.buffers->address(packet.buffer, packet.offset);
@@ -469,6 +489,8 @@ class NetTx final : public TxQueue, public NetQueue {
   bool checksum_ = false;
   uint32_t frame_bytes_max_ = 0xffff;
   bool flushed_ = false;
+  uint64_t waits_since_ = 0;  // 0: it is done with some of late, or has none
+  const uint64_t remind_ticks_ = ns_to_ticks(kRemindNs);
   // The shard's own count: the ring may be made anew by the kernel's thread when it asks.
   uint32_t with_device_ = 0;
   // Taken and never sent; on their way home.
