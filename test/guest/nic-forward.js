@@ -1,26 +1,36 @@
 // Runs examples/nic-forward between the two NICs of ends.toml until every packet has arrived, then holds the counters of
 // all hops against each other. Inside the guest; jobs/nic-forward.sh names the devices.
 //   node test/guest/nic-forward.js PACKETS [SETTING...]     PACKETS in all; SETTINGs are for the example
+// $VANITY_FORWARD is a manifest with more queues in place of the example's.
 import { fileURLToPath } from 'node:url';
 import { check, end, equal } from './harness.js';
 import { checkEnd, RunningSystem, sleep } from './system.js';
 
-const FORWARD = fileURLToPath(new URL('../../examples/nic-forward/vanity.toml', import.meta.url));
+const EXAMPLE = fileURLToPath(new URL('../../examples/nic-forward/vanity.toml', import.meta.url));
 const ENDS = fileURLToPath(new URL('./ends.toml', import.meta.url));
 const STALL_MS = 20_000;
 const PRIME = 512; // of ends.toml
 const [packets, ...settings] = process.argv.slice(2);
 const count = Number(packets);
 const { VANITY_WEST, VANITY_LEFT, VANITY_RIGHT, VANITY_EAST, VANITY_NOIOMMU } = process.env;
+const { VANITY_FORWARD = EXAMPLE } = process.env;
 
 const place = (device, address) => [
   `devices.${device}.pci=${address}`,
   ...(VANITY_NOIOMMU ? [`devices.${device}.unsafe_noiommu=true`] : []),
 ];
-const forward = new RunningSystem('nic-forward', FORWARD, [
+// The parts of one side, or of one way, where there are several.
+const of = (parts, name) =>
+  Object.entries(parts)
+    .filter(([key]) => key === name || key.startsWith(`${name}-`))
+    .map(([, part]) => part);
+const sum = (parts, key) => parts.reduce((all, part) => all + part[key], 0);
+
+// A core has one owner, and the ends need the other.
+const shards = VANITY_FORWARD === EXAMPLE ? [''] : ['-0', '-1', '-2', '-3'];
+const forward = new RunningSystem('nic-forward', VANITY_FORWARD, [
   'system.oversubscribe=true',
-  'shards.left.core=0',
-  'shards.right.core=0', // a core has one owner, and the ends need the other
+  ...['left', 'right'].flatMap((side) => shards.map((n) => `shards.${side}${n}.core=0`)),
   ...place('left', VANITY_LEFT),
   ...place('right', VANITY_RIGHT),
   ...settings,
@@ -54,16 +64,16 @@ checkEnd(inside);
 checkEnd(outside);
 const { left, right } = inside.ports;
 const { west, east } = outside.ports;
-const hops = (from, inPort, channel, outPort, to) => ({
+const hops = (from, inPort, channels, outPort, to) => ({
   sent: from.tx_packets,
   received: inPort.rx_packets,
-  'into the channel': channel.sent,
-  'out of the channel': channel.received,
+  'into the channel': sum(channels, 'sent'),
+  'out of the channel': sum(channels, 'received'),
   transmitted: outPort.tx_packets,
   arrived: to.rx_packets,
 });
-const eastward = hops(west, left, inside.channels['to-right'], right, east);
-const westward = hops(east, right, inside.channels['to-left'], left, west);
+const eastward = hops(west, left, of(inside.channels, 'to-right'), right, east);
+const westward = hops(east, right, of(inside.channels, 'to-left'), left, west);
 check('as many as were wanted', eastward.sent + westward.sent >= count - PRIME, {
   eastward,
   westward,
@@ -72,17 +82,22 @@ for (const [way, found] of Object.entries({ eastward, westward })) {
   for (const [hop, number] of Object.entries(found)) equal(`${way}, ${hop}`, number, found.sent);
 }
 const both = eastward.sent + westward.sent;
-equal(
-  'each shard saw both ways',
-  Object.values(inside.shards).map(({ received, sent }) => [received, sent]),
-  [
-    [both, both],
-    [both, both],
-  ],
-);
+for (const side of ['left', 'right']) {
+  const its = of(inside.shards, side);
+  equal(`${side} saw both ways`, [sum(its, 'received'), sum(its, 'sent')], [both, both]);
+  const queues = inside.ports[side].rx_queues;
+  check(
+    `${side}: every queue had packets`,
+    queues.length === shards.length && queues.every((queue) => queue.packets > 0),
+    queues,
+  );
+}
 const vectors = Object.values(inside.vectors);
 const taken = vectors.reduce((sum, vector) => sum + vector.taken, 0);
-console.log(`${taken} interrupts, ${vectors.map(({ raised }) => raised).join(' ')} by vector`);
+const devices = Object.values(inside.devices).map(({ driver, backend }) => `${driver} ${backend}`);
+console.log(
+  `${devices.join(', ')}: ${taken} interrupts, ${vectors.map(({ raised }) => raised).join(' ')} by vector`,
+);
 check(
   'no interrupt storm',
   vectors.every(({ storms }) => storms === 0),

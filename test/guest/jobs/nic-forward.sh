@@ -12,9 +12,7 @@
 # nic: right 1 virtio-net-pci
 # nic: east 1 virtio-net-pci
 . test/guest/guest.sh
+. test/guest/nic-forward.sh
 
-for address in $nic_west $nic_left $nic_right $nic_east; do bind_vfio "$address" || exit 1; done
-cc -O2 -Wall -Wextra -shared -fPIC -I native/include -o examples/nic-forward/cross.so examples/nic-forward/cross.c || exit 1
-cc -O2 -Wall -Wextra -shared -fPIC -I native/include -o test/guest/programs/both.so test/guest/programs/both.c || exit 1
-export VANITY_WEST=$nic_west VANITY_LEFT=$nic_left VANITY_RIGHT=$nic_right VANITY_EAST=$nic_east VANITY_NOIOMMU=1
-exec node test/guest/nic-forward.js "${PACKETS:-1001000}"
+export VANITY_NOIOMMU=1
+exec node test/guest/nic-forward.js 1001000
