@@ -41,6 +41,7 @@ class GroupSpace final : public IommuSpace {
     if (ioctl(groups_.container(), VFIO_IOMMU_MAP_DMA, &request) == 0) return;
     const int error_number = errno;
     if (error_number == ENOMEM) throw_if_memlock(bytes);
+    if (error_number == ENOSPC) throw too_many();
     throw refused("mapping " + std::to_string(bytes >> 10) + " KiB for DMA", error_number);
   }
 
@@ -54,6 +55,14 @@ class GroupSpace final : public IommuSpace {
   }
 
  private:
+  // Linux counts the mappings of a container.
+  static Error too_many() {
+    const std::string limit = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit";
+    return {"VANITY_E_VFIO_KERNEL",
+            "one mapping for DMA more than Linux allows a container: " + limit,
+            "Raise it, and start again: echo 65535 | sudo tee " + limit};
+  }
+
   // What the IOMMU translates for every group of this container.
   std::vector<IovaRange> windows() const {
     vfio_iommu_type1_info head = {};

@@ -89,12 +89,13 @@ inline constexpr int kQuietMs = 150;  // for what must not
 struct Caught {
   std::string code;
   std::string message;
+  std::string hint = {};
 };
 inline Caught caught(const std::function<void()>& run) {
   try {
     run();
   } catch (const Error& error) {
-    return {error.code(), error.what()};
+    return {error.code(), error.what(), error.hint()};
   }
   return {"none", ""};
 }

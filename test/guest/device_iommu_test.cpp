@@ -139,3 +139,21 @@ TEST(no_room_below_the_bits_of_the_device) {
   CHECK_EQ(error.code, "VANITY_E_VFIO_IOVA");
   CHECK(holds(error.message, "below 2^13; the largest gap there has 4 KiB"));
 }
+
+TEST(one_mapping_too_many_says_which_limit) {
+  const std::string file = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit";
+  if (wanted_backend() == "cdev") return;  // IOMMUFD counts none
+  std::string before;
+  std::ifstream(file) >> before;
+  std::ofstream(file) << 2 << std::flush;
+  {
+    Edu edu;
+    edu.device.dma(4096, edu_bits());
+    edu.device.dma(4096, edu_bits());
+    const Caught error = caught([&] { edu.device.dma(4096, edu_bits()); });
+    CHECK_EQ(error.code, "VANITY_E_VFIO_KERNEL");
+    CHECK(holds(error.message, "one mapping for DMA more than Linux allows"));
+    CHECK(holds(error.hint, "echo 65535 | sudo tee " + file));
+  }
+  std::ofstream(file) << before << std::flush;
+}

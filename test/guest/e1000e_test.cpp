@@ -18,6 +18,7 @@
 
 #include "../native/check.hpp"
 #include "device/vfio.hpp"
+#include "kernel/interrupts.hpp"
 #include "nic_fixture.hpp"
 #include "platform/error.hpp"
 #include "port/e1000e/device.hpp"
@@ -263,6 +264,53 @@ TEST(no_edge_is_lost_between_the_last_look_and_sleep) {
 
 TEST(intx_is_acknowledged_and_unmasked_by_the_queue) {
   sleep_and_wake(IrqKind::intx, 150);
+}
+
+// A card gone mad: it raises its line again whenever it was let go.
+TEST(a_line_that_is_raised_without_end_is_held_back_and_frames_come) {
+  Rig rig({.kind = IrqKind::intx});
+  Peer peer;
+  ShardLine shard;
+  const VectorRecord& record = *rig.vector_records[0];
+  std::vector<std::string> warnings;
+  StormLimits limits;
+  limits.in_window = 50;  // of 100 ms: an emulated card on a busy host is no faster
+  Interrupts interrupts([&](const std::string& text) { warnings.push_back(text); }, limits);
+  VectorSpec spec;
+  spec.fd = rig.irq->fd(0);
+  spec.unmask_fd = rig.irq->unmask_fd(0);
+  spec.record = rig.vector_records[0].get();
+  spec.shard = &shard;
+  spec.shard_name = "rx";
+  RxQueue& queue = rig.port->rx(0);
+  queue.set_line(&interrupts.add(spec));
+  std::atomic<bool> over{false};
+  std::thread kernel([&] {
+    while (!over.load()) interrupts.wait(1'000'000);
+  });
+  std::thread mad([&, registers = rig.registers()] {
+    while (!over.load()) registers.write32(kIcs, kCauseRxTimer);
+  });
+  uint32_t came = 0;
+  const auto began = Clock::now();
+  while (Clock::now() < began + std::chrono::seconds(3)) {
+    if (came < 100) peer.offer(frame_of(64, came));
+    for (const Bytes& frame : rig.receive(0)) came += frame == frame_of(64, came);
+    queue.sleep_ns_max();  // arms
+  }
+  over.store(true);
+  kernel.join();
+  mad.join();
+  std::printf("# %llu interrupts in 3 s, %llu held back, %llu storms\n",
+              static_cast<unsigned long long>(record.raised.get()),
+              static_cast<unsigned long long>(record.suppressed.get()),
+              static_cast<unsigned long long>(record.storms.get()));
+  CHECK_EQ(came, 100u);
+  CHECK(record.storms.get() > 0);
+  CHECK(record.suppressed.get() > 0);
+  CHECK(record.raised.get() <= 32 * 50);
+  CHECK(!warnings.empty());
+  rig.stop();
 }
 
 TEST(with_intx_the_second_queue_is_polled) {
