@@ -194,7 +194,7 @@ export const errors = {
     hint: 'End that use first. To take the device all the same: sudo vanity device bind {pci} --force',
   },
   VANITY_E_DEVICE_BUSY: {
-    message: '{pci} is open in {processes}; the kernel would wait until it is closed',
+    message: '{pci} is open in {processes}; it must be closed there first',
     hint: 'Stop that process first, for example: kill {pid}',
   },
   VANITY_E_DEVICE_DRIVER: { message: '{pci}: {problem}', hint: '{hint}' },
