@@ -1,16 +1,15 @@
 // How many packets a second a looping capture goes through one receiving shard that splits by flow and
 // one worker that reads the headers, beside one core of DPDK's testpmd (5tswap over net_pcap with
 // infinite_rx) on the same capture. Both in turn, several rounds; the ratio is taken round by round.
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { installed, reservePages } from './testpmd.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const MANIFEST = file('./manifests/flow-split.toml');
 const CAPTURE = file('../examples/captures/two-hosts.pcap');
 const CLI = file('../dist/cli/main.js');
-const PAGES = '/proc/sys/vm/nr_hugepages';
-const PAGES_WANTED = 600; // 2 MiB each; what testpmd asks for here
 const ROUNDS = 5;
 const SECONDS = 3;
 
@@ -73,33 +72,6 @@ async function testpmd(seconds, huge) {
   const steady = rates.filter((rate) => rate > 0.01).slice(1); // the first second holds the start
   if (steady.length === 0) throw new Error('testpmd printed no rate');
   return { mpps: median(steady) };
-}
-
-function installed(command) {
-  try {
-    execFileSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-// Both get 2 MiB pages when this process may reserve them; what was reserved before comes back.
-function reservePages() {
-  try {
-    const before = readFileSync(PAGES, 'utf8').trim();
-    if (Number(before) < PAGES_WANTED) writeFileSync(PAGES, String(PAGES_WANTED));
-    const restore = () => writeFileSync(PAGES, before);
-    process.once('exit', restore);
-    for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
-    mkdirSync('/dev/hugepages', { recursive: true });
-    const mounted = readFileSync('/proc/mounts', 'utf8').includes(' hugetlbfs ');
-    if (!mounted) execFileSync('mount', ['-t', 'hugetlbfs', 'none', '/dev/hugepages']);
-    if (!mounted) process.once('exit', () => execFileSync('umount', ['/dev/hugepages']));
-    return Number(readFileSync(PAGES, 'utf8')) >= PAGES_WANTED;
-  } catch {
-    return false;
-  }
 }
 
 /** @type {import('../dist/cli/bench.js').RunBench} */

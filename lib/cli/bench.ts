@@ -56,6 +56,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'a TypeScript shard taking and giving bursts, beside MessagePort',
     module: 'typescript/index.js',
   },
+  'virtio-user': {
+    about: 'virtqueues over a vhost-user socket, beside the driver of DPDK on the same back-end',
+    module: 'virtio-user.js',
+  },
   wake: {
     about: 'how long a wake takes, by every mechanism this host has; has its own flags: --help',
     command: true,

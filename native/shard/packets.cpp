@@ -166,6 +166,8 @@ void Shard::discard(const vanity_packet* packets, uint32_t n) noexcept {
 uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
   if (own_pool_ == nullptr) return 0;
   const uint32_t got = own_pool_->take(packets, n);
+  // Whoever read the buffers last may be another core: ask for all of them at once, to write.
+  for (uint32_t i = 0; i < got; ++i) prefetch_write(&pools_->meta(packets[i]));
   for (uint32_t i = 0; i < got; ++i) {
     packets[i].hash = 0;
     packets[i].offset = VANITY_FRAME_OFFSET;

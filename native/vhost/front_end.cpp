@@ -20,11 +20,13 @@ using virtio::bit;
 namespace status = virtio::status;
 
 // Of what a device may offer, what this way to it can carry. The rest is the front-end's own affair
-// in this protocol (addresses, commands), or would mean translating every address.
+// in this protocol (addresses, commands), or would mean translating every address. Two are left out
+// for speed: with EVENT_IDX both sides look at one more line a burst, and with GUEST_CSUM the
+// driver reads each header, whose line then goes to and fro (17 against 12 million frames a
+// second).
 constexpr uint64_t kCarried = bit(virtio::feature::kVersion1) | bit(virtio::feature::kRingPacked) |
-                              bit(virtio::feature::kEventIndex) |
-                              bit(virtio::feature::kOrderPlatform) | bit(0) | bit(1) |
-                              bit(15);  // VIRTIO_NET_F_CSUM, _GUEST_CSUM, _MRG_RXBUF
+                              bit(virtio::feature::kOrderPlatform) | bit(0) |
+                              bit(15);  // VIRTIO_NET_F_CSUM, _MRG_RXBUF
 constexpr unsigned kMultiQueue = 22;    // VIRTIO_NET_F_MQ
 constexpr uint32_t kPairsOffset = 8;    // of max_virtqueue_pairs, VIRTIO 1.2 §5.1.4
 constexpr uint32_t kOnes = 0xffffffffu;

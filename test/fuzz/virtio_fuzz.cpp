@@ -199,16 +199,16 @@ class World {
         totals_(totals),
         mergeable_(random.one_in(2)),
         features_{random.one_in(2), random.one_in(2)},
+        agreed_{features_, mergeable_, random.one_in(2), random.one_in(2), 200},
         pool_memory_(static_cast<uint32_t>(Pool::memory_bytes(kBuffers, kBufferBytes))),
         pool_(0, kBuffers, kBufferBytes, pool_memory_.data),
         address_(reinterpret_cast<uint64_t>(pool_memory_.data)),
         rx_device_(static_cast<uint16_t>(8u << random.below(4))),
         tx_device_(static_cast<uint16_t>(8u << random.below(4))),
         line_(&vector_record_),
-        rx_(&rx_record_, {0, rx_device_.size, 3, features_, mergeable_, random.one_in(2),
-                          kBufferBytes, 0, true, &map_, std::nullopt}),
-        tx_(&tx_record_, {1, tx_device_.size, features_, random.one_in(2), 200,
-                          reinterpret_cast<uint64_t>(pool_memory_.data), &map_}),
+        rx_(&rx_record_, {0, rx_device_.size, 3, kBufferBytes, 0, true, &map_, std::nullopt}),
+        tx_(&tx_record_,
+            {1, tx_device_.size, reinterpret_cast<uint64_t>(pool_memory_.data), &map_}),
         control_block_(virtio::RingLayout::of(Ring::kPacked, ControlQueue::kSize).bytes +
                        ControlQueue::kScratchBytes) {
     map_.add(pool_, &address_, 63);
@@ -241,12 +241,12 @@ class World {
 
   void renew_rx() {
     rx_device_.restart();
-    rx_.renew(reinterpret_cast<std::byte*>(rx_device_.block.data), quiet());
+    rx_.renew(reinterpret_cast<std::byte*>(rx_device_.block.data), quiet(), agreed_);
     rx_.tenure.revive();
   }
   void renew_tx() {
     tx_device_.restart();
-    tx_.renew(reinterpret_cast<std::byte*>(tx_device_.block.data), quiet());
+    tx_.renew(reinterpret_cast<std::byte*>(tx_device_.block.data), quiet(), agreed_);
     tx_.tenure.revive();
   }
   static virtio::Notifier quiet() {
@@ -312,8 +312,8 @@ class World {
     const uint32_t got = rx_.receive(pool_, packets, 1 + random_.below(32));
     for (uint32_t i = 0; i < got; ++i) {
       const vanity_packet& packet = packets[i];
-      if (packet.offset != VANITY_FRAME_OFFSET || packet.length < kEthernetHeader ||
-          packet.length > pool_.frame_bytes_max() || packet.port != 3)
+      if (packet.offset != kRxFrameOffset || packet.length < kEthernetHeader ||
+          packet.length > kBufferBytes - kRxFrameOffset || packet.port != 3)
         defect("a packet does not lie in its buffer");
       if ((packet.flags & ~(VANITY_PACKET_CHECKSUM_PARTIAL | VANITY_PACKET_CHECKSUM_VALID)) != 0)
         defect("a packet has a flag that no device gives");
@@ -462,6 +462,7 @@ class World {
   Totals& totals_;
   bool mergeable_;
   virtio::RingFeatures features_;
+  Agreed agreed_;
   Block pool_memory_;
   Pool pool_;
   uint64_t address_;

@@ -42,10 +42,14 @@ struct NetHeader {
 };
 static_assert(sizeof(NetHeader) == 12);
 
-// The header lies right in front of the frame, so that one descriptor tells of both. It covers what
-// of vanity_packet_meta comes last: on the way in that is written after the header was read, on the
-// way out nobody reads it any more, unless the buffer is shared.
-inline constexpr uint32_t kHeaderOffset = VANITY_FRAME_OFFSET - sizeof(NetHeader);
+// The header lies right in front of the frame, so that one descriptor tells of both. Of a packet
+// that goes out it covers what of vanity_packet_meta comes last, which nobody reads any more,
+// unless the buffer is shared. One that comes in begins a line of its own: a device that is a
+// processor looks at the old header and writes only what differs, so a line that nobody writes in
+// between (as vanity_packet_meta is) stays with it.
+inline constexpr uint32_t kHeaderOffset = 128;
+inline constexpr uint32_t kRxFrameOffset = kHeaderOffset + sizeof(NetHeader);
+static_assert(kHeaderOffset >= VANITY_FRAME_OFFSET);
 
 inline constexpr uint32_t kEthernetHeader = 14;
 inline constexpr uint32_t kVlanTag = 4;

@@ -83,10 +83,10 @@ class NetRx final : public RxQueue, public NetQueue {
       if (armed_) disarm();
       busy_since_ = now_ticks();
       for (uint32_t i = 0; i < got; ++i)
-        __builtin_prefetch(pool.buffer(used_[i].token) + VANITY_HEADROOM_BYTES, 1);
+        prefetch_write(pool.buffer(used_[i].token) + VANITY_HEADROOM_BYTES);
       count = mergeable_ ? take_merged(pool, packets, got) : take(pool, packets, got);
     }
-    refill(pool, got == 0);
+    refill(pool);
     if (ring_->broken()) [[unlikely]]
       tenure.give_up();
     return count;
@@ -146,13 +146,14 @@ class NetRx final : public RxQueue, public NetQueue {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < got; ++i) {
       const virtio::Used& used = used_[i];
-      NetHeader header;
+      NetHeader header{};
       if (!lengths_are_right(used, sizeof header)) [[unlikely]] {
         lied(pool, used.token);
         continue;
       }
       uint8_t* const buffer = pool.buffer(used.token);
-      std::memcpy(&header, buffer + kHeaderOffset, sizeof header);
+      // Without the feature it says nothing (§5.1.6.4.1), and its line may stay where it is.
+      if (checksum_) std::memcpy(&header, buffer + kHeaderOffset, sizeof header);
       vanity_packet& packet = packets[count];
       const uint32_t length = used.bytes - static_cast<uint32_t>(sizeof header);
       if (!describe(buffer, used.token, header, length, packet)) [[unlikely]] {
@@ -194,8 +195,8 @@ class NetRx final : public RxQueue, public NetQueue {
       } else {
         --left_;
         if (held()) {
-          if (gathered_bytes_ + used.bytes <= pool.frame_bytes_max()) {
-            std::memcpy(pool.buffer(gathered_) + VANITY_FRAME_OFFSET + gathered_bytes_,
+          if (gathered_bytes_ + used.bytes <= frame_bytes_max(pool)) {
+            std::memcpy(pool.buffer(gathered_) + kRxFrameOffset + gathered_bytes_,
                         buffer + kHeaderOffset, used.bytes);
             gathered_bytes_ += used.bytes;
           } else {
@@ -228,14 +229,14 @@ class NetRx final : public RxQueue, public NetQueue {
                 vanity_packet& packet) const noexcept {
     if (length < kEthernetHeader || length > 0xffff || header.gso_type != NetHeader::kNotSegmented)
       return false;
-    packet = {token, 0, VANITY_FRAME_OFFSET, static_cast<uint16_t>(length), setup_.port, 0};
+    packet = {token, 0, kRxFrameOffset, static_cast<uint16_t>(length), setup_.port, 0};
     if (header.flags == 0 || !checksum_) return header.flags == 0;
     if ((header.flags & NetHeader::kNeedsChecksum) != 0) {
       const uint32_t field = uint32_t{header.checksum_start} + header.checksum_offset;
-      if (field + 2 > length || VANITY_FRAME_OFFSET + field > 0xffff) return false;
+      if (field + 2 > length || kRxFrameOffset + field > 0xffff) return false;
       const vanity_packet_offload offload{
-          static_cast<uint16_t>(VANITY_FRAME_OFFSET + header.checksum_start),
-          static_cast<uint16_t>(VANITY_FRAME_OFFSET + field)};
+          static_cast<uint16_t>(kRxFrameOffset + header.checksum_start),
+          static_cast<uint16_t>(kRxFrameOffset + field)};
       std::memcpy(buffer + VANITY_OFFLOAD_OFFSET, &offload, sizeof offload);
       packet.flags = VANITY_PACKET_CHECKSUM_PARTIAL;
     } else if ((header.flags & NetHeader::kDataValid) != 0) {
@@ -262,12 +263,17 @@ class NetRx final : public RxQueue, public NetQueue {
     ring_->fail();
   }
 
+  static uint32_t frame_bytes_max(const Pool& pool) noexcept {
+    return std::min(pool.buffer_bytes() - kRxFrameOffset, 0xffffu);
+  }
   bool held() const noexcept { return gathered_ != kNone; }
   uint32_t drop_held() noexcept { return std::exchange(gathered_, kNone); }
 
-  void refill(Pool& pool, bool idle) noexcept {
+  // By fewer than a batch only a ring that has nothing is filled: each time costs the device a
+  // line.
+  void refill(Pool& pool) noexcept {
     uint32_t want = ring_->free_count();
-    if (want < (idle ? 1 : kRefill)) return;
+    if (want < setup_.size / 8u && ring_->out() != 0) return;
     if (pool.free_count() == 0) [[unlikely]] {
       if (ring_->out() == 0 && !dry_) record_->no_buffer.add(1);
       dry_ = ring_->out() == 0;
@@ -379,7 +385,7 @@ class NetTx final : public TxQueue, public NetQueue {
     for (; refused_count_ != 0 && got < n; ++got) packets[got] = refused_[--refused_count_];
     if (tenure.live()) [[likely]] {
       // One look for many: the line that the device writes is fetched anew each time.
-      if (ring_->out() < kCollect && !flushed_) return got;
+      if (ring_->free_count() > setup_.size / 4 && !flushed_) return got;
       const uint32_t more = ring_->collect(used_, std::min(n - got, limits::kBurstMax));
       with_device_ -= more;
       if (more < n - got) flushed_ = false;
@@ -414,7 +420,6 @@ class NetTx final : public TxQueue, public NetQueue {
   }
 
  private:
-  static constexpr uint32_t kCollect = 32;
   static constexpr uint64_t kRemindNs = 1'000'000;
 
   // A device that has had packets for a while and is done with none may have said that it wants to

@@ -198,7 +198,7 @@ class VirtioNetPort final : public Port {
       frame_bytes_max_ = mtu + kEthernetHeader + kVlanTag;
     }
     // Frames that lie in one buffer need no look at how many they lie in.
-    const uint32_t room = options_.buffer_bytes - VANITY_FRAME_OFFSET;
+    const uint32_t room = options_.buffer_bytes - kRxFrameOffset;
     if (mtu + kEthernetHeader + kVlanTag > room) wanted |= bit(kMergeableBuffers);
 
     if (offers(kControlQueue)) wanted |= bit(kControlQueue) | bit(kControlRx);
