@@ -1,7 +1,7 @@
 # Two NICs that the IOMMU cannot tell apart, being functions of one slot, in one system: the forwarder with a host on either
 # side (by both backends under --full); and apart, which is refused.
 # host: node scripts/build.js
-# limit: 400
+# limit: 600
 # kernel: own
 # needs: iperf3 ping ip cc
 # nic: west 0 virtio-net-pci
