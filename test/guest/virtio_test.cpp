@@ -360,8 +360,10 @@ TEST(a_queue_is_taken_away_and_gives_back_what_it_held) {
     rig.receive(0);
     rig.take_completed(0);
     for (const auto& pool : rig.pools) CHECK_EQ(pool->missing(), 0u);
+    // A busy device may have had no time for the first one, which then counts as dropped too.
+    const uint64_t before = rig.tx_record().dropped.get();
     CHECK(rig.send(frame_of(60, 1)));
-    CHECK_EQ(rig.tx_record().dropped.get(), 1u);
+    CHECK_EQ(rig.tx_record().dropped.get(), before + 1);
     rig.stop();
   }
 }
