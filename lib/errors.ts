@@ -261,6 +261,18 @@ export const errors = {
     message: 'the system "{name}" is gone: process {pid} ended without removing {path}',
     hint: 'Nothing to do: the next vanity run removes what it left behind.',
   },
+  VANITY_E_SHARD_NONE: {
+    message: 'the system "{system}" has no shard "{shard}"',
+    hint: 'Its shards: {shards}.',
+  },
+  VANITY_E_COMMAND: {
+    message: '{problem}',
+    hint: 'Use the vanity that runs this system.',
+  },
+  VANITY_E_COMMAND_LATE: {
+    message: 'shard "{shard}" has not followed within {ms} ms: {what}',
+    hint: 'The word stands, and the shard follows at its next turn. Look at it: vanity top {system}',
+  },
   VANITY_E_METRICS_ADDRESS: {
     message: 'no address to serve metrics on: "{address}"',
     hint: 'Type a port, or a host and a port: --metrics :9464, --metrics 0.0.0.0:9464, --metrics [::1]:9464',

@@ -67,6 +67,8 @@ export interface NativeShard {
   readonly devices: NativeDevice[];
   /** The shard's own line: doorbell, sleeper, control word. */
   readonly line: ArrayBuffer;
+  /** The word by which an operator holds it; 0: nothing is asked. */
+  readonly command: ArrayBuffer;
   readonly ledger: NativeLedger;
   ready(): void;
   running(): void;
@@ -75,6 +77,8 @@ export interface NativeShard {
   flush(samples: number): void;
   /** Flushes; then spins and sleeps until an input may have work or the manifest's bound passes. */
   wait(samples: number): void;
+  /** Stays until the operator lets the shard go on, or take a step. */
+  obey(samples: number): void;
   /** A breath while a full channel blocks. */
   pause(): void;
   /** Wakes the consumer of output `index`, which said that it sleeps. */
@@ -299,6 +303,8 @@ export interface Native {
   testRegisters(memory: ArrayBuffer): NativeRegisters;
   /** Maps another process's segment read-only. */
   openSegment(path: string): ArrayBuffer;
+  /** Writes the words by which a shard is held, into another process's segment, and wakes who waits there. */
+  commandShard(path: string, shard: number, command: 'run' | 'hold', steps: number): void;
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;

@@ -5,6 +5,7 @@ import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
 import type { CheckOptions } from './check.js';
 import type { DeviceBindOptions, DeviceOptions } from './device.js';
+import type { HoldOptions } from './hold.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { TopOptions } from './top.js';
@@ -18,6 +19,14 @@ function collect(value: string, before: string[] = []): string[] {
 function graphFormat(value: string): string {
   if (value !== 'dot' && value !== 'svg') throw new InvalidArgumentError('It is dot or svg.');
   return value;
+}
+
+function turnsOf(value: string): number {
+  const turns = Number(value);
+  if (!Number.isInteger(turns) || turns < 1 || turns > 1e6) {
+    throw new InvalidArgumentError('It is a whole number from 1 to 1000000.');
+  }
+  return turns;
 }
 
 function examples(...lines: string[]): string {
@@ -109,6 +118,46 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .addHelpText('after', examples('vanity stats', "vanity stats --json | jq '.shards'"))
     .action(async (name: string | undefined, options: { json?: boolean }) => {
       done((await import('./stats.js')).statsCommand(name, options));
+    });
+
+  program
+    .command('hold')
+    .description(
+      'stop the turns of one shard, whatever else is stuck; its channels stay as they are',
+    )
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('<shard>', 'name of the shard')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity hold flow-split left'))
+    .action(async (system: string, shard: string, options: HoldOptions) => {
+      done(await (await import('./hold.js')).holdCommand('hold', system, shard, 0, options));
+    });
+
+  program
+    .command('release')
+    .description('let a held shard go on')
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('<shard>', 'name of the shard')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity release flow-split left'))
+    .action(async (system: string, shard: string, options: HoldOptions) => {
+      done(await (await import('./hold.js')).holdCommand('release', system, shard, 0, options));
+    });
+
+  program
+    .command('step')
+    .description('let a shard take one turn, or some, and hold it again')
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('<shard>', 'name of the shard')
+    .option('--turns <n>', 'how many', turnsOf, 1)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples('vanity step flow-split left', 'vanity step flow-split left --turns 10 --json'),
+    )
+    .action(async (system: string, shard: string, options: HoldOptions & { turns: number }) => {
+      const { holdCommand } = await import('./hold.js');
+      done(await holdCommand('step', system, shard, options.turns, options));
     });
 
   const device = program

@@ -355,6 +355,7 @@ export class ProgramShard {
   readonly #native: NativeShard;
   readonly #pools: Pools;
   readonly #control: number;
+  readonly #command: Int32Array;
   readonly #own: PacketBurst;
   readonly #packetInputs: InputChannel[];
   readonly #fromPorts: boolean;
@@ -381,6 +382,7 @@ export class ProgramShard {
     this.devices = native.devices.map((device) => new Device(device));
     this.line = new Int32Array(native.line);
     this.#control = layout.control / 4;
+    this.#command = new Int32Array(native.command);
     this.#pools = new Pools(native.pools, layout);
     this.#own = this.makeBurst(256);
     this.#packetInputs = this.inputs.filter(({ packets }) => packets);
@@ -503,6 +505,10 @@ export class ProgramShard {
   /** @internal */
   control(): number {
     return Atomics.load(this.line, this.#control); // pairs with control(Control) in the kernel
+  }
+  /** @internal Does an operator want something of it? */
+  commanded(): boolean {
+    return Atomics.load(this.#command, 0) !== 0; // carries nothing with it
   }
   /** @internal Publishes what the halves of the rings still hold back. */
   flush(): void {

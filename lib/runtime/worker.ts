@@ -99,6 +99,15 @@ function run(
         return true;
       }
       if (state === CONTROL.finish && shard.inputsEmpty()) return false;
+      if (shard.commanded() && state === CONTROL.run) {
+        shard.flush();
+        attached.obey(samples);
+        devices?.all();
+        samples = 0;
+        last = performance.now();
+        // The order to end may be what it came back for.
+        if (shard.control() !== state) continue;
+      }
       devices?.look();
       const work = program.poll(shard);
       if (!(work >= 0)) {

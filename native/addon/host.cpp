@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "addon/convert.hpp"
+#include "kernel/command.hpp"
 #include "kernel/segment.hpp"
 #include "platform/detect.hpp"
 #include "vanity/platform.hpp"
@@ -109,6 +110,18 @@ Napi::Value open_segment(const Napi::CallbackInfo& info) {
   });
 }
 
+// commandShard(path, shard, command, steps): writes to the segment of another process.
+Napi::Value command_shard_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const std::string wanted = info[2].As<Napi::String>().Utf8Value();
+    command_shard(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Number>().Uint32Value(),
+                  wanted == "hold" ? Command::hold : Command::run,
+                  static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value()));
+    return env.Undefined();
+  });
+}
+
 // The descriptor of a file that this process has locked from here on, until it closes it or ends;
 // -1 when somebody else has.
 Napi::Value try_lock(const Napi::CallbackInfo& info) {
@@ -135,6 +148,7 @@ void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("runtimeDirectory",
               Napi::Function::New(env, runtime_directory_js, "runtimeDirectory"));
   exports.Set("tryLock", Napi::Function::New(env, try_lock, "tryLock"));
+  exports.Set("commandShard", Napi::Function::New(env, command_shard_js, "commandShard"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
 }
 

@@ -153,6 +153,12 @@ void wait(const Napi::CallbackInfo& info) {
   flush(at, count_of(info, 0));
   at.shard->wait_for_work();
 }
+void obey(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  if (at.over) return;
+  flush(at, count_of(info, 0));
+  at.shard->obey();
+}
 void pause(const Napi::CallbackInfo& info) {
   self(info).shard->pause();
 }
@@ -359,6 +365,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     object.Set("devices", devices_array(env, shard, system.plan().devices, &at->over, at->devices,
                                         std::ref(wrap)));
     object.Set("line", wrap(&shard.line(), sizeof(ShardLine)));
+    object.Set("command", wrap(&shard.record().command, sizeof(uint32_t)));
     object.Set("ledger", ledger_object(env, wrap, at->ledger));
 
     Attached* const held = at.get();
@@ -367,6 +374,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     method<draining>(object, "draining", held);
     method<flush_js>(object, "flush", held);
     method<wait>(object, "wait", held);
+    method<obey>(object, "obey", held);
     method<pause>(object, "pause", held);
     method<wake>(object, "wake", held);
     method<receive_ports>(object, "receivePorts", held);

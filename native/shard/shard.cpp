@@ -130,6 +130,9 @@ void Shard::poll_loop() noexcept {
       if (!draining) set_state(ShardState::draining);
       draining = true;
       if (wanted == Control::finish && inputs_empty()) return;
+    } else if (commanded()) [[unlikely]] {
+      obey();
+      last = now_ticks();
     }
     if (!devices_.empty()) hear_of_devices();
     if (!returns_.empty() && (--returns_wait_ == 0 || work == 0)) take_returns();

@@ -169,6 +169,12 @@ class Shard {
   vanity_channel* find_channel(const std::string& name) noexcept;
   bool stopping() const noexcept { return control() != Control::run; }
   vanity_device* find_device(const std::string& name) noexcept;
+  // Once a turn: does an operator want something of it? A line that it writes in the same turn.
+  bool commanded() const noexcept {
+    return record_->command.load(std::memory_order_relaxed) != 0;  // carries nothing with it
+  }
+  // Stays until it is released, may take a step, or the system stops.
+  void obey() noexcept;
   // Once a turn: tells the program what became of its devices, and lets go of those it must.
   void hear_of_devices() noexcept;
   Counter* user_counter(const std::string& name);  // in init only; throws past the limit

@@ -108,7 +108,23 @@ static_assert(sizeof(SegmentHeader) <= kSegmentHeaderBytes);
 
 // ---- records ---------------------------------------------------------------------------------
 
-enum class ShardState : uint32_t { starting, ready, running, draining, stopped, failed, stalled };
+enum class ShardState : uint32_t {
+  starting,
+  ready,
+  running,
+  draining,
+  stopped,
+  failed,
+  stalled,
+  held,
+};
+
+// What an operator wants of a shard: a word of the segment that any process of the same user may
+// write, and that asks nobody. The shard reads it once a turn, in a line that it writes anyway.
+enum class Command : uint32_t {
+  run,
+  hold,  // poll no more, but for the turns that `steps_asked` allows
+};
 
 struct DynamicCounter {
   char name[32];
@@ -131,9 +147,16 @@ struct alignas(128) ShardRecord {
   std::atomic<uint32_t> state;  // ShardState
   uint32_t reserved;
 
-  // written by the shard, once a turn; switches_* and stalls by the kernel, ten times a second
+  // written by the shard, once a turn; switches_* and stalls by the kernel, ten times a second;
+  // command and steps_asked by whoever holds the shard
   alignas(128) Counter polls;
   Counter polls_busy;
+  Counter progress;               // turns of the poll loop; the kernel watches it
+  std::atomic<uint32_t> command;  // Command
+  uint32_t reserved_command;
+  Counter steps_asked;
+  Counter steps_taken;
+  Counter held_ticks;
   Counter busy_ticks;
   Counter idle_ticks;  // polled and found nothing
   Counter wait_ticks;  // slept
@@ -152,7 +175,6 @@ struct alignas(128) ShardRecord {
   Counter spin_budget_ticks;
   Counter switches_involuntary;
   Counter switches_voluntary;
-  Counter progress;  // turns of the poll loop; the kernel watches it
   Counter stalls;
 
   DynamicCounter user[limits::kUserCounters];

@@ -1,0 +1,49 @@
+// A shard that is held: its program is not called, all it had begun is handed on, and it goes on by
+// a word of the segment. Neither the kernel's thread nor JavaScript has a part in it.
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "platform/clock.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+namespace {
+
+// What the kernel wants is looked for this often; a release ends the wait by itself.
+constexpr long kHeldNsMax = 1'000'000;
+
+}  // namespace
+
+void Shard::obey() noexcept {
+  const auto held = [this] {
+    return record_->command.load(std::memory_order_relaxed) ==
+               static_cast<uint32_t>(Command::hold) &&
+           control() == Control::run;
+  };
+  if (held() && record_->steps_taken.get() < record_->steps_asked.get()) {
+    record_->steps_taken.add(1);
+    return;
+  }
+  // Nothing that others wait for stays half done.
+  flush_ports();
+  ready_.flush();
+  set_state(ShardState::held);
+  const uint64_t since = now_ticks();
+  uint64_t counted = since;
+  while (held() && record_->steps_taken.get() >= record_->steps_asked.get()) {
+    record_->progress.add(1);
+    if (!devices_.empty()) hear_of_devices();
+    const timespec most{0, kHeldNsMax};
+    // Not private: whoever releases it is another process.
+    syscall(SYS_futex, &record_->command, FUTEX_WAIT, static_cast<uint32_t>(Command::hold), &most,
+            nullptr, 0);
+    const uint64_t now = now_ticks();
+    record_->held_ticks.add(now - counted);
+    counted = now;
+  }
+  set_state(ShardState::running);
+  if (held()) record_->steps_taken.add(1);
+}
+
+}  // namespace vanity
