@@ -261,6 +261,10 @@ export const errors = {
     message: 'the system "{name}" is gone: process {pid} ended without removing {path}',
     hint: 'Nothing to do: the next vanity run removes what it left behind.',
   },
+  VANITY_E_ARCHIVE: {
+    message: 'not an archive of a system: {problem}',
+    hint: 'Name a file that vanity dump has written.',
+  },
   VANITY_E_SHARD_NONE: {
     message: 'the system "{system}" has no shard "{shard}"',
     hint: 'Its shards: {shards}.',
@@ -380,6 +384,10 @@ export const errors = {
   VANITY_E_PROGRAM_INIT: {
     message: 'a program failed to start: {reason}',
     hint: "Look at the program's own messages above.",
+  },
+  VANITY_E_PROGRAM_FAULT: {
+    message: 'shard {shard}: its program faulted {count} times and was given up',
+    hint: 'The warnings above say where.',
   },
   VANITY_E_PROGRAM_THREW: {
     message: 'shard {shard}: its program threw: {reason}',
@@ -553,6 +561,23 @@ export const warnings = {
   VANITY_W_PORT_PEER: {
     message: 'port "{port}": nobody is at the other end of its socket: {problem}',
     hint: 'The system runs without it, and looks again every second.',
+  },
+  VANITY_W_SHARD_STALLED: {
+    message: 'shard {shard}: no turn ended for {ms} ms: {finding}',
+    hint: 'Look at it: vanity top; hold it: vanity hold.',
+  },
+  VANITY_W_SHARD_SLOW: {
+    message: 'shard {shard}: its turn takes longer than {us} us: {finding}',
+    hint: 'Look at it: vanity top; hold it: vanity hold.',
+  },
+  VANITY_W_SHARD_STARVED: {
+    message:
+      'shard {shard}: {count} elements of channel {channel} wait for more than {ms} ms: {finding}',
+    hint: 'Look at it: vanity top; hold it: vanity hold.',
+  },
+  VANITY_W_SHARD_FAULT: {
+    message: 'shard {shard}: its program was left: {evidence}; {what}',
+    hint: 'Mend the program; nobody else was harmed.',
   },
   VANITY_W_IRQ_STORM: {
     message: 'device {device}, vector {vector}, shard {shard}: {count} interrupts in {time} us',

@@ -18,6 +18,7 @@ export {
   type PortPlan,
   planManifest,
   type ShardPlan,
+  type WatchPlan,
 } from './manifest/index.js';
 export type { NativeFailure as Notice } from './native.js';
 export { lostPackets, type Summary, summarize } from './report/summary.js';

@@ -304,7 +304,12 @@ export interface Native {
   /** Maps another process's segment read-only. */
   openSegment(path: string): ArrayBuffer;
   /** Writes the words by which a shard is held, into another process's segment, and wakes who waits there. */
-  commandShard(path: string, shard: number, command: 'run' | 'hold', steps: number): void;
+  commandShard(
+    path: string,
+    shard: number,
+    command: 'run' | 'hold' | 'restart',
+    steps: number,
+  ): void;
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;

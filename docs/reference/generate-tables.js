@@ -86,6 +86,8 @@ for (const name of ['mmio', 'irqs', 'dma']) {
   tables[name] = keyTable(['devices', 'x', name, 0], one('devices').properties[name].items);
 }
 
+tables.watchdog = keyTable(['shards', 'x', 'watchdog'], one('shards').properties.watchdog);
+
 /** The text of manifest.md with its tables as they are now. */
 export const fillTables = (text) =>
   text.replace(/<!-- (\w+) -->\n[\s\S]*?<!-- end -->/g, (_, name) => `<!-- ${name} -->\n${tables[name]}\n<!-- end -->`);

@@ -40,7 +40,7 @@ function draftOf(path: string): string {
 }
 
 /** All of it or nothing: beside its place first. */
-export function writeWhole(option: string, path: string, text: string): void {
+export function writeWhole(option: string, path: string, text: string | Uint8Array): void {
   // A device or a pipe is written as it is.
   const found = statSync(path, { throwIfNoEntry: false });
   const direct = found !== undefined && !found.isFile();

@@ -1,4 +1,4 @@
-// vanity hold, release and step: words in the shared memory of a system. Neither its kernel nor its JavaScript is
+// vanity hold, release, step and restart: words in the shared memory of a system. Neither its kernel nor its JavaScript is
 // asked, so they work when both are stuck; what a shard does with a word is read from its counters.
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
@@ -14,7 +14,9 @@ export interface HoldOptions {
 const PATIENCE_MS = 1000;
 const LOOK_MS = 1;
 
-export type HoldVerb = 'hold' | 'release' | 'step';
+export type HoldVerb = 'hold' | 'release' | 'step' | 'restart';
+
+const WORDS = { hold: 'hold', release: 'run', step: 'hold', restart: 'restart' } as const;
 
 export async function holdCommand(
   verb: HoldVerb,
@@ -33,10 +35,11 @@ export async function holdCommand(
   // Steps that nobody took would be taken now: they are the operator's before.
   const pending = count(before, 'steps_asked') - count(before, 'steps_taken');
   const steps = verb === 'step' ? Math.max(0, turns - Math.max(0, pending)) : 0;
-  native.commandShard(found.path, index, verb === 'release' ? 'run' : 'hold', steps);
+  native.commandShard(found.path, index, WORDS[verb], steps);
   const done = (now: Row): boolean => {
     const state = text(now, 'state');
     if (verb === 'release') return state !== 'held';
+    if (verb === 'restart') return count(now, 'restarts') > count(before, 'restarts');
     return state === 'held' && (verb === 'hold' || count(now, 'steps_taken') >= target);
   };
   let now = row();
@@ -73,6 +76,7 @@ function sentence(verb: HoldVerb, report: Record<string, string | number>): stri
   const { shard, ms, steps, received, sent } = report;
   if (verb === 'hold') return `${shard} is held, after ${ms} ms`;
   if (verb === 'release') return `${shard} goes on, after ${ms} ms`;
+  if (verb === 'restart') return `${shard} was started anew, after ${ms} ms`;
   return `${shard} took ${steps} ${steps === 1 ? 'turn' : 'turns'}: ${received} received, ${sent} sent`;
 }
 

@@ -5,6 +5,7 @@ import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
 import type { CheckOptions } from './check.js';
 import type { DeviceBindOptions, DeviceOptions } from './device.js';
+import type { DumpOptions } from './dump.js';
 import type { HoldOptions } from './hold.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
@@ -121,6 +122,19 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     });
 
   program
+    .command('dump')
+    .description(
+      'write all that is known of a system into one file, also when it is stuck or was killed',
+    )
+    .argument('[name]', 'name of the system, or path of its segment; needed when there are several')
+    .option('--out <file>', 'the tar file; NAME-TIME.tar in this folder when not given')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity dump', 'vanity dump flow-split --out flow-split.tar'))
+    .action(async (name: string | undefined, options: DumpOptions) => {
+      done((await import('./dump.js')).dumpCommand(name, options));
+    });
+
+  program
     .command('hold')
     .description(
       'stop the turns of one shard, whatever else is stuck; its channels stay as they are',
@@ -158,6 +172,19 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .action(async (system: string, shard: string, options: HoldOptions & { turns: number }) => {
       const { holdCommand } = await import('./hold.js');
       done(await holdCommand('step', system, shard, options.turns, options));
+    });
+
+  program
+    .command('restart')
+    .description(
+      'leave the program of one shard and start it anew; what it held is dropped and counted',
+    )
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('<shard>', 'name of the shard, which runs a native module')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', examples('vanity restart my-system left'))
+    .action(async (system: string, shard: string, options: HoldOptions) => {
+      done(await (await import('./hold.js')).holdCommand('restart', system, shard, 0, options));
     });
 
   const device = program

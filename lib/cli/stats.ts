@@ -6,7 +6,8 @@ import { note, print, printJson } from './output.js';
 export function statsCommand(name: string | undefined, options: { json?: boolean }): number {
   const found = chooseSystem(name, 'stats');
   const snapshot = openSystem(found).read();
-  if (!found.live) note(`stale: process ${snapshot.system.pid} no longer holds ${found.path}`);
+  if (found.archive) note(`an archive of process ${snapshot.system.pid}`);
+  else if (!found.live) note(`stale: process ${snapshot.system.pid} no longer holds ${found.path}`);
   if (options.json) printJson({ ...summarize(snapshot), live: found.live });
   else print(...summaryLines(snapshot));
   return 0;

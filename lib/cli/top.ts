@@ -29,6 +29,8 @@ export async function topCommand(name: string | undefined, options: TopOptions):
   const interval = parseDuration(options.interval, '--interval');
   const found = chooseSystem(name, 'top');
   const segment = openSystem(found);
+  // What is in an archive does not change: its whole life is shown, as of a system that has ended.
+  if (found.archive) return still(segment, sort);
   if (options.once || !process.stdout.isTTY || !process.stdin.isTTY) {
     return once(segment, sort, interval);
   }
@@ -43,6 +45,13 @@ async function once(segment: Segment, sort: SortKey, interval: number): Promise<
   const size = { columns: process.stdout.columns ?? 200, rows: Number.POSITIVE_INFINITY };
   const options = { sort, color: wantsColor(process.stdout), silentNs: silence(segment) };
   print(...render(running ? first : undefined, segment.read(), size, options));
+  return 0;
+}
+
+function still(segment: Segment, sort: SortKey): number {
+  const size = { columns: process.stdout.columns ?? 200, rows: Number.POSITIVE_INFINITY };
+  const options = { sort, color: wantsColor(process.stdout), silentNs: undefined };
+  print(...render(undefined, segment.read(), size, options));
   return 0;
 }
 

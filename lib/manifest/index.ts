@@ -17,6 +17,7 @@ export {
   type ResolvedPlan,
   resolveCores,
   type ShardPlan,
+  type WatchPlan,
 } from './plan.js';
 export { errorJson, renderError, renderWarning, warningJson } from './render.js';
 export { jsonSchema, type Manifest } from './schema.js';

@@ -45,6 +45,22 @@ export interface ShardPlan {
   readonly spinNsMax: number;
   readonly sleepNsMax: number;
   readonly arenaBytes: number;
+  readonly watch: WatchPlan;
+}
+
+/** What the kernel watches for in one shard; 0: not at all. */
+export interface WatchPlan {
+  /** 0: `stallNs` of the system. */
+  readonly progressNs: number;
+  readonly serviceNs: number;
+  readonly starveNs: number;
+  readonly onProgress: 'report' | 'restart' | 'hold' | 'stop-system';
+  readonly onService: WatchPlan['onProgress'];
+  readonly onStarve: WatchPlan['onProgress'];
+  readonly onFault: 'restart' | 'hold' | 'stop-system' | 'crash';
+  readonly backoffNs: number;
+  readonly maxRestarts: number;
+  readonly windowNs: number;
 }
 
 export interface ChannelPlan {
@@ -238,6 +254,18 @@ function planOf(model: Model): Plan {
         spinNsMax: value.spin_us_max * 1e3,
         sleepNsMax: value.sleep_us_max * 1e3,
         arenaBytes: value.arena,
+        watch: {
+          progressNs: value.watchdog.progress_ms * 1e6,
+          serviceNs: value.watchdog.service_us * 1e3,
+          starveNs: value.watchdog.starve_ms * 1e6,
+          onProgress: value.watchdog.on_progress,
+          onService: value.watchdog.on_service,
+          onStarve: value.watchdog.on_starve,
+          onFault: value.watchdog.on_fault,
+          backoffNs: value.watchdog.backoff_ms * 1e6,
+          maxRestarts: value.watchdog.max_restarts,
+          windowNs: value.watchdog.window_ms * 1e6,
+        },
       };
     }),
     channels: listOf(model.channels, (name, value) => ({

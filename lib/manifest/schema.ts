@@ -160,6 +160,59 @@ export const kernelSchema = z
   })
   .describe('The control thread.');
 
+export const policies = ['report', 'restart', 'hold', 'stop-system'] as const;
+
+const hour = 3600 * second;
+
+export const watchdogSchema = z
+  .strictObject({
+    progress_ms: integer(
+      0,
+      hour,
+      1000,
+      'A turn of the shard that takes so long is a stall; the stall_ms of [kernel] when 0.',
+      'milliseconds',
+    ).default(0),
+    service_us: integer(
+      0,
+      hour * 1000,
+      500,
+      'A turn that takes longer is slow; 0 does not watch for it.',
+      'microseconds',
+    ).default(0),
+    starve_ms: integer(
+      0,
+      hour,
+      100,
+      'Input that waits for so long while the shard takes turns is starved; 0 does not watch for it.',
+      'milliseconds',
+    ).default(0),
+    on_progress: choice(policies, 'What is done about a stall.').default('report'),
+    on_service: choice(policies, 'What is done about a slow turn.').default('report'),
+    on_starve: choice(policies, 'What is done about starved input.').default('report'),
+    on_fault: choice(
+      ['restart', 'hold', 'stop-system', 'crash'],
+      'What is done when a native module faults; "crash" ends the process, as without Vanity.',
+    ).default('restart'),
+    backoff_ms: integer(
+      0,
+      60 * second,
+      100,
+      'Time before the first restart, twice as long before the next.',
+      'milliseconds',
+    ).default(100),
+    max_restarts: integer(
+      0,
+      1000,
+      3,
+      'Restarts within the window; a program that faults once more is given up.',
+    ).default(3),
+    window_ms: integer(1, 24 * hour, 60000, 'The window of max_restarts.', 'milliseconds').default(
+      60000,
+    ),
+  })
+  .describe('What is watched for in one shard, and what is done about it.');
+
 export const shardSchema = z
   .strictObject({
     program: text(
@@ -213,6 +266,7 @@ export const shardSchema = z
       )
       .describe('What the program reads as its options.')
       .prefault({}),
+    watchdog: watchdogSchema.prefault({}),
   })
   .describe('One shard: a core, a thread, a program.');
 

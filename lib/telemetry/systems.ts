@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
+import { SEGMENT_MEMBER, unpackArchive } from './archive.js';
 import { Segment } from './segment.js';
 
 export interface FoundSystem {
@@ -11,7 +12,11 @@ export interface FoundSystem {
   path: string;
   /** Whether its process still holds the segment. */
   live: boolean;
+  /** An archive that `vanity dump` wrote. */
+  archive?: boolean;
 }
+
+const ARCHIVE = '.tar';
 
 const SUFFIX = '.segment';
 
@@ -42,6 +47,7 @@ export function chooseSystem(
   command: string,
   directory: string = native.runtimeDirectory(),
 ): FoundSystem {
+  if (name?.endsWith(ARCHIVE)) return { name, path: name, live: false, archive: true };
   if (name?.includes('/')) {
     return { name, path: name, live: isHeld(name, heldInodes()) };
   }
@@ -72,8 +78,36 @@ export function chooseSystem(
   throw new VanityError('VANITY_E_SYSTEM_NONE', { directory });
 }
 
+/** As `chooseSystem`, and a system that is gone is as good when it has left its segment. */
+export function chooseLeft(
+  name: string | undefined,
+  command: string,
+  directory: string = native.runtimeDirectory(),
+): FoundSystem {
+  const left = findSystems(directory).filter(
+    (system) => name === undefined || system.name === name,
+  );
+  const [only, second] = left;
+  if (only && !second && !only.live) return only;
+  return chooseSystem(name, command, directory);
+}
+
+/** The bytes of a segment as they are now. */
+export function readSegment(system: FoundSystem): ArrayBuffer {
+  try {
+    if (!system.archive) return native.openSegment(system.path).slice(0);
+    const members = unpackArchive(new Uint8Array(readFileSync(system.path)));
+    const found = members.find((member) => member.name === SEGMENT_MEMBER);
+    if (found) return found.content.slice().buffer as ArrayBuffer;
+  } catch (error) {
+    throw VanityError.from(error);
+  }
+  throw new VanityError('VANITY_E_ARCHIVE', { problem: `it has no member "${SEGMENT_MEMBER}"` });
+}
+
 /** Maps the segment of a system of another process. It stays readable after that system has ended. */
 export function openSystem(system: FoundSystem): Segment {
+  if (system.archive) return new Segment(readSegment(system));
   try {
     return new Segment(native.openSegment(system.path));
   } catch (error) {

@@ -116,7 +116,9 @@ Napi::Value command_shard_js(const Napi::CallbackInfo& info) {
   return guarded(env, [&]() -> Napi::Value {
     const std::string wanted = info[2].As<Napi::String>().Utf8Value();
     command_shard(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Number>().Uint32Value(),
-                  wanted == "hold" ? Command::hold : Command::run,
+                  wanted == "hold"      ? Command::hold
+                  : wanted == "restart" ? Command::restart
+                                        : Command::run,
                   static_cast<uint64_t>(info[3].As<Napi::Number>().Int64Value()));
     return env.Undefined();
   });

@@ -66,6 +66,24 @@ void each_of(const Napi::Object& object, const char* key, Visit&& visit) {
   for (uint32_t i = 0; i < list.Length(); ++i) visit(list.Get(i));
 }
 
+WatchPlan watch_from(const Napi::Object& o) {
+  WatchPlan watch;
+  const auto policy = [&](const char* key) {
+    return choice<Policy>(o, key, {"report", "restart", "hold", "stop-system"});
+  };
+  watch.progress_ns = whole(o, "progressNs");
+  watch.service_ns = whole(o, "serviceNs");
+  watch.starve_ns = whole(o, "starveNs");
+  watch.on_progress = policy("onProgress");
+  watch.on_service = policy("onService");
+  watch.on_starve = policy("onStarve");
+  watch.on_fault = choice<Policy>(o, "onFault", {"crash", "restart", "hold", "stop-system"});
+  watch.backoff_ns = whole(o, "backoffNs");
+  watch.max_restarts = whole32(o, "maxRestarts");
+  watch.window_ns = whole(o, "windowNs");
+  return watch;
+}
+
 ShardPlan shard_from(const Napi::Object& o) {
   ShardPlan shard;
   shard.name = text(o, "name");
@@ -86,6 +104,7 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.spin_ns_max = whole(o, "spinNsMax");
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
+  if (has(o, "watch")) shard.watch = watch_from(o.Get("watch").As<Napi::Object>());
   return shard;
 }
 

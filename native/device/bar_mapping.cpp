@@ -53,8 +53,7 @@ bool contain(uintptr_t address) noexcept {
 
 void on_bus_error(int number, siginfo_t* info, void* context) {
   const int saved = errno;
-  const bool contained =
-      info->si_code == BUS_ADRERR && contain(reinterpret_cast<uintptr_t>(info->si_addr));
+  const bool contained = BarMapping::contain_fault(number, info);
   errno = saved;
   if (contained) return;
   if ((g_previous.sa_flags & SA_SIGINFO) != 0) {
@@ -120,6 +119,11 @@ BarMapping::~BarMapping() {
     g_slots[slot_].range.store(0, std::memory_order_relaxed);
   }
   munmap(base_, bytes_);  // last: what is mapped here next is not ours to contain
+}
+
+bool BarMapping::contain_fault(int number, siginfo_t* info) noexcept {
+  return number == SIGBUS && info->si_code == BUS_ADRERR && g_ones >= 0 &&
+         contain(reinterpret_cast<uintptr_t>(info->si_addr));
 }
 
 void BarMapping::detach() noexcept {

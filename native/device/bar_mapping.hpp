@@ -8,6 +8,7 @@
 // The page stays, also if the device comes back: a driver must not go on as if nothing had been.
 #pragma once
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,6 +30,9 @@ class BarMapping {
   void detach() noexcept;
   // An access found nothing there. From any thread.
   bool gone() const noexcept;
+  // For other handlers of the process, which may stand before this one: true when the fault was an
+  // access to registers that are gone, which is then repeated. Safe in a handler.
+  static bool contain_fault(int number, siginfo_t* info) noexcept;
 
  private:
   size_t slot_ = 0;

@@ -11,8 +11,8 @@
 #include <climits>
 #include <cstring>
 
-#include "platform/fd.hpp"
 #include "platform/error.hpp"
+#include "platform/fd.hpp"
 
 namespace vanity {
 namespace {

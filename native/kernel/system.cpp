@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "device/bar_mapping.hpp"
 #include "kernel/validate.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
@@ -22,8 +23,11 @@ constexpr uint64_t kTurnStoppingNs = 1'000'000;
 constexpr uint64_t kServiceNs = 100'000'000;
 // An immediate stop that a shard does not follow within this time leaves it behind.
 constexpr uint64_t kStopNowNs = 1'000'000'000;
+// Before that, one that can be left is made to leave its program.
+constexpr uint64_t kLeaveNs = 200'000'000;
 // Longer than a burst takes, and a burst's way through a sleeping shard.
 constexpr uint64_t kQuietNs = 5'000'000;
+constexpr size_t kWarningsMax = 1000;
 constexpr int kExitInterrupted = 130;  // 128 + SIGINT, as a shell has it
 
 bool ended(ShardState state) {
@@ -57,8 +61,25 @@ System::System(const Plan& plan, BootOptions options)
   map_pools();
   order_shards();
   find_loops();
-  for (const auto& shard : shards_) shard->wire(pool_table_.get());
+  for (const auto& shard : shards_) {
+    // A fault of a built-in stage is one of the runtime, which nothing contains.
+    if (shard->plan().watch.on_fault != Policy::report && shard->program()->renewable()) {
+      shard->contain();
+    }
+    shard->wire(pool_table_.get());
+  }
   watches_.resize(shards_.size());
+  Guard::install(BarMapping::contain_fault);
+  watchdog_ = std::make_unique<Watchdog>(
+      plan_, shards_, channels_, segment_,
+      Watchdog::Says{
+          [this](const std::string& code, const std::string& message, const std::string& hint) {
+            warn(code, message, hint);
+          },
+          [this](const std::string& code, const std::string& message, const std::string& hint) {
+            fail(code, message, hint);
+            stop_for_watchdog_ = true;
+          }});
 
   wake_fd_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_fd_) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
@@ -130,6 +151,7 @@ void System::warn(const std::string& code, const std::string& message,
                   const std::string& hint) noexcept {
   {
     const std::lock_guard<std::mutex> lock(failures_mutex_);
+    if (warnings_.size() >= kWarningsMax) return;  // what repeats itself counts, too
     warnings_.push_back({code, message, hint});
   }
   if (options_.on_change) options_.on_change();
@@ -170,9 +192,10 @@ void System::kernel_main() noexcept {
     const bool over = now == SystemState::stopped || now == SystemState::failed;
     if (over && close_asked_.load(std::memory_order_acquire)) return;  // pairs with close()
     // Between two turns only interrupts: they may come more often than a turn is worth.
-    const uint64_t pause = now == SystemState::stopping ? kTurnStoppingNs
-                           : over && !hurried()         ? UINT64_MAX
-                                                        : kTurnNs;
+    const uint64_t pause = now == SystemState::stopping  ? kTurnStoppingNs
+                           : over && !hurried()          ? UINT64_MAX
+                           : now == SystemState::running ? watchdog_->pause_ns(kTurnNs)
+                                                         : kTurnNs;
     const uint64_t began = monotonic_ns();
     for (uint64_t past = 0; past < pause; past = monotonic_ns() - began) {
       if (interrupts_->wait(pause == UINT64_MAX ? pause : pause - past)) break;
@@ -273,7 +296,7 @@ void System::release_shards() noexcept {
   }
   running_since_ns_ = monotonic_ns();
   serviced_ns_ = running_since_ns_;
-  for (Watch& watch : watches_) watch.since_ns = running_since_ns_;
+  watchdog_->begin(running_since_ns_);
   set_state(SystemState::running);
   // Consumers first: whoever produces finds its consumers polling.
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) shards_[*it]->control(Control::run);
@@ -281,8 +304,10 @@ void System::release_shards() noexcept {
 
 void System::turn_running() noexcept {
   note_failed_shards();
-  watch_progress();
   const uint64_t now = monotonic_ns();
+  watchdog_->look(now);
+  if (stop_for_watchdog_) begin_stop();
+  if (state() != SystemState::running) return;
   if (now - serviced_ns_ < kServiceNs) return;
   serviced_ns_ = now;
   service_ports();
@@ -319,31 +344,6 @@ void System::note_failed_shards() noexcept {
     watches_[s].failure_noted = true;
     fail(shards_[s]->failure_code(), shards_[s]->failure(), shards_[s]->failure_hint());
     if (state() == SystemState::running) begin_stop();
-  }
-}
-
-void System::watch_progress() noexcept {
-  const uint64_t now = monotonic_ns();
-  for (uint32_t s = 0; s < shards_.size(); ++s) {
-    ShardRecord& record = shards_[s]->record();
-    Watch& watch = watches_[s];
-    const uint64_t progress = record.progress.get();
-    auto stalled = static_cast<uint32_t>(ShardState::stalled);
-    if (progress != watch.progress) {
-      watch.progress = progress;
-      watch.since_ns = now;
-      // The shard writes this word too when it changes state itself; its own word wins.
-      record.state.compare_exchange_strong(stalled, static_cast<uint32_t>(ShardState::running),
-                                           std::memory_order_relaxed);
-      continue;
-    }
-    const uint64_t allowed = std::max(plan_.stall_ns, 2 * shards_[s]->plan().sleep_ns_max);
-    auto running = static_cast<uint32_t>(ShardState::running);
-    if (now - watch.since_ns > allowed &&
-        record.state.compare_exchange_strong(running, stalled, std::memory_order_relaxed)) {
-      record.stalls.add(1);
-      if (options_.on_change) options_.on_change();
-    }
   }
 }
 
@@ -457,6 +457,11 @@ void System::turn_stopping() noexcept {
     if (options_.on_change) options_.on_change();
     stop_now_since_ns_ = now;
     for (const auto& shard : shards_) shard->control(Control::stop_now);
+  }
+  if (stop_now_since_ns_ != 0 && now - stop_now_since_ns_ > kLeaveNs) {
+    for (const auto& shard : shards_) {
+      if (!ended(shard->state()) && shard->contained()) shard->leave_program();
+    }
   }
   if (stop_now_since_ns_ != 0 && now - stop_now_since_ns_ > kStopNowNs) {
     std::string stuck;

@@ -14,6 +14,7 @@
 #include "kernel/interrupts.hpp"
 #include "kernel/segment.hpp"
 #include "kernel/signals.hpp"
+#include "kernel/watchdog.hpp"
 #include "memory/pool.hpp"
 #include "port/port.hpp"
 #include "port/user_host.hpp"
@@ -105,7 +106,6 @@ class System {
   void begin_stop() noexcept;
   void finish_stop() noexcept;
   void take_back_buffers() noexcept;
-  void watch_progress() noexcept;
   void count_switches() noexcept;
   void service_ports() noexcept;
   bool all_sources_finished() noexcept;
@@ -120,8 +120,6 @@ class System {
   void wake() noexcept;
 
   struct Watch {
-    uint64_t progress = 0;
-    uint64_t since_ns = 0;
     bool failure_noted = false;
     bool told_to_finish = false;
     // Of the cycle that this shard is the lowest of: elements committed inside it, and since when.
@@ -163,6 +161,8 @@ class System {
   std::atomic<bool> close_asked_{false};
   std::atomic<bool> interrupted_{false};
   std::vector<Watch> watches_;
+  std::unique_ptr<Watchdog> watchdog_;
+  bool stop_for_watchdog_ = false;
   uint64_t booted_ns_ = 0;
   uint64_t running_since_ns_ = 0;
   uint64_t stopping_since_ns_ = 0;

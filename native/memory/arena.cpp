@@ -231,4 +231,10 @@ void* Arena::allocate(size_t bytes, size_t align) {
   return base_ + start;
 }
 
+void Arena::rewind(size_t used) noexcept {
+  if (used >= used_) return;
+  std::memset(base_ + used, 0, used_ - used);
+  used_ = used;
+}
+
 }  // namespace vanity

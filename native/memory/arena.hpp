@@ -35,6 +35,9 @@ class Arena {
   // Zeroed, never given back before the arena ends. Control path. Throws VANITY_E_MEMORY when full.
   void* allocate(size_t bytes, size_t align = 64);
 
+  // Takes back what was allocated since used() was `used`, and zeroes it.
+  void rewind(size_t used) noexcept;
+
   std::byte* base() const noexcept { return base_; }
   size_t bytes() const noexcept { return bytes_; }
   size_t used() const noexcept { return used_; }

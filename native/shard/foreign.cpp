@@ -41,26 +41,7 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
   const bool ran = control() != Control::wait;
   if (ran) set_state(ShardState::draining);
   note_failure(code, message, hint);
-  while (ran && control() != Control::stop_now) {
-    record_->progress.add(1);
-    hear_of_devices();
-    take_all_returns();
-    take_up_rings();
-    for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {
-      if (inputs_[input]->record->carries_packets != 0) {
-        drop_input(input);
-        continue;
-      }
-      // Messages hold no buffers: they are only let go.
-      while (const ReadableSlots slots = consumers_[input].peek(limits::kBurstMax)) {
-        inputs_[input]->record->received.add(slots.count);
-        inputs_[input]->record->dropped.add(slots.count);
-        consumers_[input].release(slots.count);
-      }
-    }
-    if (control() == Control::finish && inputs_empty()) break;
-    idle();
-  }
+  if (ran) drain_inputs();
   send_off();
   set_state(ShardState::failed);
 }

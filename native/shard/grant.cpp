@@ -107,7 +107,7 @@ void Shard::hear_of_devices() noexcept {
   for (const auto& device : devices_) {
     const vanity_device_state news = device->news();
     if (news == device->state()) continue;
-    if (program_ != nullptr) program_->device_event(*this, *device, news);
+    if (program_ != nullptr && !down_) program_->device_event(*this, *device, news);
     device->follow(news);
   }
 }

@@ -16,6 +16,11 @@ constexpr long kHeldNsMax = 1'000'000;
 }  // namespace
 
 void Shard::obey() noexcept {
+  if (asked_to_leave()) {
+    if (contained()) guard_.leave(FaultKind::asked, "");
+    record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+    return;
+  }
   const auto held = [this] {
     return record_->command.load(std::memory_order_relaxed) ==
                static_cast<uint32_t>(Command::hold) &&
@@ -29,6 +34,7 @@ void Shard::obey() noexcept {
   flush_ports();
   ready_.flush();
   set_state(ShardState::held);
+  set_phase(Phase::held);
   const uint64_t since = now_ticks();
   uint64_t counted = since;
   while (held() && record_->steps_taken.get() >= record_->steps_asked.get()) {
@@ -42,7 +48,9 @@ void Shard::obey() noexcept {
     record_->held_ticks.add(now - counted);
     counted = now;
   }
+  set_phase(Phase::polling);
   set_state(ShardState::running);
+  if (asked_to_leave()) obey();
   if (held()) record_->steps_taken.add(1);
 }
 

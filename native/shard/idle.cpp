@@ -59,6 +59,12 @@ void Shard::send_off() noexcept {
 }
 
 void Shard::idle() noexcept {
+  set_phase(Phase::idle);
+  sleep_idle();
+  set_phase(Phase::polling);
+}
+
+void Shard::sleep_idle() noexcept {
   flush_ports();
   ready_.flush();
   // Control was read at the head of the turn or will be at the head of the next, and so will be

@@ -81,8 +81,8 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
   }
   if (sent < n) [[unlikely]]
     sent += overflow(channel, packets + sent, n - sent);
-  if (channel.high != 0) watch_depth(channel);
   record_->sent.add(sent);
+  if (channel.high != 0) watch_depth(channel);  // the program, which may fault
   return sent;
 }
 
@@ -103,7 +103,8 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
       return 0;
     case Overflow::block:
       channel.record->blocked.add(1);
-      while (sent < n && control() != Control::stop_now) {
+      set_phase(Phase::blocked, channel.index);
+      while (sent < n && control() != Control::stop_now && !asked_to_leave()) {
         const uint32_t more = channel.producer.send(packets + sent, n - sent);
         if (more == 0) {
           pause();
@@ -113,6 +114,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
         channel.record->sent.add(more);
         notify(channel);
       }
+      set_phase(Phase::polling);
       [[fallthrough]];
     case Overflow::drop:
       if (sent < n) {
@@ -126,11 +128,14 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
 uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept {
   if (tx.keeps) take_completed(*tx.queue);
   uint32_t sent = tx.queue->transmit(*pools_, packets, n);
-  while (sent < n && tx.overflow == Overflow::block && control() != Control::stop_now) {
+  const bool blocks = sent < n && tx.overflow == Overflow::block;
+  if (blocks) set_phase(Phase::transmitting, static_cast<uint32_t>(&tx - tx_.data()));
+  while (sent < n && blocks && control() != Control::stop_now && !asked_to_leave()) {
     pause();
     if (tx.keeps) take_completed(*tx.queue);
     sent += tx.queue->transmit(*pools_, packets + sent, n - sent);
   }
+  if (blocks) set_phase(Phase::polling);
   // Counted by the queue and not here too, so that every loss stands in one place.
   if (sent < n) tx.queue->drop(n - sent);
   const uint32_t kept = tx.keeps ? sent : 0;

@@ -22,6 +22,23 @@ inline constexpr uint32_t kNone = 0xffffffffu;
 enum class ProgramKind : uint8_t { builtin, native, typescript };
 enum class Overflow : uint8_t { drop, block, program };
 
+// What is done about a shard that stalls, starves, is slow, or whose program faults.
+enum class Policy : uint8_t { report, restart, hold, stop_system };
+
+// 0: not watched for.
+struct WatchPlan {
+  uint64_t progress_ns = 0;  // no turn ended for so long; 0: [kernel] stall_ms
+  uint64_t service_ns = 0;   // one turn took longer
+  uint64_t starve_ns = 0;    // input waited for longer while the shard took turns
+  Policy on_progress = Policy::report;
+  Policy on_service = Policy::report;
+  Policy on_starve = Policy::report;
+  Policy on_fault = Policy::restart;  // restart, hold or stop_system
+  uint64_t backoff_ns = 100'000'000;  // before the first restart, twice as long before the next
+  uint32_t max_restarts = 3;          // within the window; then the shard is held
+  uint64_t window_ns = 60'000'000'000;
+};
+
 struct ShardPlan {
   std::string name;
   ProgramKind kind = ProgramKind::builtin;
@@ -36,6 +53,7 @@ struct ShardPlan {
   uint64_t spin_ns_max = 50'000;
   uint64_t sleep_ns_max = 10'000'000;
   uint64_t arena_bytes = 0;  // beyond what channels and pools need
+  WatchPlan watch;
 };
 
 struct ChannelPlan {

@@ -23,6 +23,11 @@ class Program {
   virtual void fini(Shard&) {}
   virtual void watermark(Shard&, vanity_channel*, bool /*high*/) noexcept {}
   virtual void device_event(Shard&, vanity_device&, vanity_device_state) noexcept {}
+  // Can be left when it faults, and started anew: then renew() makes it as it was before init,
+  // from its file as that is now. Throws Error. And where its own instructions lie.
+  virtual bool renewable() const { return false; }
+  virtual void renew() {}
+  virtual void text(uintptr_t* begin, uintptr_t* end) const { *begin = *end = 0; }
   // Makes packets instead of receiving them.
   virtual bool is_source() const { return false; }
   // A source that will make no more. Asked by the kernel's thread.

@@ -63,6 +63,7 @@ void Shard::start() {
   for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF}) {
     sigdelset(&blocked, own);
   }
+  sigdelset(&blocked, Guard::sample_signal());
   pthread_sigmask(SIG_SETMASK, &blocked, &before);  // the new thread inherits it
   try {
     thread_ = std::thread([this] { thread_main(); });
@@ -95,9 +96,15 @@ void Shard::adopt_thread() {
 }
 
 void Shard::thread_main() noexcept {
+  guard_.adopt();
+  arena_mark_ = arena_->used();
   try {
     set_up_thread();
-    program_->init(*this);
+    if (!init_program()) {
+      fail("VANITY_E_PROGRAM_INIT", "shard " + plan_.name + ": its program faulted in init",
+           "run it under a debugger; with on_fault = \"stop-system\" a fault ends the process");
+      return;
+    }
   } catch (const Error& error) {
     fail(error.code(), "shard " + plan_.name + ": " + error.what(), error.hint());
     return;
@@ -111,8 +118,9 @@ void Shard::thread_main() noexcept {
     waiter_->idle(
         &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
   }
-  poll_loop();
-  program_->fini(*this);  // which may still send what it held back
+  while (!run_program()) {
+    if (!recover()) return;
+  }
   send_off();
   publish_wait_counters();
   set_state(ShardState::stopped);
@@ -124,6 +132,7 @@ void Shard::poll_loop() noexcept {
   uint32_t work = 0;
   uint64_t last = now_ticks();
   for (;;) {
+    record_->turn_ticks.set(last);
     const Control wanted = control();
     if (wanted != Control::run) [[unlikely]] {
       if (wanted == Control::stop_now) return;

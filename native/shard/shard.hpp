@@ -21,6 +21,8 @@
 #include "platform/wait.hpp"
 #include "port/port.hpp"
 #include "shard/grant.hpp"
+#include "shard/guard.hpp"
+#include "shard/held.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
 #include "vanity/channel.hpp"
@@ -78,6 +80,9 @@ class Shard {
 
   // ---- wiring, by the kernel, before the thread starts ----------------------------------------
   void set_program(std::unique_ptr<Program> program) { program_ = std::move(program); }
+  // Its program may fault without harm to others, and be started anew. Before wire().
+  void contain() noexcept;
+  bool contained() const noexcept { return guard_.armed(); }
   Program* program() { return program_.get(); }
   void set_arena(std::unique_ptr<Arena> arena);
   Arena& arena() { return *arena_; }
@@ -173,8 +178,13 @@ class Shard {
   bool commanded() const noexcept {
     return record_->command.load(std::memory_order_relaxed) != 0;  // carries nothing with it
   }
-  // Stays until it is released, may take a step, or the system stops.
+  // Stays until it is released, may take a step, or the system stops; or leaves its program.
   void obey() noexcept;
+  // An order to leave the program and start it anew, which every wait of the runtime ends for.
+  bool asked_to_leave() const noexcept {
+    return record_->command.load(std::memory_order_relaxed) ==
+           static_cast<uint32_t>(Command::restart);
+  }
   // Once a turn: tells the program what became of its devices, and lets go of those it must.
   void hear_of_devices() noexcept;
   Counter* user_counter(const std::string& name);  // in init only; throws past the limit
@@ -210,6 +220,22 @@ class Shard {
   void settle() noexcept;
   void take_all_returns() noexcept;
 
+  // ---- faults of its program. What the kernel calls:
+  Guard& guard() noexcept { return guard_; }
+  HeldBook& held() noexcept { return held_; }
+  // How often it has left its program; the evidence of the last time is there, and stays until the
+  // verdict.
+  uint64_t left() const noexcept {
+    return left_.load(std::memory_order_acquire);  // pairs with recover()
+  }
+  // Asks it to leave its program, wherever that is; to be repeated until it has.
+  void leave_program() noexcept;
+  uint32_t lost_last() const noexcept { return lost_last_; }
+  enum class Verdict : uint32_t { none, restart, give_up };
+  void judge(Verdict verdict) noexcept {
+    verdict_.store(static_cast<uint32_t>(verdict), std::memory_order_relaxed);
+  }
+
   // Spin, then sleep until there may be work.
   void idle() noexcept;
   void give_home(const vanity_packet* packets, uint32_t n) noexcept;
@@ -243,6 +269,21 @@ class Shard {
   void thread_main() noexcept;
   void set_up_thread();
   void poll_loop() noexcept;
+  bool init_program();
+  bool run_program() noexcept;
+  // After the program was left: false when the shard has ended.
+  bool recover() noexcept;
+  bool start_again() noexcept;
+  void end_without_program() noexcept;
+  void drain_inputs() noexcept;
+  void sleep_idle() noexcept;
+  void set_phase(Phase phase, uint32_t waiting_for = 0) noexcept {
+    if (phase == Phase::blocked || phase == Phase::transmitting) {
+      record_->waiting_for.store(waiting_for, std::memory_order_relaxed);
+    }
+    // The kernel guesses by it and looks twice: it carries nothing with it.
+    record_->phase.store(static_cast<uint32_t>(phase), std::memory_order_relaxed);
+  }
   uint32_t take_from_ports(vanity_packet* packets, uint32_t n) noexcept;
   uint32_t count_received(const vanity_packet* packets, uint32_t n) noexcept;
   bool inputs_empty() noexcept;
@@ -303,6 +344,14 @@ class Shard {
   uint32_t user_counters_ = 0;
   std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels
   WaitCounters port_waits_;
+  Guard guard_;
+  HeldBook held_;
+  size_t arena_mark_ = 0;  // what the program allocates lies above
+  std::atomic<uint64_t> left_{0};
+  std::atomic<uint32_t> verdict_{0};
+  uint32_t lost_last_ = 0;  // packets that its program held when it was left
+  bool gave_up_ = false;
+  bool down_ = false;  // its program was left, and hears of nothing
   std::atomic<bool> failed_{false};
   bool forsaken_ = false;
   std::string failure_code_;
@@ -312,5 +361,6 @@ class Shard {
 };
 
 extern const vanity_api kApi;
+extern const vanity_api kContainedApi;
 
 }  // namespace vanity

@@ -78,6 +78,22 @@ void Shard::wire(const PoolTable* pools) {
   ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
                   needs_bell(input_count()));
   if (inputs_.empty()) polled_.resize(rx_.size());
+  if (!contained()) return;
+  for (uint32_t pool = 0; pool < owned_pools_.size(); ++pool) {
+    if (owned_pools_[pool] != nullptr) held_.expect(pool, owned_pools_[pool]->buffers());
+  }
+  // A ring home has a slot for each buffer, or more, and two of them fit into one.
+  for (uint32_t pool = 0; pool < homes_.size(); ++pool) {
+    if (homes_[pool]) held_.expect(pool, homes_[pool].capacity());
+  }
+}
+
+void Shard::contain() noexcept {
+  uintptr_t begin;
+  uintptr_t end;
+  program_->text(&begin, &end);
+  guard_.arm(begin, end);
+  handle_.head.api = &kContainedApi;
 }
 
 vanity_channel* Shard::find_channel(const std::string& name) noexcept {

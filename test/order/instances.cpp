@@ -24,6 +24,7 @@ auto control_ = static_cast<Control (Shard::*)() const noexcept>(&Shard::control
 auto set_state_ = &Shard::set_state;
 auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::state);
 auto has_failed_ = &Shard::has_failed;
+auto left_ = &Shard::left;
 auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
 auto irq_raise_ = &IrqLine::raise;

@@ -117,14 +117,22 @@ enum class ShardState : uint32_t {
   failed,
   stalled,
   held,
+  faulted,
 };
 
 // What an operator wants of a shard: a word of the segment that any process of the same user may
 // write, and that asks nobody. The shard reads it once a turn, in a line that it writes anyway.
 enum class Command : uint32_t {
   run,
-  hold,  // poll no more, but for the turns that `steps_asked` allows
+  hold,     // poll no more, but for the turns that `steps_asked` allows
+  restart,  // leave the program and start it anew; the shard takes the word down
 };
+
+// What a shard is at. Written by the shard as it goes from one to another.
+enum class Phase : uint32_t { polling, idle, held, blocked, transmitting, faulted };
+
+// What kept a shard from making progress, the last time that the kernel looked into it.
+enum class Stall : uint32_t { none, running, sleeping, lost_wake, blocked, descheduled, device };
 
 struct DynamicCounter {
   char name[32];
@@ -153,9 +161,10 @@ struct alignas(128) ShardRecord {
   Counter polls_busy;
   Counter progress;               // turns of the poll loop; the kernel watches it
   std::atomic<uint32_t> command;  // Command
-  uint32_t reserved_command;
+  std::atomic<uint32_t> phase;    // Phase
   Counter steps_asked;
   Counter steps_taken;
+  Counter turn_ticks;  // when the turn began that is under way
   Counter held_ticks;
   Counter busy_ticks;
   Counter idle_ticks;  // polled and found nothing
@@ -175,7 +184,16 @@ struct alignas(128) ShardRecord {
   Counter spin_budget_ticks;
   Counter switches_involuntary;
   Counter switches_voluntary;
+  Counter dropped_fault;  // of `dropped`: what its program held when it faulted
+  Counter faults;
+  Counter restarts;
+  std::atomic<uint32_t> waiting_for;  // channel or queue, with Phase::blocked and transmitting
+
+  // written by the kernel
+  std::atomic<uint32_t> last_stall;  // Stall
   Counter stalls;
+  Counter slow;
+  Counter starved;
 
   DynamicCounter user[limits::kUserCounters];
   Histogram burst;          // elements per busy poll

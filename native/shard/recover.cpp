@@ -1,0 +1,142 @@
+// A shard whose program was left: everything that others wait for is put right at once, the program
+// is started anew when the kernel says so, and what comes until then waits in the channels.
+#include <time.h>
+
+#include "platform/error.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr long kLookNs = 500'000;
+
+}  // namespace
+
+// Apart, for what sigsetjmp does to the variables of its function. False: it faulted.
+bool Shard::init_program() {
+  if (contained() && sigsetjmp(guard_.exit(), 1) != 0) return false;
+  program_->init(*this);
+  return true;
+}
+
+// False: the program was left.
+bool Shard::run_program() noexcept {
+  if (contained() && sigsetjmp(guard_.exit(), 1) != 0) return false;
+  poll_loop();
+  program_->fini(*this);  // which may still send what it held back
+  return true;
+}
+
+void Shard::leave_program() noexcept {
+  record_->command.store(static_cast<uint32_t>(Command::restart), std::memory_order_relaxed);
+  signal(line_->sleeper);
+  guard_.ask_to_leave(static_cast<int>(record_->tid));
+}
+
+bool Shard::recover() noexcept {
+  down_ = true;
+  set_phase(Phase::faulted);
+  set_state(ShardState::faulted);
+  record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+  // What the program had claimed of a channel was never committed, and what it had peeked at never
+  // released: the indices say so by themselves. What it held goes home.
+  lost_last_ = held_.clear([this](const vanity_packet& packet) { give_home(&packet, 1); });
+  record_->dropped.add(lost_last_);
+  record_->dropped_fault.add(lost_last_);
+  if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
+  flush_ports();
+  ready_.flush();
+  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
+  left_.store(left_.load(std::memory_order_relaxed) + 1,
+              std::memory_order_release);  // pairs with left()
+  while (control() == Control::run) {
+    const auto verdict = static_cast<Verdict>(verdict_.load(std::memory_order_relaxed));
+    gave_up_ |= verdict == Verdict::give_up;
+    if (verdict == Verdict::restart || asked_to_leave()) {
+      gave_up_ = false;
+      if (start_again()) return true;
+      down_ = true;  // as any other fault: the kernel counts, and waits for longer
+      record_->faults.add(1);
+      left_.store(left_.load(std::memory_order_relaxed) + 1,
+                  std::memory_order_release);  // pairs with left()
+    }
+    record_->progress.add(1);
+    take_all_returns();
+    hear_of_devices();
+    const timespec nap{0, kLookNs};
+    nanosleep(&nap, nullptr);
+  }
+  // The stop may have come with the verdict.
+  gave_up_ |= static_cast<Verdict>(verdict_.load(std::memory_order_relaxed)) == Verdict::give_up;
+  end_without_program();
+  return false;
+}
+
+bool Shard::start_again() noexcept {
+  record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
+  for (const auto& output : outputs_) output->above = false;
+  watched_above_ = 0;
+  full_ = nullptr;
+  arena_->rewind(arena_mark_);
+  char what[sizeof(Evidence::what)] = {};
+  try {
+    program_->renew();
+    contain();
+    down_ = false;
+    if (!init_program()) return false;
+    record_->restarts.add(1);
+    set_phase(Phase::polling);
+    return true;
+  } catch (const std::exception& error) {
+    std::strncpy(what, error.what(), sizeof(what) - 1);
+  }
+  guard_.evidence() = Evidence{};
+  guard_.evidence().kind = FaultKind::init;
+  std::memcpy(guard_.evidence().what, what, sizeof(what));
+  return false;
+}
+
+void Shard::end_without_program() noexcept {
+  set_state(ShardState::draining);
+  const bool stuck = guard_.evidence().kind == FaultKind::asked && control() == Control::stop_now;
+  if (stuck) {
+    note_failure("VANITY_E_STUCK", "did not stop, and was left: " + plan_.name,
+                 "its poll() does not return");
+  } else if (gave_up_) {
+    note_failure("VANITY_E_PROGRAM_FAULT",
+                 "shard " + plan_.name + ": its program faulted " +
+                     std::to_string(record_->faults.get()) + " times and was given up",
+                 "the warnings above say where");
+  }
+  drain_inputs();
+  send_off();
+  publish_wait_counters();
+  set_state(gave_up_ || stuck ? ShardState::failed : ShardState::stopped);
+}
+
+// Until nothing more can come, or at once when there is no time.
+void Shard::drain_inputs() noexcept {
+  while (control() != Control::stop_now) {
+    record_->progress.add(1);
+    hear_of_devices();
+    take_all_returns();
+    if (plan_.kind == ProgramKind::typescript) take_up_rings();
+    for (uint32_t input; (input = ready_.next()) != Inputs::kNoInput;) {
+      if (inputs_[input]->record->carries_packets != 0) {
+        drop_input(input);
+        continue;
+      }
+      // Messages hold no buffers: they are only let go.
+      while (const ReadableSlots slots = consumers_[input].peek(limits::kBurstMax)) {
+        inputs_[input]->record->received.add(slots.count);
+        inputs_[input]->record->dropped.add(slots.count);
+        consumers_[input].release(slots.count);
+      }
+    }
+    if (control() == Control::finish && inputs_empty()) break;
+    idle();
+  }
+}
+
+}  // namespace vanity

@@ -1,0 +1,78 @@
+// A native module that faults under load, while JavaScript is stuck and cannot help.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { generator, workspace } from './helpers.js';
+
+const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const API = new URL('../../dist/index.js', import.meta.url).href;
+
+function module(at) {
+  const file = join(at.path, 'crasher.so');
+  const source = root('test/native/modules/crasher.cpp');
+  const options = ['-std=c++20', '-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
+  const { status, stderr } = spawnSync('c++', [...options, source, '-o', file], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(stderr);
+  return file;
+}
+
+test.serial('a module that faults is started anew while JavaScript is blocked', async (t) => {
+  const at = workspace(t);
+  module(at);
+  const text = generator({ name: 'faults', middle: 'crasher.so' }).replace(
+    'program = "crasher.so"',
+    `program = "crasher.so"
+options = { how = "segv", after = 10000 }
+watchdog = { backoff_ms = 1, max_restarts = 1000, window_ms = 1000 }`,
+  );
+  const manifest = at.file('faults.toml', text);
+  const script = at.file(
+    'stuck.mjs',
+    `import { boot, loadManifest } from ${JSON.stringify(API)};
+     const system = await boot(loadManifest(${JSON.stringify(manifest)}).plan);
+     process.stderr.write('blocking\\n');
+     const until = Date.now() + 5000;
+     while (Date.now() < until);
+     const during = system.snapshot().shards[1].restarts;
+     system.stop();
+     const { snapshot, failures, warnings } = await system.ended;
+     process.stdout.write(JSON.stringify({ during, state: snapshot.system.state, failures, warnings,
+       shards: snapshot.shards.map(({ received, consumed, dropped, dropped_fault, faults }) =>
+         ({ received, consumed, dropped, dropped_fault, faults })) }));`,
+  );
+  const { code, stdout, stderr } = await at.spawn(process.execPath, [script], 'stderr').ended;
+  t.is(code, 0, stderr);
+  const end = JSON.parse(stdout);
+  t.is(end.state, 'stopped', JSON.stringify(end.failures));
+  t.true(end.during >= 3);
+  const [source, middle, sink] = end.shards;
+  t.is(middle.faults > 0 && middle.dropped, middle.dropped_fault);
+  t.is(source.received, sink.consumed + middle.dropped + source.dropped);
+  const told = end.warnings.find(({ code }) => code === 'VANITY_W_SHARD_FAULT');
+  t.regex(told.message, /SIGSEGV at address 0x0, in misbehave\+0x[0-9a-f]+ \(crasher\.so\)/);
+});
+
+test.serial('vanity restart starts a module anew', async (t) => {
+  const at = workspace(t);
+  module(at);
+  const text = generator({ name: 'anew', middle: 'crasher.so' });
+  const system = at.start('run', at.file('anew.toml', text), '--json');
+  await system.said(/anew/);
+  await sleep(300);
+  const { code, stdout, stderr } = await at.run('restart', 'anew', 'middle');
+  t.is(code, 0, stderr);
+  t.regex(stdout, /^middle was started anew, after [\d.]+ ms$/m);
+  const late = await at.run('restart', 'anew', 'end');
+  t.is(late.code, 1); // a built-in
+  system.kill('SIGINT');
+  const end = await system.ended;
+  t.is(end.code, 0, end.stderr);
+  const { shards } = JSON.parse(end.stdout);
+  t.is(shards.middle.restarts, 1);
+  t.is(shards.middle.user.starts, 2);
+  t.is(shards.middle.dropped, shards.middle.dropped_fault);
+});

@@ -1,0 +1,352 @@
+// Programs that fault, in every way and at every place of a pipeline, under load: the others go on,
+// every packet is accounted for, and the program comes back.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "check.hpp"
+#include "kernel/command.hpp"
+#include "kernel/system.hpp"
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+
+using namespace vanity;
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;  // which has its own idea of a full stack, and of abort
+#else
+constexpr bool kSanitized = false;
+#endif
+
+ShardPlan stage(const std::string& name, const std::string& program,
+                std::map<std::string, std::string> options = {}) {
+  ShardPlan plan;
+  plan.name = name;
+  plan.program = program;
+  plan.options = std::move(options);
+  return plan;
+}
+
+ShardPlan crasher(const std::string& how, uint64_t after,
+                  std::map<std::string, std::string> more = {}) {
+  ShardPlan plan = stage("crasher", std::string(VANITY_MODULES) + "/crasher.so", std::move(more));
+  plan.kind = ProgramKind::native;
+  plan.options["how"] = how;
+  plan.options["after"] = std::to_string(after);
+  plan.watch.backoff_ns = 1'000'000;
+  plan.watch.max_restarts = 1'000'000;
+  return plan;
+}
+
+Plan line(const std::string& name, std::vector<ShardPlan> shards,
+          Overflow overflow = Overflow::block) {
+  static char folder[] = "/tmp/vanity-fault-test-XXXXXX";
+  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
+    setenv("VANITY_RUNTIME_DIR", folder, 1);
+  }
+  Plan plan;
+  plan.name = name;
+  plan.oversubscribe = true;
+  plan.shards = std::move(shards);
+  for (uint32_t s = 1; s < plan.shards.size(); ++s) {
+    ChannelPlan channel;
+    channel.name = "to-" + plan.shards[s].name;
+    channel.from = s - 1;
+    channel.to = s;
+    channel.overflow = overflow;
+    plan.channels.push_back(channel);
+  }
+  return plan;
+}
+
+template <class Done>
+bool soon(Done&& done, int ms = 20000) {
+  for (int i = 0; i < ms; ++i) {
+    if (done()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+std::string said(System& system) {
+  std::string text;
+  for (const Failure& each : system.warnings()) text += each.code + " " + each.message + "\n";
+  for (const Failure& each : system.failures()) text += each.code + " " + each.message + "\n";
+  return text;
+}
+
+void expect_said(System& system, const std::string& what) {
+  if (said(system).find(what) != std::string::npos) return;
+  check::fail(__FILE__, __LINE__, "not said: " + what + "\n" + said(system));
+}
+
+void stop(System& system, SystemState wanted = SystemState::stopped) {
+  system.stop(false);
+  if (!soon([&] {
+        return system.state() == SystemState::stopped || system.state() == SystemState::failed;
+      })) {
+    check::fail(__FILE__, __LINE__, "does not stop: " + said(system));
+  }
+  if (system.state() != wanted) check::fail(__FILE__, __LINE__, "ended otherwise: " + said(system));
+}
+
+// Each packet is forwarded to the end, or dropped with a reason; each buffer is at home.
+void expect_balance(System& system, uint64_t made) {
+  uint64_t dropped = 0;
+  uint64_t ended = 0;
+  for (uint32_t s = 0; s < system.shard_count(); ++s) {
+    dropped += system.segment().shard(s).dropped.get();
+    ended += system.segment().shard(s).consumed.get();
+  }
+  CHECK_EQ(ended + dropped, made);
+  for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
+}
+
+// In the middle of a pipeline: its neighbours go on, and so does it.
+void survives(const std::string& how, const std::string& text, const std::string& place) {
+  std::vector<ShardPlan> shards;
+  uint32_t at = 1;
+  if (place == "middle") {
+    shards = {stage("gen", "generate"), crasher(how, 5000), stage("end", "sink")};
+  } else if (place == "end") {
+    shards = {stage("gen", "generate"), stage("mid", "forward"), crasher(how, 5000)};
+    at = 2;
+  } else {
+    shards = {crasher(how, 5000, {{"buffers", "256"}}), stage("mid", "forward"),
+              stage("end", "sink")};
+    at = 0;
+  }
+  System system(line("fault-" + how + "-" + place, shards), {});
+  ShardRecord& record = system.segment().shard(at);
+  system.start();
+  if (!soon([&] { return record.restarts.get() >= 3; })) {
+    check::fail(__FILE__, __LINE__, how + " " + place + ": did not come back: " + said(system));
+  }
+  stop(system);
+  CHECK(record.faults.get() >= 3);
+  CHECK(record.dropped_fault.get() != 0 || how == "double" || how == "receive");
+  expect_said(system, text);
+  if (how != "throw") expect_said(system, "(crasher.so)");
+  // What a source allocates is made by nobody else: it counts as what its pool gave.
+  const uint64_t made =
+      at == 0 ? system.segment().pool(0).taken.get() : system.segment().shard(0).sent.get();
+  expect_balance(system, made);
+}
+
+}  // namespace
+
+// The first of this process that loads the module.
+TEST(a_new_start_has_static_memory_of_its_own) {
+  System system(line("fresh", {stage("gen", "generate"), crasher("segv", 1000, {{"strict", "1"}}),
+                               stage("end", "sink")}),
+                {});
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.restarts.get() >= 3; }));
+  stop(system);
+  CHECK_EQ(record.user[0].value.get(), record.restarts.get() + 1);  // of init
+  expect_balance(system, system.segment().shard(0).sent.get());
+}
+
+TEST(every_kind_of_fault_at_every_place) {
+  const std::vector<std::pair<const char*, const char*>> kinds = {
+      {"segv", "SIGSEGV at address 0x0, in misbehave"},
+      {"fpe", "SIGFPE, in misbehave"},
+      {"ill", "SIGILL, in misbehave"},
+      {"bus", "SIGBUS"},
+      {"throw", "it threw an exception: no such flow"},
+      {"double", "it gave away a packet that it does not hold"},
+      {"made-up", "it gave away a packet that it does not hold"},
+      {"receive", "SIGSEGV at address 0x10"},
+      {"abort", "SIGABRT"},
+      {"terminate", "SIGABRT"},
+      {"stack", "its stack is full"},
+  };
+  for (const auto& [how, text] : kinds) {
+    if (kSanitized && (std::string(how) == "stack")) continue;
+    for (const char* place : {"middle", "end", "beginning"}) {
+      // What receives nothing is given nothing to write.
+      if (std::string(how) == "receive" && std::string(place) == "beginning") continue;
+      survives(how, text, place);
+    }
+  }
+  survives("pointer", "SIGSEGV at address 0x10", "middle");
+}
+
+TEST(one_that_faults_too_often_is_given_up_and_the_rest_runs_on) {
+  Plan plan =
+      line("given-up", {stage("gen", "generate"), crasher("segv", 1000), stage("end", "sink")},
+           Overflow::drop);
+  plan.shards[1].watch.max_restarts = 2;
+  System system(plan, {});
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.faults.get() == 3; }));
+  CHECK(soon([&] { return said(system).find("it is given up") != std::string::npos; }));
+  CHECK_EQ(record.restarts.get(), 2u);
+  CHECK(system.shard(1).state() == ShardState::faulted);
+  const uint64_t sent = system.segment().shard(0).received.get();
+  CHECK(soon([&] { return system.segment().shard(0).received.get() > sent + 10000; }));
+  // Started by hand, it goes on until it faults again.
+  command_shard(system.segment().path(), 1, Command::restart, 0);
+  CHECK(soon([&] { return record.restarts.get() == 3 && record.faults.get() == 4; }));
+  CHECK(soon([&] {
+    const std::string all = said(system);
+    return all.find("given up") != all.rfind("given up");
+  }));
+  stop(system, SystemState::failed);
+  expect_said(system, "VANITY_E_PROGRAM_FAULT");
+  expect_balance(system, system.segment().shard(0).received.get());
+}
+
+TEST(hold_and_stop_system_are_policies_of_a_fault) {
+  Plan plan =
+      line("fault-hold", {stage("gen", "generate"), crasher("segv", 1000), stage("end", "sink")},
+           Overflow::drop);
+  plan.shards[1].watch.on_fault = Policy::hold;
+  {
+    System system(plan, {});
+    system.start();
+    CHECK(soon([&] { return said(system).find("it is given up") != std::string::npos; }));
+    CHECK_EQ(system.segment().shard(1).restarts.get(), 0u);
+    stop(system, SystemState::failed);
+    expect_balance(system, system.segment().shard(0).received.get());
+  }
+  plan.name = "fault-stop";
+  plan.shards[1].watch.on_fault = Policy::stop_system;
+  System system(plan, {});
+  system.start();
+  CHECK(soon([&] { return system.state() == SystemState::failed; }));
+  expect_said(system, "VANITY_E_PROGRAM_FAULT");
+  expect_balance(system, system.segment().shard(0).received.get());
+}
+
+TEST(without_containment_a_fault_ends_the_process) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Plan plan = line("crash", {stage("gen", "generate"), crasher("segv", 1000)});
+    plan.shards[1].watch.on_fault = Policy::report;
+    try {
+      System system(plan, {});
+      system.start();
+      soon([] { return false; });
+    } catch (const std::exception&) {
+    }
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child);
+  if (kSanitized) {
+    CHECK(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+  } else {
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+  }
+}
+
+TEST(a_fault_of_the_runtimes_own_is_not_contained) {
+  // A handler that was there before hears of what is nobody's program's.
+  const pid_t child = fork();
+  if (child == 0) {
+    Plan plan = line("own", {stage("gen", "generate"), stage("end", "sink")});
+    try {
+      System system(plan, {});
+      class Broken : public Program {
+       public:
+        uint32_t poll(Shard&) noexcept override {
+          *static_cast<volatile int*>(nullptr) = 1;
+          return 0;
+        }
+      };
+      system.shard(1).set_program(std::make_unique<Broken>());
+      system.start();
+      soon([] { return false; });
+    } catch (const std::exception&) {
+    }
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+}
+
+TEST(a_program_that_does_not_come_back_is_left) {
+  for (const char* how : {"loop", "calls"}) {
+    Plan plan = line(std::string("stuck-") + how,
+                     {stage("gen", "generate"), crasher(how, 5000), stage("end", "sink")});
+    plan.shards[1].watch.progress_ns = 20'000'000;
+    plan.shards[1].watch.on_progress = Policy::restart;
+    plan.drain_ns = 100'000'000;
+    System system(plan, {});
+    system.start();
+    const ShardRecord& record = system.segment().shard(1);
+    if (!soon([&] { return record.restarts.get() >= 3; })) {
+      check::fail(__FILE__, __LINE__, std::string(how) + ": not left: " + said(system));
+    }
+    system.stop(false);  // it may well be in its loop again
+    CHECK(soon([&] {
+      return system.state() == SystemState::stopped || system.state() == SystemState::failed;
+    }));
+    CHECK(record.stalls.get() >= 3);
+    expect_said(system, "its program runs");
+    expect_said(system, "(crasher.so)");
+    expect_balance(system, system.segment().shard(0).received.get());
+  }
+}
+
+// Two programs that fault in every way, and an operator who holds, steps, releases and restarts at
+// random: in the end every packet was forwarded or dropped with a reason.
+TEST(a_soak_of_random_faults_leaves_no_packet_unaccounted) {
+  const bool whole = std::getenv("VANITY_FULL") != nullptr;
+  const uint64_t wanted = whole ? 10'000 : kSanitized ? 60 : 300;
+  // Each start leaves a copy of its module, and its descriptor.
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  std::vector<ShardPlan> shards = {stage("gen", "generate"), crasher("any", 3000),
+                                   crasher("any", 2000), stage("end", "sink")};
+  shards[1].name = "one";
+  shards[2].name = "two";
+  for (uint32_t s : {1u, 2u}) {
+    shards[s].watch.backoff_ns = 0;
+    shards[s].watch.max_restarts = 1'000'000;
+  }
+  System system(line("soak", shards), {});
+  const std::string path = system.segment().path();
+  system.start();
+  const auto faults = [&] {
+    return system.segment().shard(1).faults.get() + system.segment().shard(2).faults.get();
+  };
+  uint64_t random = 88172645463325252;
+  uint64_t orders = 0;
+  const uint64_t until = monotonic_ns() + 600'000'000'000;
+  while (faults() < wanted && monotonic_ns() < until) {
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^= random << 17;
+    const auto shard = static_cast<uint32_t>(random % 4);
+    command_shard(path, shard, Command::hold, random % 3);
+    std::this_thread::sleep_for(std::chrono::microseconds(random % 2000));
+    const bool restart = random % 5 == 0 && (shard == 1 || shard == 2);
+    command_shard(path, shard, restart ? Command::restart : Command::run, 0);
+    std::this_thread::sleep_for(std::chrono::microseconds(random % 3000));
+    ++orders;
+  }
+  const uint64_t all = faults();
+  for (uint32_t s = 0; s < 4; ++s) command_shard(path, s, Command::run, 0);
+  stop(system);
+  if (all < wanted) check::fail(__FILE__, __LINE__, "only " + std::to_string(all) + " faults");
+  std::printf("# %llu faults and %llu orders, %llu packets, %llu dropped by faults\n",
+              static_cast<unsigned long long>(all), static_cast<unsigned long long>(orders),
+              static_cast<unsigned long long>(system.segment().shard(0).sent.get()),
+              static_cast<unsigned long long>(system.segment().shard(1).dropped_fault.get() +
+                                              system.segment().shard(2).dropped_fault.get()));
+  expect_balance(system, system.segment().shard(0).received.get());
+}
