@@ -41,6 +41,7 @@ class FrontEnd final : public virtio::Transport {
 
   bool present() const override { return static_cast<bool>(connection_); }
   std::string absence() const override { return absence_; }
+  bool may_change() const override { return true; }
   int control_fd() const override { return epoll_.get(); }
   void attend() override;
   void distrust() override { drop("the back-end wrote into a ring what cannot be"); }

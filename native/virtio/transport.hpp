@@ -69,6 +69,8 @@ class Transport {
   virtual bool present() const { return true; }
   // Why there is none, for people; empty: it is there.
   virtual std::string absence() const { return {}; }
+  // May what is there after a reset be another device, of other features?
+  virtual bool may_change() const { return false; }
   // Readable when attend() has something to hear or somebody to greet; -1: never.
   virtual int control_fd() const { return -1; }
   // Hears what came, looks for a device that is not there.

@@ -308,6 +308,21 @@ class World {
 
   void receive() {
     act(rx_device_, true);
+    const uint32_t got = take_in();
+    if (got == 0 && random_.one_in(2)) rx_.sleep_ns_max();
+    while (held_.size() > 24 || (!held_.empty() && random_.one_in(8))) {
+      give_back(held_.back());
+      held_.pop_back();
+    }
+    if (rx_.tenure.trouble()) {
+      ++totals_.lies;
+      rx_.tenure.release();
+      take_in();
+      if (!rx_.tenure.drained()) defect("a queue keeps what it has");
+      renew_rx();
+    }
+  }
+  uint32_t take_in() {
     vanity_packet packets[32];
     const uint32_t got = rx_.receive(pool_, packets, 1 + random_.below(32));
     for (uint32_t i = 0; i < got; ++i) {
@@ -325,18 +340,7 @@ class World {
       hold(packet);
     }
     totals_.received += got;
-    if (got == 0 && random_.one_in(2)) rx_.sleep_ns_max();
-    while (held_.size() > 24 || (!held_.empty() && random_.one_in(8))) {
-      give_back(held_.back());
-      held_.pop_back();
-    }
-    if (rx_.tenure.trouble()) {
-      ++totals_.lies;
-      rx_.tenure.release();
-      rx_.receive(pool_, packets, 1);
-      if (!rx_.tenure.drained()) defect("a queue keeps what it has");
-      renew_rx();
-    }
+    return got;
   }
   void give_back(const vanity_packet& packet) {
     owner_[index(packet)] = Owner::pool_or_device;
@@ -394,12 +398,11 @@ class World {
   void drain(bool last) {
     rx_.tenure.stop();
     tx_.tenure.stop();
-    vanity_packet packet;
-    rx_.receive(pool_, &packet, 1);
+    take_in();
     complete();
     rx_.tenure.release();
     tx_.tenure.release();
-    rx_.receive(pool_, &packet, 1);
+    while (!rx_.tenure.drained()) take_in();  // what had come by then is received
     while (!tx_.tenure.drained()) complete();
     for (const vanity_packet& each : held_) give_back(each);
     held_.clear();

@@ -442,7 +442,10 @@ class VirtioNetPort final : public Port {
     look_at_link();
   }
   const char* start_over() {
+    const uint64_t before = features_;
     negotiate();
+    if (features_ != before && !transport_->may_change())
+      return "the device offers other features than before its reset";
     if (has(virtio::feature::kRingPacked) != packed_)
       return "the device has another kind of rings than the port was made for (packed)";
     if (!set_status(status::kFeaturesOk)) return "the device does not agree to its own features";
