@@ -18,13 +18,24 @@
 
 namespace vanity {
 
-struct alignas(128) IrqLine {
+// What a line asks of the processor and of Linux.
+struct LineHardware : Hardware {
+  static void unmask(int fd) noexcept {
+    const uint64_t one = 1;
+    if (write(fd, &one, sizeof one) < 0) {
+      // Full: an unmask is under way already.
+    }
+  }
+};
+
+template <class Policy = LineHardware>
+struct alignas(128) BasicIrqLine {
  public:
   // `unmask_fd`: an eventfd that unmasks the line, for done(); -1: there is nothing to end.
-  explicit IrqLine(VectorRecord* record, int unmask_fd = -1) noexcept
+  explicit BasicIrqLine(VectorRecord* record, int unmask_fd = -1) noexcept
       : record_(record), unmask_fd_(unmask_fd) {}
-  IrqLine(const IrqLine&) = delete;
-  IrqLine& operator=(const IrqLine&) = delete;
+  BasicIrqLine(const BasicIrqLine&) = delete;
+  BasicIrqLine& operator=(const BasicIrqLine&) = delete;
 
   // ---- the kernel's thread
   // It fired `times` since the last call.
@@ -50,7 +61,7 @@ struct alignas(128) IrqLine {
     // goes untimed; the stamp of one that came in between is a short time, never a long one.
     const uint64_t stamp = stamp_.exchange(0, std::memory_order_relaxed);
     if (stamp != 0) {
-      const uint64_t now = now_ticks();
+      const uint64_t now = Policy::now();
       record_->latency_ticks.record(now > stamp ? now - stamp : 0);
     }
     return fresh;
@@ -64,23 +75,26 @@ struct alignas(128) IrqLine {
     const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);
     if (since == 0) return;
     record_->done.add(1);
-    const uint64_t now = now_ticks();
+    const uint64_t now = Policy::now();
     record_->masked_ticks.add(now > since ? now - since : 0);
-    const uint64_t one = 1;
-    if (write(unmask_fd_, &one, sizeof one) < 0) {
-      // Full: an unmask is under way already.
-    }
+    Policy::unmask(unmask_fd_);
   }
 
  private:
-  std::atomic<uint64_t> raised_{0};
-  std::atomic<uint64_t> stamp_{0};         // of the first raise that nobody took; 0: none
-  std::atomic<uint64_t> masked_since_{0};  // 0: an EOI is not owed
-  uint64_t count_ = 0;                     // the kernel's own copy of raised_
+  using Word = typename Policy::template Atomic<uint64_t>;
+
+  Word raised_{0};
+  Word stamp_{0};         // of the first raise that nobody took; 0: none
+  Word masked_since_{0};  // 0: an EOI is not owed
+  uint64_t count_ = 0;    // the kernel's own copy of raised_
 
   alignas(64) VectorRecord* record_;
   const int unmask_fd_;
   uint64_t taken_ = 0;
+};
+
+struct IrqLine final : BasicIrqLine<> {
+  using BasicIrqLine::BasicIrqLine;
 };
 
 }  // namespace vanity

@@ -16,9 +16,12 @@
 #include <atomic>
 #include <cstdint>
 
+#include "vanity/platform.hpp"
+
 namespace vanity {
 
-class Tenure {
+template <class Policy = Hardware>
+class BasicTenure {
  public:
   // ---- the shard's thread
   // At the head of every call that touches the device.
@@ -92,11 +95,13 @@ class Tenure {
   }
 
   // Until the first revive() it is as if drained: nothing is there to be worked or given back.
-  alignas(64) std::atomic<uint32_t> asked_{kReleased};
-  alignas(64) std::atomic<uint32_t> answer_{kDrained};
-  std::atomic<bool> trouble_{false};
+  alignas(64) typename Policy::template Atomic<uint32_t> asked_{kReleased};
+  alignas(64) typename Policy::template Atomic<uint32_t> answer_{kDrained};
+  typename Policy::template Atomic<bool> trouble_{false};
   uint32_t working_ = kNever;  // the shard's own, as the next
   uint32_t life_ = 0;
 };
+
+using Tenure = BasicTenure<>;
 
 }  // namespace vanity

@@ -18,6 +18,19 @@ namespace vanity::virtio {
 
 inline constexpr uint32_t kLine = 128;  // parts that different sides write share no line
 
+// How a ring's words are read, written and ordered. A simulator gives its own to the same rings.
+struct HardwareBus {
+  using Order = virtio::Order;
+  template <class T>
+  static T look(const T& word) noexcept {
+    return virtio::look(word);
+  }
+  template <class T>
+  static void put(T& word, T value) noexcept {
+    virtio::put(word, value);
+  }
+};
+
 // Where the three parts of a ring lie in one piece of memory (§2.7, §2.8). `driver` and `device`
 // are the areas that each side writes; the descriptors of a packed ring are written by both.
 struct RingLayout {

@@ -7,12 +7,13 @@
 
 namespace vanity::virtio {
 
-class SplitRing {
+template <class Bus = HardwareBus>
+class BasicSplitRing {
  public:
   static constexpr bool kPacked = false;
 
   // `memory`: RingLayout::of(false, size).bytes, zeroed, aligned to kLine. `size`: a power of two.
-  SplitRing(uint16_t size, std::byte* memory, RingFeatures features)
+  BasicSplitRing(uint16_t size, std::byte* memory, RingFeatures features)
       : book_(size), order_(features.order_platform), event_index_(features.event_index) {
     const RingLayout layout = RingLayout::of(false, size);
     descriptors_ = reinterpret_cast<SplitDescriptor*>(memory + layout.descriptors);
@@ -58,13 +59,13 @@ class SplitRing {
     const uint16_t before = shown_;
     if (before == available_index_) return false;
     order_.before_publish();
-    put(available_->index, available_index_);
+    Bus::put(available_->index, available_index_);
     shown_ = available_index_;
     order_.between_store_and_look();
     if (event_index_) {
-      return passed(look(*device_event_), available_index_, before);
+      return passed(Bus::look(*device_event_), available_index_, before);
     }
-    return (look(used_ring_->flags) & UsedRing::kNoNotify) == 0;
+    return (Bus::look(used_ring_->flags) & UsedRing::kNoNotify) == 0;
   }
   // §2.9: next_off and next_wrap for VIRTIO_F_NOTIFICATION_DATA, in the high half.
   uint32_t notification(uint16_t queue) const noexcept {
@@ -73,7 +74,7 @@ class SplitRing {
 
   // ---- taking: what the device is done with, one look at the ring
   uint32_t collect(Used* used, uint32_t n) noexcept {
-    const uint16_t index = look(used_ring_->index);
+    const uint16_t index = Bus::look(used_ring_->index);
     const uint32_t ready = static_cast<uint16_t>(index - used_index_);
     if (ready == 0 || broken_) return 0;
     if (ready > book_.out()) [[unlikely]] {
@@ -85,12 +86,12 @@ class SplitRing {
     const uint32_t mask = book_.size() - 1;
     for (uint32_t i = 0; i < n; ++i) {
       const UsedElement& element = used_ring_->ring[used_index_ & mask];
-      const uint32_t id = look(element.id);
+      const uint32_t id = Bus::look(element.id);
       if (!book_.lent(id)) [[unlikely]] {
         fail();
         return i;
       }
-      used[i].bytes = look(element.bytes);
+      used[i].bytes = Bus::look(element.bytes);
       uint16_t link = book_.link(static_cast<uint16_t>(id));
       book_.settle(static_cast<uint16_t>(id), used[i]);
       book_.release(static_cast<uint16_t>(id));
@@ -103,24 +104,24 @@ class SplitRing {
     }
     return n;
   }
-  bool pending() const noexcept { return look(used_ring_->index) != used_index_; }
+  bool pending() const noexcept { return Bus::look(used_ring_->index) != used_index_; }
 
   // ---- interrupts. A hint only: one may come all the same (§2.7.7.1).
   void suppress() noexcept {
     if (event_index_) {
       // As far behind as can be: one interrupt each 2^16 buffers.
-      put(*driver_event_, static_cast<uint16_t>(used_index_ - 1));
+      Bus::put(*driver_event_, static_cast<uint16_t>(used_index_ - 1));
     } else {
-      put(available_->flags, uint16_t{AvailableRing::kNoInterrupt});
+      Bus::put(available_->flags, uint16_t{AvailableRing::kNoInterrupt});
     }
   }
   // True: the next buffer that comes back brings an interrupt. False: one came back meanwhile, for
   // which none may come.
   bool arm() noexcept {
     if (event_index_) {
-      put(*driver_event_, used_index_);
+      Bus::put(*driver_event_, used_index_);
     } else {
-      put(available_->flags, uint16_t{0});
+      Bus::put(available_->flags, uint16_t{0});
     }
     order_.between_store_and_look();
     return !pending();
@@ -138,7 +139,7 @@ class SplitRing {
   void offer(uint16_t id) noexcept {
     uint16_t& slot = available_->ring[available_index_ & (book_.size() - 1)];
     // While all come back in order it holds the same as a lap ago, and the line stays shared.
-    if (look(slot) != id) put(slot, id);
+    if (Bus::look(slot) != id) Bus::put(slot, id);
     ++available_index_;
   }
 
@@ -148,12 +149,14 @@ class SplitRing {
   UsedRing* used_ring_;
   uint16_t* driver_event_;  // used_event (§2.7.7)
   uint16_t* device_event_;  // avail_event (§2.7.10)
-  Order order_;
+  typename Bus::Order order_;
   uint16_t available_index_ = 0;
   uint16_t shown_ = 0;
   uint16_t used_index_ = 0;
   bool event_index_;
   bool broken_ = false;
 };
+
+using SplitRing = BasicSplitRing<>;
 
 }  // namespace vanity::virtio

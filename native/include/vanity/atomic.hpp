@@ -31,10 +31,12 @@ enum class Edge : uint8_t {
   bell,  // producers -> consumer: a channel of this group has new elements
 };
 
-// The processor itself; platform.hpp completes it to `Hardware` with the clock, fences and waits.
-struct HardwareMemory {
+// What an edge asks of memory, whatever the atomic words are: those of the processor, or those of a
+// simulator, which is to run these very orders.
+template <template <class> class Word>
+struct EdgeMemory {
   template <class T>
-  using Atomic = std::atomic<T>;
+  using Atomic = Word<T>;
 
   // The only writer reads its own word back.
   template <Edge, class T>
@@ -68,7 +70,10 @@ struct HardwareMemory {
   static T take(Atomic<T>& word, T value) noexcept {
     return word.exchange(value, std::memory_order_acq_rel);
   }
+};
 
+// The processor itself; platform.hpp completes it to `Hardware` with the clock, fences and waits.
+struct HardwareMemory : EdgeMemory<std::atomic> {
   // One bit for each non-zero byte of a 64-byte line. A hint: the caller takes each byte it acts
   // on.
   static uint64_t marks(const Atomic<uint8_t>* line) noexcept {

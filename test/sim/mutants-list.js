@@ -1,0 +1,264 @@
+// What may be wrong with the code that ships, one thing at a time: the check that is to find it, the
+// file, and texts that stand in it once with what they become.
+
+const CHANNEL = 'include/vanity/channel.hpp';
+const DOORBELL = 'include/vanity/doorbell.hpp';
+const ATOMIC = 'include/vanity/atomic.hpp';
+const PLATFORM = 'include/vanity/platform.hpp';
+const WAIT = 'platform/wait.hpp';
+const LINE = 'device/irq_line.hpp';
+const RING = 'virtio/split_ring.hpp';
+const TENURE = 'port/tenure.hpp';
+
+const mutant = (check, name, file, ...changes) => ({ check, name, file, changes });
+const relaxed = (before, order, after = '') => [
+  `${before}std::memory_order_${order}${after}`,
+  `${before}std::memory_order_relaxed${after}`,
+];
+
+export const MUTANTS = [
+  // ---- the pairs of a channel in the memory-order table, each side made relaxed
+  mutant('ring', 'tail published relaxed', CHANNEL, [
+    'Policy::template publish<Edge::tail>(memory_->tail, tail_)',
+    'Policy::template mirror<Edge::tail>(memory_->tail, tail_)',
+  ]),
+  mutant('ring', 'tail observed relaxed', CHANNEL, [
+    'tail_seen_ = Policy::template observe<Edge::tail>(memory_->tail)',
+    'tail_seen_ = Policy::template own<Edge::tail>(memory_->tail)',
+  ]),
+  mutant('ring', 'head published relaxed', CHANNEL, [
+    'publish<Edge::head>(memory_->head, head_)',
+    'mirror<Edge::head>(memory_->head, head_)',
+  ]),
+  mutant('ring', 'head observed relaxed', CHANNEL, [
+    '          Policy::template observe<Edge::head>(memory_->head);  // pairs with consumer',
+    '          Policy::template own<Edge::head>(memory_->head);  // pairs with consumer',
+  ]),
+  mutant('ring', 'slot published relaxed', CHANNEL, [
+    'publish<Edge::slot>(memory_->sequence(tail_), tail_ + 1)',
+    'mirror<Edge::slot>(memory_->sequence(tail_), tail_ + 1)',
+  ]),
+  mutant('ring', 'slot observed relaxed', CHANNEL, [
+    'observe<Edge::slot>(memory_->sequence(tail_seen_))',
+    'own<Edge::slot>(memory_->sequence(tail_seen_))',
+  ]),
+
+  // ---- a channel's indices
+  mutant('ring', 'cached head never refreshed', CHANNEL, [
+    'if (room < n) [[unlikely]] {',
+    'if (false) {',
+  ]),
+  mutant('ring', 'cached tail never refreshed', CHANNEL, [
+    'if (tail_seen_ == head_) look();',
+    'if (tail_seen_ == head_ && looks_empty_ == 0) look();',
+  ]),
+  mutant('ring', 'wrap mask off by one', CHANNEL, [
+    'const uint32_t at = tail_ & (capacity_ - 1);',
+    'const uint32_t at = tail_ & (capacity_ - 2);',
+  ]),
+  mutant('ring', 'wrap mask of the sequence off by one', CHANNEL, [
+    'size_t{index & (capacity - 1)}',
+    'size_t{index & (capacity - 2)}',
+  ]),
+  mutant('ring', 'one slot too many', CHANNEL, [
+    '    uint32_t room = capacity_ - (tail_ - head_seen_);',
+    '    uint32_t room = capacity_ + 1 - (tail_ - head_seen_);',
+  ]),
+  mutant('ring', 'a burst past the end of the ring', CHANNEL, [
+    'std::min({n, room, capacity_ - at})',
+    'std::min(n, room)',
+  ]),
+  mutant('ring', 'tail published before it moves', CHANNEL, [
+    'tail_ += n;\n      Policy::template publish<Edge::tail>(memory_->tail, tail_);',
+    'Policy::template publish<Edge::tail>(memory_->tail, tail_);\n      tail_ += n;',
+  ]),
+  mutant('ring', 'head gives one too many back', CHANNEL, [
+    'publish<Edge::head>(memory_->head, head_)',
+    'publish<Edge::head>(memory_->head, head_ + 1)',
+  ]),
+  mutant(
+    'ring',
+    'the last slots are never given back',
+    CHANNEL,
+    ['if (head_ == tail_seen_ || head_', 'if (head_'],
+    ['std::max(1u, capacity_ / 4)) flush', 'std::max(3u, capacity_ / 4)) flush'],
+  ),
+  mutant('ring', 'an element of the lap before', CHANNEL, [
+    'observe<Edge::slot>(memory_->sequence(tail_seen_)) != tail_seen_ + 1',
+    'observe<Edge::slot>(memory_->sequence(tail_seen_)) + capacity_ < tail_seen_ + 1',
+  ]),
+
+  // ---- the doorbell
+  mutant('doorbell', 'mark published relaxed', DOORBELL, [
+    'publish<Edge::bell>(bytes[byte], uint8_t{1})',
+    'mirror<Edge::bell>(bytes[byte], uint8_t{1})',
+  ]),
+  mutant(
+    'doorbell',
+    'shared mark published relaxed',
+    ATOMIC,
+    relaxed('word.fetch_or(bits, ', 'release'),
+  ),
+  mutant('doorbell', 'mark taken relaxed', ATOMIC, relaxed('word.exchange(value, ', 'acq_rel')),
+  mutant('doorbell', 'shared marks by plain stores', DOORBELL, [
+    'Policy::template publish_bits<Edge::bell>(bytes[byte], bits)',
+    'Policy::template publish<Edge::bell>(bytes[byte], bits)',
+  ]),
+  mutant('doorbell', 'mark cleared by a plain store', ATOMIC, [
+    'return word.exchange(value, std::memory_order_acq_rel);',
+    'const T held = word.load(std::memory_order_acquire); word.store(value, std::memory_order_release); return held;',
+  ]),
+  mutant(
+    'doorbell',
+    'mark cleared after the scan',
+    DOORBELL,
+    [
+      'const uint64_t bits = line_->take(byte);',
+      'const uint64_t bits = line_->bytes[byte].load(std::memory_order_acquire);',
+    ],
+    [
+      'pending_[input / 64] &= ~(uint64_t{1} << (input % 64));',
+      'pending_[input / 64] &= ~(uint64_t{1} << (input % 64)); line_->take(grouped_ ? input / 16 : input);',
+    ],
+  ),
+  mutant('doorbell', 'an input is forgotten once it is named', DOORBELL, [
+    'if (consumers_[input].ready()) return input;\n        pending_[input / 64] &= ~(uint64_t{1} << (input % 64));',
+    'pending_[input / 64] &= ~(uint64_t{1} << (input % 64));\n        if (consumers_[input].ready()) return input;',
+  ]),
+  mutant('doorbell', 'what is pending does not keep it awake', DOORBELL, [
+    'if (word != 0) return true;\n      return false;',
+    '(void)word;\n      return false;',
+  ]),
+  mutant('doorbell', 'a bit stands for one channel only', DOORBELL, [
+    'return bits | bits << 1;\n',
+    'return bits;\n',
+  ]),
+  mutant('doorbell', 'a producer of a group rings another byte', DOORBELL, [
+    'line_->ring_bits(byte_, bit_);',
+    'line_->ring_bits(byte_ + 1, bit_);',
+  ]),
+
+  // ---- sleeping and waking
+  mutant('wait', 'no second look', WAIT, [
+    'if (ready()) {\n      disarm();',
+    'if (false) {\n      disarm();',
+  ]),
+  mutant('wait', 'sleeping is said after the fence', WAIT, [
+    'sleeper_->sleeping.store(1, std::memory_order_relaxed);\n    if (Policy::try_heavy_fence()) return true;',
+    'if (Policy::try_heavy_fence()) { sleeper_->sleeping.store(1, std::memory_order_relaxed); return true; }',
+  ]),
+  mutant(
+    'wait',
+    'the look before sleeping is said',
+    WAIT,
+    ['if (!monitor(watch)) {', 'if (ready()) return true;\n    if (!monitor(watch)) {'],
+    ['if (ready()) {\n      disarm();', 'if (false) {\n      disarm();'],
+  ),
+  mutant('wait', 'no heavy fence', WAIT, [
+    'if (Policy::try_heavy_fence()) return true;',
+    'return true;',
+  ]),
+  mutant('wait', 'sleeps when another sleeper has the fence', WAIT, [
+    'if (Policy::try_heavy_fence()) return true;',
+    '(void)Policy::try_heavy_fence();\n    return true;',
+  ]),
+  mutant('wait', 'no light fence', PLATFORM, ['  Policy::light_fence();', '  ']),
+  mutant('wait', 'only who finds it awake wakes', PLATFORM, [
+    'sleeper.sleeping.exchange(0, std::memory_order_seq_cst) != 0',
+    'sleeper.sleeping.exchange(0, std::memory_order_seq_cst) == 0',
+  ]),
+  mutant('wait', 'no wake', PLATFORM, ['    Policy::futex_wake(sleeper.sleeping);', '    ']),
+  mutant('wait', 'the waker leaves relaxed', PLATFORM, relaxed('sleeping.exchange(0, ', 'seq_cst')),
+  mutant('wait', 'who was woken looks relaxed', WAIT, [
+    'if (sleeper_->sleeping.load(std::memory_order_acquire) == 0) return Wake::signalled;',
+    'if (sleeper_->sleeping.load(std::memory_order_relaxed) == 0) return Wake::signalled;',
+  ]),
+  mutant('wait', 'a signal on its way is not waited for', WAIT, [
+    'backend_ == Backend::futex && signal_follows()',
+    'backend_ == Backend::futex && false',
+  ]),
+
+  // ---- interrupts
+  mutant('interrupt', 'raised relaxed', LINE, relaxed('raised_.store(count_, ', 'release')),
+  mutant('interrupt', 'taken relaxed', LINE, relaxed('raised_.load(', 'acquire')),
+  mutant(
+    'interrupt',
+    'unmasked before it is acknowledged',
+    LINE,
+    [
+      'const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);\n    if (since == 0) return;',
+      'if (masked_since_.load(std::memory_order_relaxed) == 0) return;\n    Policy::unmask(unmask_fd_);\n    const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);',
+    ],
+    ['    Policy::unmask(unmask_fd_);\n  }', '  }'],
+  ),
+  mutant('interrupt', 'an end is not owed', LINE, [
+    'if (unmask_fd_ >= 0) masked_since_.store(now_ticks | 1, std::memory_order_relaxed);',
+    '',
+  ]),
+  mutant('interrupt', 'an interrupt is taken again', LINE, ['taken_ = raised;', '']),
+  mutant('interrupt', 'armed without a look', RING, [
+    'order_.between_store_and_look();\n    return !pending();',
+    'order_.between_store_and_look();\n    return true;',
+  ]),
+  mutant('interrupt', 'armed without a barrier', RING, [
+    'order_.between_store_and_look();\n    return !pending();',
+    'return !pending();',
+  ]),
+  mutant(
+    'interrupt',
+    'the look before arming',
+    RING,
+    ['bool arm() noexcept {', 'bool arm() noexcept {\n    const bool none = !pending();'],
+    [
+      'order_.between_store_and_look();\n    return !pending();',
+      'order_.between_store_and_look();\n    return none;',
+    ],
+  ),
+  mutant('interrupt', 'used elements read early', RING, ['    order_.after_observe();', '    ']),
+
+  // ---- whose a queue is
+  mutant('tenure', 'stopped, said relaxed', TENURE, [
+    'answer_.store(life + kStopped, std::memory_order_release)',
+    'answer_.store(life + kStopped, std::memory_order_relaxed)',
+  ]),
+  mutant('tenure', 'given up, said relaxed', TENURE, [
+    'answer_.store(life_ + kStopped, std::memory_order_release)',
+    'answer_.store(life_ + kStopped, std::memory_order_relaxed)',
+  ]),
+  mutant('tenure', 'stopped, seen relaxed', TENURE, [
+    'answer_.load(std::memory_order_acquire) >= life() + kStopped',
+    'answer_.load(std::memory_order_relaxed) >= life() + kStopped',
+  ]),
+  mutant('tenure', 'released, said relaxed', TENURE, relaxed('life() + kReleased, ', 'release')),
+  mutant('tenure', 'released, seen relaxed', TENURE, [
+    'std::memory_order_acquire);  // pairs with release()',
+    'std::memory_order_relaxed);  // pairs with release()',
+  ]),
+  mutant('tenure', 'drained, said relaxed', TENURE, relaxed('life_ + kDrained, ', 'release')),
+  mutant('tenure', 'drained, seen relaxed', TENURE, [
+    'answer_.load(std::memory_order_acquire) == life() + kDrained',
+    'answer_.load(std::memory_order_relaxed) == life() + kDrained',
+  ]),
+  mutant(
+    'tenure',
+    'revived, said relaxed',
+    TENURE,
+    relaxed('life() + kLives + kLive, ', 'release'),
+  ),
+  mutant('tenure', 'revived, seen relaxed', TENURE, [
+    'std::memory_order_acquire);  // pairs with revive()',
+    'std::memory_order_relaxed);  // pairs with revive()',
+  ]),
+  mutant('tenure', 'an answer to any life', TENURE, [
+    '>= life() + kStopped',
+    '>= 0 * life() + kStopped',
+  ]),
+  mutant('tenure', 'works on when it gave up', TENURE, [
+    'if (life == life_) return false;  // given up',
+    'if (life == 0) return false;  // given up',
+  ]),
+  mutant('tenure', 'given back twice', TENURE, [
+    'return asked == life_ + kReleased &&\n           answer_.load(std::memory_order_relaxed) != life_ + kDrained;',
+    'return asked == life_ + kReleased;',
+  ]),
+];

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# The simulator and what it holds: exhausts the small cases, runs random executions from fresh seeds
+# for SIM_SECONDS (60), and finds the mutants. Prints "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+out=.cache/sim/native
+keep=.cache/sim/failures
+cases="ring wait doorbell interrupt tenure"
+passed=0
+failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# add COMMAND...: a suite that says itself how much of it passed.
+add() {
+  local line
+  "$@" >"$work/out" 2>&1
+  grep -v '^[0-9]* passed, [0-9]* failed$' "$work/out"
+  line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$work/out" | tail -n 1)
+  if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+    passed=$((passed + BASH_REMATCH[1]))
+    failed=$((failed + BASH_REMATCH[2]))
+  else
+    failed=$((failed + 1))
+    echo "not ok - $* ended early"
+  fi
+}
+check() { # NAME COMMAND...
+  if "${@:2}"; then
+    passed=$((passed + 1))
+    echo "ok - $1"
+  else
+    failed=$((failed + 1))
+    echo "not ok - $1"
+  fi
+}
+
+mkdir -p "$keep"
+check "builds" make -s -j2 -f test/sim/Makefile "OUT=$out" || exit 1
+
+echo "# the memories"
+add "$out/litmus_sim"
+for name in $cases; do
+  echo "# $name"
+  add "$out/${name}_sim" --keep "$keep"
+done
+
+seed=${SIM_SEED:-$(($(date +%s) * 1000 + RANDOM))}
+seconds=${SIM_SECONDS:-60}
+echo "# fresh seeds for $seconds s: SIM_SEED=$seed bash test/sim/run.sh runs them again"
+for name in $cases; do
+  add "$out/${name}_sim" --time "$((seconds / 5))" --seed "$seed" --keep "$keep"
+done
+
+echo "# what a failure gives"
+add node test/sim/failures.js
+echo "# the policy's cost"
+add node test/sim/cost.js
+
+# The same executions, step by step, on another processor.
+if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null; then
+  check "builds for aarch64" make -s -j2 -f test/sim/Makefile OUT=.cache/sim/aarch64 \
+    CXX=aarch64-linux-gnu-g++ OPTIMIZE=-O1 LINK=-static .cache/sim/aarch64/doorbell_sim .cache/sim/aarch64/interrupt_sim
+  for name in doorbell interrupt; do
+    "$out/${name}_sim" --log --seed "$seed" --schedules 300 >"$work/here"
+    qemu-aarch64-static ".cache/sim/aarch64/${name}_sim" --log --seed "$seed" --schedules 300 >"$work/there"
+    [ -s "$work/here" ] || echo "no log" >"$work/there"
+    check "$name: $(wc -l <"$work/here") steps are the same on aarch64" cmp "$work/here" "$work/there"
+  done
+else
+  echo "skipped - no aarch64 (apt-get install g++-aarch64-linux-gnu qemu-user-static)"
+fi
+
+echo "# mutants"
+add node test/sim/mutants.js
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
