@@ -1,6 +1,7 @@
 // The command line, declared: every command, flag and example. What a command does is loaded when it runs.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { HOSTED_MODES } from '../runtime/hosted.js';
 import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
 import type { CheckOptions } from './check.js';
@@ -28,6 +29,12 @@ function turnsOf(value: string): number {
     throw new InvalidArgumentError('It is a whole number from 1 to 1000000.');
   }
   return turns;
+}
+
+function hostedMode(value: string): string {
+  if (!HOSTED_MODES.some((mode) => mode === value))
+    throw new InvalidArgumentError(`It is ${HOSTED_MODES.join(' or ')}.`);
+  return value;
 }
 
 function examples(...lines: string[]): string {
@@ -63,10 +70,16 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .option('--interval <time>', 'time between live figures', '1s')
     .option('--quiet', 'no live figures')
     .option('--json', 'end with one JSON object on stdout')
+    .option(
+      '--sim <mode>',
+      'run on any machine: threads, one for each shard and not pinned',
+      hostedMode,
+    )
     .addHelpText(
       'after',
       examples(
         'vanity run vanity.toml',
+        'vanity run vanity.toml --sim threads --duration 5s',
         'vanity run vanity.toml --duration 5s --json | jq .lost',
         'vanity run vanity.toml --set ports.in.file=other.pcap --metrics :9464',
       ),

@@ -4,6 +4,7 @@ import { Records } from '../device/record.js';
 import { Host } from '../host/host.js';
 import { type Loaded, loadSource, ManifestErrors, readSource } from '../manifest/plan.js';
 import { summarize, summaryLines } from '../report/summary.js';
+import { type HostedMode, hosted } from '../runtime/hosted.js';
 import { boot } from '../runtime/run.js';
 import { parseDuration } from '../text/format.js';
 import { follow } from './live.js';
@@ -16,6 +17,7 @@ export interface RunOptions {
   metrics?: string;
   quiet?: boolean;
   interval: string;
+  sim?: HostedMode;
 }
 
 const EXIT_INTERRUPTED = 130; // 128 + SIGINT, as a shell has it
@@ -28,7 +30,9 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
   const interval = parseDuration(options.interval, '--interval');
-  const { plan, warnings } = load(manifest, options.set ?? []);
+  const loaded = load(manifest, options.set ?? []);
+  const { warnings } = loaded;
+  const plan = options.sim === undefined ? loaded.plan : hosted(loaded.plan, options.sim);
   const system = await boot(plan, {
     metrics: options.metrics,
     warnings,

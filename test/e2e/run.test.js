@@ -252,3 +252,30 @@ pci = "slot=nowhere"
   t.deepEqual(error, errors[0]);
   t.deepEqual(space.left(), []);
 });
+
+serial('any number of shards runs on any machine with --sim threads', async (t) => {
+  const space = workspace(t);
+  // A core that no machine has, and no oversubscribe: as it stands it cannot run here.
+  const text = generator({ options: 'count = 20000' })
+    .replace('oversubscribe = true', 'oversubscribe = false')
+    .replace('program = "sink"', 'program = "sink"\ncore = 1023\nwait = "spin"');
+  const manifest = space.file('v.toml', text);
+  const refused = await space.run('run', manifest, '--json', '--quiet');
+  t.regex(refused.stdout + refused.stderr, /VANITY_E_CORE_ABSENT/);
+  const { code, stdout, stderr } = await space.run(
+    ...['run', manifest, '--sim', 'threads', '--json', '--quiet'],
+  );
+  t.is(code, 0, stderr);
+  const { shards, lost, warnings } = JSON.parse(stdout);
+  t.is(shards.end.consumed, 20_000);
+  t.is(lost, 0);
+  t.deepEqual(warnings, []);
+  for (const shard of Object.values(shards)) {
+    t.is(shard.core, null);
+    t.is(shard.wait_backend, 'futex');
+    t.is(shard.wakes_late, 0);
+  }
+  const other = await space.run('run', manifest, '--sim', 'fibres');
+  t.is(other.code, 2);
+  t.regex(other.stderr, /It is threads/);
+});
