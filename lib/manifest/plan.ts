@@ -298,7 +298,7 @@ function planOf(model: Model): Plan {
       packed: value.packed ?? 'auto',
       mac: value.mac ?? '',
       socket: value.socket === undefined ? '' : model.file(['ports', name, 'socket'], value.socket),
-      server: value.role === 'server',
+      server: (value.role ?? (value.driver === 'vhost-user' ? 'server' : 'client')) === 'server',
       peerUid: value.peer_uid ?? -1,
       overflow: value.overflow,
       buffers: value.buffers,

@@ -323,7 +323,10 @@ const SOCKET_PATH = /^[^\0]+$/;
 
 export const portSchema = z
   .strictObject({
-    driver: choice(['capture', 'af_packet', 'device', 'virtio-user'], 'What the port is.'),
+    driver: choice(
+      ['capture', 'af_packet', 'device', 'virtio-user', 'vhost-user'],
+      'What the port is.',
+    ),
     rx: queues('Shard of each receive queue.').optional(),
     tx: queues('Shard of each transmit queue.').optional(),
     file: text(
@@ -370,15 +373,15 @@ export const portSchema = z
       0,
       second * 1000,
       50,
-      'device, virtio-user: how long an empty receive queue is polled before its interrupt is armed; 0 arms at once, 50 when absent.',
+      'device, virtio-user, vhost-user: how long an empty receive queue is polled before its interrupt is armed; 0 arms at once, 50 when absent.',
       'microseconds',
     ).optional(),
     interrupts: boolean(
-      'device, virtio-user: arm interrupts when idle; false polls always, true when absent.',
+      'device, virtio-user, vhost-user: arm interrupts when idle; false polls always, true when absent.',
     ).optional(),
     packed: choice(
       ['auto', 'yes', 'no'],
-      'virtio-user, and device with driver = "virtio-net": packed rings; "auto" takes them where they are offered.',
+      'virtio-user, and device with driver = "virtio-net": packed rings; "auto" takes them where they are offered. vhost-user: "no" does not offer them.',
     ).optional(),
     mac: text(
       'the MAC address of one station, not of a group: six bytes in hexadecimal',
@@ -389,18 +392,18 @@ export const portSchema = z
     socket: text(
       `the path of a Unix socket, at most ${limits.socketPathBytes} bytes`,
       '/run/vanity/net0.sock',
-      'virtio-user: the vhost-user socket that joins this port to a process which is its device.',
+      'virtio-user, vhost-user: the socket that joins this port to the process which is its device, or its driver.',
       SOCKET_PATH,
     ).optional(),
     role: choice(
       ['client', 'server'],
-      'virtio-user: connect to the socket, or make it and listen; "client" when absent.',
+      'virtio-user, vhost-user: connect to the socket, or make it and listen; "client" when absent, of vhost-user "server".',
     ).optional(),
     peer_uid: integer(
       0,
       0xfffffffe,
       64055,
-      'virtio-user: the user, besides root and our own, who may be at the other end.',
+      'virtio-user, vhost-user: the user, besides root and our own, who may be at the other end.',
     ).optional(),
     overflow: choice(
       ['drop', 'block'],

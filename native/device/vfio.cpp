@@ -166,7 +166,7 @@ MmioView VfioDevice::mmio(unsigned bar, uint64_t offset, uint64_t bytes) {
   const uint64_t end = (offset + bytes + page - 1) / page * page;
   if (!found.mappable(first, end)) throw wrong("Linux does not let it be mapped");
   const auto& mapping = mappings_.emplace_back(
-      std::make_unique<BarMapping>(fd_.get(), found.offset + first, end - first));
+      std::make_unique<GuardedMapping>(fd_.get(), found.offset + first, end - first));
   used_ = true;
   return {static_cast<char*>(mapping->base()) + (offset - first), bytes};
 }

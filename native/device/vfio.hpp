@@ -24,13 +24,13 @@
 #include <memory>
 #include <vector>
 
-#include "device/bar_mapping.hpp"
 #include "device/dma.hpp"
 #include "device/dma_space.hpp"
 #include "device/irq.hpp"
 #include "device/mmio.hpp"
 #include "device/pci.hpp"
 #include "device/region.hpp"
+#include "memory/guarded_mapping.hpp"
 
 namespace vanity {
 
@@ -115,7 +115,7 @@ class VfioDevice {
   bool can_reset_ = false;
   bool used_ = false;    // since it was opened or quiesced
   uint64_t config_ = 0;  // offset of configuration space in fd_
-  std::vector<std::unique_ptr<BarMapping>> mappings_;
+  std::vector<std::unique_ptr<GuardedMapping>> mappings_;
   std::vector<std::unique_ptr<Irq>> irqs_;
   std::vector<std::unique_ptr<DmaRegion>> regions_;
 };

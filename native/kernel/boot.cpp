@@ -189,7 +189,7 @@ void System::open_devices() {
     for (const IrqPlan& irq : device.irqs) shards_[irq.shard]->expect_interrupts();
   }
   for (const PortPlan& port : plan_.ports) {
-    if (!port.reached_from_outside() || !port.interrupts) continue;
+    if (!port.interrupted() || !port.interrupts) continue;
     for (const uint32_t shard : port.rx) shards_[shard]->expect_interrupts();
   }
 }
@@ -433,7 +433,7 @@ void System::make_ports() {
       options.driver = plan_.devices[plan.device].driver;
       options.nic = devices_->nic(plan.device);
     }
-    if (plan.reached_from_outside()) {
+    if (plan.interrupted()) {
       options.ring = plan.ring;
       options.poll_ns_max = plan.poll_ns_max;
       options.interrupts = plan.interrupts;

@@ -51,8 +51,7 @@ uint32_t Devices::vectors_of(const Plan& plan) {
   size_t count = 0;
   for (const DevicePlan& device : plan.devices) count += device.irqs.size();
   // A vector for each receive queue, and the port's own.
-  for (const PortPlan& port : plan.ports)
-    count += port.reached_from_outside() ? port.rx.size() + 1 : 0;
+  for (const PortPlan& port : plan.ports) count += port.interrupted() ? port.rx.size() + 1 : 0;
   return static_cast<uint32_t>(count);
 }
 

@@ -9,8 +9,8 @@
 #include <system_error>
 #include <utility>
 
-#include "device/bar_mapping.hpp"
 #include "kernel/validate.hpp"
+#include "memory/guarded_mapping.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "platform/topology.hpp"
@@ -69,7 +69,7 @@ System::System(const Plan& plan, BootOptions options)
     shard->wire(pool_table_.get());
   }
   watches_.resize(shards_.size());
-  Guard::install(BarMapping::contain_fault);
+  Guard::install(GuardedMapping::contain_fault);
   watchdog_ = std::make_unique<Watchdog>(
       plan_, shards_, channels_, segment_,
       Watchdog::Says{

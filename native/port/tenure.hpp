@@ -11,6 +11,10 @@
 // Two words, each with one writer: what the kernel asks, and what the shard answers. Both carry the
 // number of the life they speak of, so that no answer is taken for one to a later question. What
 // crosses between cores: nothing while the queue is live.
+//
+// A shard that goes to sleep may park the queue: until its next call it touches nothing, and the
+// kernel need not wake it for an answer. Only for a queue that holds no buffers, which need not be
+// drained: it goes from stopped to live.
 #pragma once
 
 #include <atomic>
@@ -43,6 +47,15 @@ class BasicTenure {
     return asked == life_ + kReleased &&
            answer_.load(std::memory_order_relaxed) != life_ + kDrained;  // its own word
   }
+  // Until the next live(), which pays a full barrier for it.
+  void park() noexcept {
+    if (parked()) return;
+    working_ = kNever;
+    parked_.store(1, std::memory_order_release);  // pairs with stopped()
+  }
+  bool parked() const noexcept {
+    return parked_.load(std::memory_order_relaxed) != 0;
+  }  // its own word
   // Pairs with drained().
   void drain() noexcept { answer_.store(life_ + kDrained, std::memory_order_release); }
 
@@ -50,11 +63,14 @@ class BasicTenure {
   bool trouble() const noexcept { return trouble_.load(std::memory_order_relaxed); }
   void stop() noexcept {
     const uint32_t asked = asked_.load(std::memory_order_relaxed);
-    if (what(asked) == kLive) asked_.store(asked + kStopped, std::memory_order_relaxed);
+    // Before stopped() looks whether the shard is parked; pairs with unpark(): one of the two sees
+    // the other's word.
+    if (what(asked) == kLive) asked_.exchange(asked + kStopped, std::memory_order_seq_cst);
   }
-  // Everything the shard did to the device comes before. Pairs with follow() and give_up().
+  // Everything the shard did to the device comes before. Pairs with follow(), give_up() and park().
   bool stopped() const noexcept {
-    return answer_.load(std::memory_order_acquire) >= life() + kStopped;
+    return answer_.load(std::memory_order_acquire) >= life() + kStopped ||
+           parked_.load(std::memory_order_seq_cst) != 0;
   }
   // Once the device is stopped. Pairs with released().
   void release() noexcept { asked_.store(life() + kReleased, std::memory_order_release); }
@@ -78,11 +94,18 @@ class BasicTenure {
     return asked - what(asked);
   }
 
+  // Before it looks what the kernel asks; pairs with stop().
+  [[gnu::noinline]] void unpark() noexcept { parked_.exchange(0, std::memory_order_seq_cst); }
+
   [[gnu::noinline]] bool follow() noexcept {
-    const uint32_t asked = asked_.load(std::memory_order_acquire);  // pairs with revive()
+    if (parked()) unpark();
+    const uint32_t asked =
+        asked_.load(std::memory_order_seq_cst);  // pairs with revive() and stop()
     const uint32_t life = asked - what(asked);
     if (what(asked) == kLive) {
-      if (life == life_) return false;  // given up, and not yet seen by the kernel
+      const uint32_t answer = answer_.load(std::memory_order_relaxed);  // its own word
+      // Given up, and not yet seen by the kernel.
+      if (life == life_ && answer >= life + kStopped) return false;
       life_ = life;
       working_ = asked;
       return true;
@@ -98,6 +121,7 @@ class BasicTenure {
   alignas(64) typename Policy::template Atomic<uint32_t> asked_{kReleased};
   alignas(64) typename Policy::template Atomic<uint32_t> answer_{kDrained};
   typename Policy::template Atomic<bool> trouble_{false};
+  typename Policy::template Atomic<uint32_t> parked_{0};
   uint32_t working_ = kNever;  // the shard's own, as the next
   uint32_t life_ = 0;
 };

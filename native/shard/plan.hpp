@@ -83,21 +83,24 @@ struct PortPlan {
   uint32_t buffers = 8192;  // pool of each receive queue
   uint32_t buffer_bytes = 2048;
   Overflow overflow = Overflow::drop;  // or block: what a full transmit queue does
-  // A NIC through VFIO, driver = "device"; and, but for device and mac, "virtio-user".
+  // A NIC through VFIO, driver = "device"; and, but for device and mac, "virtio-user". Of
+  // "vhost-user" all but the ring, which is its driver's.
   uint32_t device = kNone;        // index
   uint32_t ring = 256;            // descriptors of each ring, a power of two
   uint64_t poll_ns_max = 50'000;  // an empty queue is polled this long before it is armed
   bool interrupts = true;         // false: always polled
   PackedRings packed = PackedRings::automatic;
   std::array<uint8_t, 6> mac{};  // the station's address; all 0: the device's own
-  // A vhost-user socket: "virtio-user" drives the queues.
+  // A vhost-user socket: "virtio-user" drives the queues, "vhost-user" is the device.
   std::string socket;
   bool server = false;
   uint32_t peer_uid = kNone;  // may be at the other end too; kNone: root and our own user only
 
-  bool on_socket() const { return driver == "virtio-user"; }
+  bool on_socket() const { return driver == "virtio-user" || driver == "vhost-user"; }
   // Does somebody who is no shard reach its packets where they lie?
   bool reached_from_outside() const { return device != kNone || driver == "virtio-user"; }
+  // Do its receive queues have interrupts?
+  bool interrupted() const { return device != kNone || on_socket(); }
 };
 
 struct MmioPlan {

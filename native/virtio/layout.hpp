@@ -37,7 +37,7 @@ constexpr uint64_t bit(unsigned feature) noexcept {
 
 // ---- §2.7 split virtqueues
 struct SplitDescriptor {
-  static constexpr uint16_t kNext = 1, kDeviceWrites = 2;
+  static constexpr uint16_t kNext = 1, kDeviceWrites = 2, kIndirect = 4;
   uint64_t address;
   uint32_t bytes;
   uint16_t flags;
@@ -67,7 +67,7 @@ struct UsedRing {
 
 // ---- §2.8 packed virtqueues
 struct PackedDescriptor {
-  static constexpr uint16_t kNext = 1, kDeviceWrites = 2;
+  static constexpr uint16_t kNext = 1, kDeviceWrites = 2, kIndirect = 4;
   static constexpr uint16_t kAvailable = 1u << 7, kUsed = 1u << 15;
   uint64_t address;
   uint32_t bytes;

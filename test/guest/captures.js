@@ -5,14 +5,15 @@
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-const MAGIC = 0xa1b2c3d4; // microseconds, this machine's byte order: what QEMU writes
+// Microseconds and nanoseconds, this machine's byte order: what QEMU and DPDK write.
+const MAGICS = [0xa1b2c3d4, 0xa1b23c4d];
 const SHORTEST = 60; // NICs of real Ethernet pad to this
 
 /** The frames of a capture, as views of it; `path@BYTES` leaves out what was there when it had that many. */
 export function frames(name) {
   const [path, start = '24'] = name.split('@');
   const bytes = readFileSync(path);
-  if (bytes.length < 24 || bytes.readUInt32LE(0) !== MAGIC)
+  if (bytes.length < 24 || !MAGICS.includes(bytes.readUInt32LE(0)))
     throw new Error(`${path} is no capture`);
   const found = [];
   for (let at = Number(start); at + 16 <= bytes.length; ) {

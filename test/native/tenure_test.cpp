@@ -85,6 +85,57 @@ TEST(an_answer_is_never_taken_for_one_to_a_later_question) {
   CHECK(tenure.stopped());
 }
 
+TEST(a_parked_queue_is_stopped_without_its_shard) {
+  Tenure tenure;
+  tenure.revive();
+  CHECK(tenure.live());
+  tenure.park();
+  CHECK(tenure.live());  // asleep no more, in the same life
+  tenure.park();
+  tenure.stop();
+  CHECK(tenure.stopped());
+  CHECK(!tenure.live());
+  CHECK(tenure.stopped());  // by its own word now
+  tenure.park();
+  tenure.revive();
+  CHECK(tenure.live());
+  CHECK(!tenure.stopped());
+  tenure.give_up();
+  tenure.park();
+  CHECK(!tenure.live());  // parking forgets nothing
+  CHECK(tenure.trouble());
+}
+
+// The shard's plain writes come before stopped(), the kernel's before live(): TSan holds it. That
+// not both miss the other's word is what ends this.
+TEST(a_ring_goes_to_and_fro_between_the_kernel_and_a_shard_that_parks) {
+  Tenure tenure;
+  uint64_t ring = 0;  // the shard's while the queue is live, then the kernel's
+  std::atomic<bool> end{false};
+  std::atomic<uint64_t> worked{0};
+  std::thread shard([&] {
+    while (!end.load(std::memory_order_relaxed)) {
+      if (tenure.live()) {
+        const uint64_t before = ring;
+        ring = before + 1;
+        CHECK_EQ(ring, before + 1);
+        worked.store(worked.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      }
+      tenure.park();
+    }
+  });
+  for (int life = 0; life < 20'000; ++life) {
+    tenure.revive();
+    if (life % 3 == 0) std::this_thread::yield();
+    tenure.stop();
+    while (!tenure.stopped()) std::this_thread::yield();
+    CHECK_EQ(ring, worked.load(std::memory_order_relaxed));
+    ring += 0;
+  }
+  end.store(true, std::memory_order_relaxed);
+  shard.join();
+}
+
 // The shard's plain writes come before stopped() and drained(), the kernel's before released() and
 // live(): TSan holds it.
 TEST(a_device_goes_to_and_fro_between_kernel_and_shard) {

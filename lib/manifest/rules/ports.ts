@@ -20,13 +20,13 @@ const owners = {
   promiscuous: ['af_packet', 'device'],
   device: ['device'],
   ring: ['device', 'virtio-user'],
-  poll_us_max: ['device', 'virtio-user'],
-  interrupts: ['device', 'virtio-user'],
-  packed: ['device', 'virtio-user'],
+  poll_us_max: ['device', 'virtio-user', 'vhost-user'],
+  interrupts: ['device', 'virtio-user', 'vhost-user'],
+  packed: ['device', 'virtio-user', 'vhost-user'],
   mac: ['device'],
-  socket: ['virtio-user'],
-  role: ['virtio-user'],
-  peer_uid: ['virtio-user'],
+  socket: ['virtio-user', 'vhost-user'],
+  role: ['virtio-user', 'vhost-user'],
+  peer_uid: ['virtio-user', 'vhost-user'],
 } as const satisfies Partial<Record<keyof PortEntry, readonly Driver[]>>;
 
 export function portRules(model: Model): void {
@@ -57,7 +57,7 @@ export function portRules(model: Model): void {
     foreignKeys(model, entry, value);
     if (value.driver === 'capture') captureRules(model, entry, value, refuse);
     if (value.driver === 'af_packet') needs(model, entry, value, 'interface', 'eth0');
-    if (value.driver === 'virtio-user') socketRules(model, entry, value, refuse);
+    if (onSocket(value)) socketRules(model, entry, value, refuse);
     if (value.driver === 'device') {
       needs(model, entry, value, 'device', 'nic0');
       if (!value.rx && value.tx) {
@@ -97,6 +97,8 @@ function needs(
   model.report('VANITY_E_KEY_MISSING', { where: `[ports.${name}]`, key, line, expects }, path);
 }
 
+const onSocket = ({ driver }: PortEntry) => driver === 'virtio-user' || driver === 'vhost-user';
+
 function ringRules(model: Model, { name, path }: Entry<PortEntry>, value: PortEntry): void {
   const { ring = RING, buffers } = value;
   if (value.rx && ring >= buffers) {
@@ -119,7 +121,7 @@ function socketRules(
   refuse: Refuse,
 ): void {
   needs(model, entry, value, 'socket', '/run/vanity/net0.sock');
-  ringRules(model, entry, value);
+  if (value.driver === 'virtio-user') ringRules(model, entry, value);
   const { socket, rx, tx } = value;
   const bytes = socket === undefined ? 0 : Buffer.byteLength(socketPath(model, entry, socket));
   if (bytes > limits.socketPathBytes) {
@@ -318,7 +320,7 @@ function clashes(
     );
     return;
   }
-  if (value.driver === 'virtio-user') {
+  if (onSocket(value)) {
     if (value.socket === undefined) return;
     claim(
       `socket ${model.file([...path, 'socket'], value.socket)}`,

@@ -1,4 +1,4 @@
-#include "device/bar_mapping.hpp"
+#include "memory/guarded_mapping.hpp"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -19,15 +19,16 @@ namespace vanity {
 namespace {
 
 // The number of the first page and how many there are, in one word, so that the handler never sees
-// half of a change; 0: free. 47 bits of address and 1 TiB of BAR fit. All of it is relaxed: a
+// half of a change; 0: free. 47 bits of address and 1 TiB of memory fit. All of it is relaxed: a
 // thread that touches a mapping was told of it by somebody, and that already orders the slot's
 // store before the handler's load on that thread.
 constexpr unsigned kCountBits = 28;
 struct Slot {
   std::atomic<uint64_t> range{0};
+  std::atomic<uint64_t> huge_bytes{0};  // of its pages; 0: they are ordinary. Written before range
   std::atomic<bool> tripped{false};
 };
-std::array<Slot, BarMapping::kMax> g_slots;
+std::array<Slot, GuardedMapping::kMax> g_slots;
 
 std::mutex g_mutex;  // of the control path; the handler takes none
 uintptr_t g_page_bytes = 0;
@@ -44,6 +45,13 @@ bool contain(uintptr_t address) noexcept {
     if (page < first || page - first >= count) continue;
     slot.tripped.store(true, std::memory_order_relaxed);
     // Not mmap(): of the library's functions only few may be called here (signal-safety(7)).
+    const uint64_t huge = slot.huge_bytes.load(std::memory_order_relaxed);
+    if (huge != 0) {
+      // Linux does not take a part of a huge page away, and has no file of ones that large.
+      // NOLINTNEXTLINE(performance-no-int-to-ptr)
+      return syscall(SYS_mmap, address / huge * huge, huge, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) >= 0;
+    }
     // NOLINTNEXTLINE(performance-no-int-to-ptr)
     return syscall(SYS_mmap, page * g_page_bytes, g_page_bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_FIXED, g_ones, 0) >= 0;
@@ -53,7 +61,7 @@ bool contain(uintptr_t address) noexcept {
 
 void on_bus_error(int number, siginfo_t* info, void* context) {
   const int saved = errno;
-  const bool contained = BarMapping::contain_fault(number, info);
+  const bool contained = GuardedMapping::contain_fault(number, info);
   errno = saved;
   if (contained) return;
   if ((g_previous.sa_flags & SA_SIGINFO) != 0) {
@@ -77,7 +85,7 @@ void install() {
   const std::vector<unsigned char> page(g_page_bytes, 0xff);
   if (!ones || !nothing ||
       write(ones.get(), page.data(), page.size()) != static_cast<ssize_t>(page.size()))
-    throw system_error("VANITY_E_SYSTEM", "a page for registers that are gone", errno);
+    throw system_error("VANITY_E_SYSTEM", "a page for memory that is gone", errno);
   struct sigaction action {};
   action.sa_sigaction = on_bus_error;
   sigemptyset(&action.sa_mask);
@@ -90,7 +98,8 @@ void install() {
 
 }  // namespace
 
-BarMapping::BarMapping(int device_fd, uint64_t offset, size_t bytes) : bytes_(bytes) {
+GuardedMapping::GuardedMapping(int fd, uint64_t offset, size_t bytes, size_t page_bytes)
+    : bytes_(bytes) {
   const std::lock_guard<std::mutex> lock(g_mutex);
   install();
   const auto in_use = [](const Slot& slot) {
@@ -99,21 +108,23 @@ BarMapping::BarMapping(int device_fd, uint64_t offset, size_t bytes) : bytes_(by
   while (slot_ < kMax && in_use(g_slots[slot_])) ++slot_;
   const uint64_t pages = bytes / g_page_bytes;
   if (slot_ == kMax || pages >> kCountBits != 0) {
-    throw Error("VANITY_E_BAR",
+    throw Error("VANITY_E_SYSTEM",
                 "more than " + std::to_string(kMax) +
-                    " ranges of registers would be mapped at a time, or one of 1 TiB",
-                "Grant fewer and larger ranges.");
+                    " ranges of devices and of other processes would be mapped at a time, or one "
+                    "of 1 TiB",
+                "Fewer and larger ranges.");
   }
-  base_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, device_fd,
-               static_cast<off_t>(offset));
-  if (base_ == MAP_FAILED) throw system_error("VANITY_E_SYSTEM", "mapping registers", errno);
+  base_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (base_ == MAP_FAILED)
+    throw system_error("VANITY_E_SYSTEM", "mapping what is another's", errno);
   Slot& slot = g_slots[slot_];
   slot.tripped.store(false, std::memory_order_relaxed);
+  slot.huge_bytes.store(page_bytes > g_page_bytes ? page_bytes : 0, std::memory_order_relaxed);
   const uint64_t first = reinterpret_cast<uintptr_t>(base_) / g_page_bytes;
   slot.range.store(first << kCountBits | pages, std::memory_order_relaxed);
 }
 
-BarMapping::~BarMapping() {
+GuardedMapping::~GuardedMapping() {
   {
     const std::lock_guard<std::mutex> lock(g_mutex);
     g_slots[slot_].range.store(0, std::memory_order_relaxed);
@@ -121,18 +132,18 @@ BarMapping::~BarMapping() {
   munmap(base_, bytes_);  // last: what is mapped here next is not ours to contain
 }
 
-bool BarMapping::contain_fault(int number, siginfo_t* info) noexcept {
+bool GuardedMapping::contain_fault(int number, siginfo_t* info) noexcept {
   return number == SIGBUS && info->si_code == BUS_ADRERR && g_ones >= 0 &&
          contain(reinterpret_cast<uintptr_t>(info->si_addr));
 }
 
-void BarMapping::detach() noexcept {
+void GuardedMapping::detach() noexcept {
   // Without memory for it the registers stay mapped, and Linux waits for the device until the end.
   static_cast<void>(
       mmap(base_, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, g_nothing, 0));
 }
 
-bool BarMapping::gone() const noexcept {
+bool GuardedMapping::gone() const noexcept {
   return g_slots[slot_].tripped.load(std::memory_order_relaxed);
 }
 
