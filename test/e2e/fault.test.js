@@ -50,7 +50,10 @@ watchdog = { backoff_ms = 1, max_restarts = 1000, window_ms = 1000 }`,
   t.is(end.state, 'stopped', JSON.stringify(end.failures));
   t.true(end.during >= 3);
   const [source, middle, sink] = end.shards;
-  t.is(middle.faults > 0 && middle.dropped, middle.dropped_fault);
+  t.true(middle.faults > 0);
+  // A stop between a fault and the new start drops what waits in its channel too.
+  const more = middle.dropped - middle.dropped_fault;
+  t.true(more >= 0 && more <= 1024 + 32, `${more} dropped besides`);
   t.is(source.received, sink.consumed + middle.dropped + source.dropped);
   const told = end.warnings.find(({ code }) => code === 'VANITY_W_SHARD_FAULT');
   t.regex(told.message, /SIGSEGV at address 0x0, in misbehave\+0x[0-9a-f]+ \(crasher\.so\)/);
