@@ -26,9 +26,15 @@ async function native(sanitize) {
   };
   // TSan of gcc 12 gives up on the address layouts that newer kernels draw.
   const fixed = sanitize === 'thread' && (await run('setarch', ['-R', 'true'])).ok;
+  // TSan takes a thread that left a handler by a jump, as a contained fault does, to be in it still.
+  const without = sanitize === 'thread' ? ['fault_test'] : [];
   for (const source of readdirSync('test/native').sort()) {
     if (!source.endsWith('_test.cpp')) continue;
     const name = source.replace('.cpp', '');
+    if (without.includes(name)) {
+      console.log(`- ${name}: not under this sanitizer`);
+      continue;
+    }
     const path = join(out, name);
     if (!existsSync(path)) {
       console.log(`✘ ${name}: did not build`);

@@ -128,13 +128,18 @@ void Guard::install(bool (*filter)(int, siginfo_t*)) {
   });
 }
 
-void Guard::adopt() noexcept {
-  t_guard = this;
-  if (stack_ == nullptr) return;
+Guard::Thread::Thread(Guard& guard) noexcept {
+  t_guard = &guard;
+  if (guard.stack_ == nullptr) return;
   stack_t stack{};
-  stack.ss_sp = static_cast<char*>(stack_) + kGuardBytes;
+  stack.ss_sp = static_cast<char*>(guard.stack_) + kGuardBytes;
   stack.ss_size = kHandlerStackBytes;
-  sigaltstack(&stack, nullptr);
+  given_ = sigaltstack(&stack, &before_) == 0;
+}
+
+Guard::Thread::~Thread() {
+  t_guard = nullptr;
+  if (given_) sigaltstack(&before_, nullptr);
 }
 
 void Guard::pass_on(int number, siginfo_t* info, void* context) {

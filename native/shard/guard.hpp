@@ -58,8 +58,20 @@ class Guard {
   // What a thread is asked by, without being asked.
   static int sample_signal() noexcept;
 
-  // The calling thread is this guard's from here on; it gets a stack for handlers.
-  void adopt() noexcept;
+  // The calling thread is this guard's to the end of the scope; it has a stack for handlers so
+  // long, and then the one that it had, for whoever gave it that takes it back when the thread
+  // ends.
+  class Thread {
+   public:
+    explicit Thread(Guard& guard) noexcept;
+    ~Thread();
+    Thread(const Thread&) = delete;
+    Thread& operator=(const Thread&) = delete;
+
+   private:
+    stack_t before_{};
+    bool given_ = false;
+  };
 
   // Program code from here to the end of the scope.
   class Program {

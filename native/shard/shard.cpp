@@ -96,7 +96,7 @@ void Shard::adopt_thread() {
 }
 
 void Shard::thread_main() noexcept {
-  guard_.adopt();
+  const Guard::Thread guarded(guard_);
   arena_mark_ = arena_->used();
   try {
     set_up_thread();

@@ -90,6 +90,12 @@ bool says(System& system, const std::string& what) {
 #define CHECK_SAYS(system, what) \
   if (!says(system, what)) check::fail(__FILE__, __LINE__, "not said: " what "\n" + said(system))
 
+// Before the system starts, once the shard has looked at the program that it was made with.
+void run_instead(Shard& shard, std::unique_ptr<Program> program) {
+  CHECK(soon([&] { return shard.state() == ShardState::ready; }));
+  shard.set_program(std::move(program));
+}
+
 Stall last_stall(System& system, uint32_t shard) {
   return static_cast<Stall>(
       system.segment().shard(shard).last_stall.load(std::memory_order_relaxed));
@@ -103,11 +109,11 @@ TEST(one_that_runs_is_said_with_its_place) {
   plan.shards[1].watch.progress_ns = 50 * kMs;
   System system(plan, {});
   std::atomic<uint64_t> began{0};
-  system.shard(1).set_program(std::make_unique<Does>([&](Shard&) {
-    began = monotonic_ns();
-    spin_for(500 * kMs);
-    return 0u;
-  }));
+  run_instead(system.shard(1), std::make_unique<Does>([&](Shard&) {
+                began = monotonic_ns();
+                spin_for(500 * kMs);
+                return 0u;
+              }));
   system.start();
   CHECK_SAYS(system, "shard end: no turn ended for 50 ms: its program runs, in ");
   const uint64_t late_ns = monotonic_ns() - began - 50 * kMs;
@@ -123,10 +129,10 @@ TEST(one_that_sleeps_is_said_to_with_what_it_sleeps_in) {
                       {link("c", 0, 1, Overflow::drop)});
   plan.shards[1].watch.progress_ns = 50 * kMs;
   System system(plan, {});
-  system.shard(1).set_program(std::make_unique<Does>([&](Shard&) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    return 0u;
-  }));
+  run_instead(system.shard(1), std::make_unique<Does>([&](Shard&) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(200));
+                return 0u;
+              }));
   system.start();
   CHECK_SAYS(system, "shard end: no turn ended for 50 ms: its program sleeps in Linux");
   CHECK(last_stall(system, 1) == Stall::sleeping);
@@ -162,12 +168,12 @@ TEST(a_lost_wake_is_found) {
   plan.shards[1].sleep_ns_max = 2000 * kMs;
   plan.shards[1].wait = "futex";
   System system(plan, {});
-  system.shard(0).set_program(std::make_unique<Does>([](Shard&) { return 0u; }));
+  run_instead(system.shard(0), std::make_unique<Does>([](Shard&) { return 0u; }));
   std::atomic<bool> take{false};
-  system.shard(1).set_program(std::make_unique<Does>([&](Shard& shard) {
-    vanity_packet packet;
-    return take ? shard.receive(&packet, 1) : 0u;
-  }));
+  run_instead(system.shard(1), std::make_unique<Does>([&](Shard& shard) {
+                vanity_packet packet;
+                return take ? shard.receive(&packet, 1) : 0u;
+              }));
   system.start();
   CHECK(soon([&] {
     return system.segment().shard(1).phase.load() == static_cast<uint32_t>(Phase::idle);
@@ -188,7 +194,7 @@ TEST(one_that_does_not_take_its_input_starves_and_may_be_held) {
   plan.shards[1].watch.starve_ns = 30 * kMs;
   plan.shards[1].watch.on_starve = Policy::hold;
   System system(plan, {});
-  system.shard(1).set_program(std::make_unique<Does>([](Shard&) { return 1u; }));
+  run_instead(system.shard(1), std::make_unique<Does>([](Shard&) { return 1u; }));
   system.start();
   CHECK_SAYS(system,
              "1024 elements of channel c wait for more than 30 ms: it takes turns, and "
@@ -203,10 +209,10 @@ TEST(slow_turns_are_counted_also_when_nobody_looked) {
   plan.shards[1].watch.service_ns = 1 * kMs;
   System system(plan, {});
   std::atomic<uint32_t> turns{0};
-  system.shard(1).set_program(std::make_unique<Does>([&](Shard&) {
-    if (++turns % 100 == 0 && turns <= 500) spin_for(3 * kMs);
-    return 1u;
-  }));
+  run_instead(system.shard(1), std::make_unique<Does>([&](Shard&) {
+                if (++turns % 100 == 0 && turns <= 500) spin_for(3 * kMs);
+                return 1u;
+              }));
   system.start();
   const ShardRecord& record = system.segment().shard(1);
   CHECK(soon([&] { return record.slow.get() >= 5; }));
@@ -219,10 +225,10 @@ TEST(stop_system_stops_it) {
   plan.shards[1].watch.progress_ns = 50 * kMs;
   plan.shards[1].watch.on_progress = Policy::stop_system;
   System system(plan, {});
-  system.shard(1).set_program(std::make_unique<Does>([&](Shard&) {
-    spin_for(300 * kMs);
-    return 0u;
-  }));
+  run_instead(system.shard(1), std::make_unique<Does>([&](Shard&) {
+                spin_for(300 * kMs);
+                return 0u;
+              }));
   system.start();
   CHECK(soon([&] { return system.state() == SystemState::failed; }));
   CHECK(said(system).find("VANITY_W_SHARD_STALLED shard end") != std::string::npos);
