@@ -37,9 +37,14 @@ class BackEnd {
   BackEnd(Connection connection, const Options& options)
       : options_(options), connection_(std::move(connection)), thread_([this] { main(); }) {}
   ~BackEnd() {
-    end_ = true;
-    thread_.join();
+    end();
     for (const auto& [at, bytes] : mapped_) munmap(at, bytes);
+  }
+
+  // It does nothing more, and `reflected` is how many it did it to.
+  void end() {
+    end_ = true;
+    if (thread_.joinable()) thread_.join();
   }
 
   std::atomic<uint32_t> reflected{0};
