@@ -359,7 +359,8 @@ class World {
       packet.flags &= VANITY_PACKET_CHECKSUM_PARTIAL;
       if (packet.flags == 0 && random_.one_in(5)) table_.share(packet, 1);
       if (random_.one_in(10)) packet.offset = static_cast<uint16_t>(random_.below(20));
-      if (random_.one_in(20)) packet.length = static_cast<uint16_t>(random_.below(200));
+      if (random_.one_in(20))
+        packet.length = static_cast<uint16_t>(random_.below(kBufferBytes - packet.offset));
     }
     const uint32_t count = static_cast<uint32_t>(out.size());
     const uint32_t sent = tx_.transmit(table_, out.data(), count);
