@@ -179,7 +179,7 @@ TEST(frames_that_no_buffer_holds_are_counted) {
     Peer peer;
     for (uint32_t i = 0; i < 100; ++i) {
       CHECK(peer.send(frame_of(1000, i)));
-      comes_in(rig, peer, frame_of(60 + i, i));  // 176 bytes fit
+      comes_in(rig, peer, frame_of(60 + i / 2, i));  // 116 bytes fit
     }
     CHECK(rig.rx_record().oversize.get() >= 100);
     rig.stop();
