@@ -229,11 +229,6 @@ export const MUTANTS = [
     'answer_.load(std::memory_order_acquire) >= life() + kStopped',
     'answer_.load(std::memory_order_relaxed) >= life() + kStopped',
   ]),
-  mutant('tenure', 'released, said relaxed', TENURE, relaxed('life() + kReleased, ', 'release')),
-  mutant('tenure', 'released, seen relaxed', TENURE, [
-    'std::memory_order_acquire);  // pairs with release()',
-    'std::memory_order_relaxed);  // pairs with release()',
-  ]),
   mutant('tenure', 'drained, said relaxed', TENURE, relaxed('life_ + kDrained, ', 'release')),
   mutant('tenure', 'drained, seen relaxed', TENURE, [
     'answer_.load(std::memory_order_acquire) == life() + kDrained',
@@ -246,16 +241,16 @@ export const MUTANTS = [
     relaxed('life() + kLives + kLive, ', 'release'),
   ),
   mutant('tenure', 'revived, seen relaxed', TENURE, [
-    'std::memory_order_acquire);  // pairs with revive()',
-    'std::memory_order_relaxed);  // pairs with revive()',
+    'asked_.load(std::memory_order_seq_cst);  // pairs with revive() and stop()',
+    'asked_.load(std::memory_order_relaxed);  // pairs with revive() and stop()',
   ]),
   mutant('tenure', 'an answer to any life', TENURE, [
     '>= life() + kStopped',
     '>= 0 * life() + kStopped',
   ]),
   mutant('tenure', 'works on when it gave up', TENURE, [
-    'if (life == life_) return false;  // given up',
-    'if (life == 0) return false;  // given up',
+    'if (life == life_ && answer >= life + kStopped) return false;',
+    'if (life == 0) return false;',
   ]),
   mutant('tenure', 'given back twice', TENURE, [
     'return asked == life_ + kReleased &&\n           answer_.load(std::memory_order_relaxed) != life_ + kDrained;',
