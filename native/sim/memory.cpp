@@ -1,5 +1,6 @@
 #include "sim/memory.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "sim/random.hpp"
@@ -76,10 +77,10 @@ void Memory::put(void* address, uint32_t bytes, uint64_t value) noexcept {
 // ---- weak
 // ----------------------------------------------------------------------------------------
 
-uint32_t Memory::readable(uint32_t thread, uint32_t number) const noexcept {
+uint32_t Memory::readable(uint32_t thread, uint32_t number, bool sequential) const noexcept {
   const Location& location = locations_[number];
-  const uint32_t known = threads_[thread].now.at[kThreadsMax + number];
-  const uint32_t oldest = known > location.oldest() ? known : location.oldest();
+  uint32_t oldest = std::max(threads_[thread].now.at[kThreadsMax + number], location.oldest());
+  if (sequential) oldest = std::max(oldest, sequence_.at[kThreadsMax + number]);
   return location.newest - oldest + 1;
 }
 

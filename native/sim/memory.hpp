@@ -74,8 +74,14 @@ class Memory {
     return static_cast<uint32_t>(static_cast<const std::byte*>(address) - base_);
   }
 
-  // How many stores a load of this thread may find; 1: the newest only.
-  uint32_t readable(uint32_t thread, uint32_t location) const noexcept;
+  // How many stores a load of this thread may find; 1: the newest only. A seq_cst one finds nothing
+  // older than what seq_cst accesses and full fences before it knew.
+  uint32_t readable(uint32_t thread, uint32_t location, bool sequential) const noexcept;
+  // A seq_cst access found or left the store of this number.
+  void sequence(uint32_t location, uint32_t number) noexcept {
+    uint32_t& known = sequence_.at[kThreadsMax + location];
+    known = known < number ? number : known;
+  }
   // `age` 0 is the newest. Says in `number` which one it was.
   uint64_t load(uint32_t thread, uint32_t location, uint32_t age, bool acquire,
                 uint32_t& number) noexcept;
@@ -153,7 +159,7 @@ class Memory {
   uint32_t count_ = 0;
   uint32_t plain_count_ = 0;
   uint64_t hash_ = 0;
-  View sequence_;  // what full fences hand from one to the next
+  View sequence_;  // what full fences and seq_cst accesses hand from one to the next
   std::array<Thread, kThreadsMax> threads_;
   std::array<Location, kLocationsMax> locations_;
   std::array<Plain, kPlainWordsMax> plains_;

@@ -17,6 +17,9 @@ bool releases(std::memory_order order) {
   return order == std::memory_order_release || order == std::memory_order_acq_rel ||
          order == std::memory_order_seq_cst;
 }
+bool sequential(std::memory_order order) {
+  return order == std::memory_order_seq_cst;
+}
 bool fences(Kind kind) {
   return kind == Kind::fence || kind == Kind::heavy_fence || kind == Kind::reach;
 }
@@ -50,7 +53,8 @@ const char* name_of(Verdict verdict) noexcept {
 
 bool Operation::independent(const Operation& a, const Operation& b) noexcept {
   if (a.thread == b.thread) return false;  // a thread and its own store buffer, too
-  if (fences(a.kind) && fences(b.kind)) return false;
+  if ((fences(a.kind) || a.sequential) && fences(b.kind)) return false;
+  if (fences(a.kind) && b.sequential) return false;
   if (a.kind == Kind::reach) return a.key != b.thread;
   if (b.kind == Kind::reach) return b.key != a.thread;
   if (a.key == kNowhere || b.key == kNowhere || (!a.writes && !b.writes)) return true;
@@ -254,9 +258,12 @@ void World::announce(Operation operation) {
 }
 
 // Into a buffer it goes unseen.
-void World::announce_store(Kind kind, uint32_t key) {
+void World::announce_store(Kind kind, uint32_t key, bool sequential) {
   const bool seen = memory_.model() != Model::tso;
-  announce({kind, seen, seen ? key : Operation::kNowhere});
+  announce({.kind = kind,
+            .writes = seen,
+            .key = seen ? key : Operation::kNowhere,
+            .sequential = sequential});
 }
 
 void World::end_of_run() {
@@ -339,17 +346,19 @@ uint32_t World::touch(const void* word, uint32_t bytes) {
 uint64_t World::load(const void* word, uint32_t bytes, std::memory_order order) {
   const uint32_t location = touch(word, bytes);
   const uint32_t key = memory_.key(word);
-  announce({Kind::load, false, key});
+  announce({.kind = Kind::load, .key = key, .sequential = sequential(order)});
   Thread& self = threads_[self_];
   Event event{.key = key, .kind = Kind::load, .order = order};
   uint64_t found;
   if (memory_.model() == Model::weak) {
-    const uint32_t options = self.stale_left == 0 ? 1 : memory_.readable(self_, location);
+    const uint32_t options =
+        self.stale_left == 0 ? 1 : memory_.readable(self_, location, sequential(order));
     const uint32_t age = choose(Question::age, options);
     if (age != 0) --self.stale_left;
     event.value = memory_.load(self_, location, age, acquires(order), event.from_step);
     event.age = static_cast<uint8_t>(age);
     found = (uint64_t{event.from_step} << 8) | self.stale_left;
+    if (sequential(order)) found = sequenced(location, event.from_step, found);
     self.look(location, event.from_step);
     const Origin& origin = memory_.location(location).store(event.from_step).origin;
     event.from_step = origin.step;
@@ -366,6 +375,13 @@ uint64_t World::load(const void* word, uint32_t bytes, std::memory_order order) 
   return event.value;
 }
 
+// After a seq_cst access of a location, which found or left its store of this number. What it did
+// to its thread depends on the fences before it.
+uint64_t World::sequenced(uint32_t location, uint32_t number, uint64_t found) {
+  memory_.sequence(location, number);
+  return Random::mix(found + (uint64_t{fences_} << 40));
+}
+
 void World::stored(uint32_t key) {
   for (uint32_t i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
@@ -379,15 +395,21 @@ void World::stored(uint32_t key) {
 }
 
 void World::store(void* word, uint32_t bytes, uint64_t value, std::memory_order order) {
+  if (memory_.model() == Model::tso && sequential(order)) {  // an exchange there
+    exchange(
+        word, bytes, [](uint64_t, uint64_t operand) { return operand; }, value, order);
+    return;
+  }
   const uint32_t location = touch(word, bytes);
   const uint32_t key = memory_.key(word);
-  announce_store(Kind::store, key);
+  announce_store(Kind::store, key, sequential(order));
   threads_[self_].idle_turns = 0;
   const auto step = static_cast<uint32_t>(events_.size()) + 1;
   uint64_t number = value;
   if (memory_.model() == Model::weak) {
     memory_.store(self_, location, value, releases(order), step);
     number = memory_.location(location).newest;
+    if (sequential(order)) number = sequenced(location, memory_.newest(location), number);
     stored(key);
   } else {
     const Memory::Buffered store{static_cast<std::byte*>(word),
@@ -421,7 +443,7 @@ uint64_t World::exchange(void* word, uint32_t bytes, uint64_t (*change)(uint64_t
                          uint64_t operand, std::memory_order order) {
   const uint32_t location = touch(word, bytes);
   const uint32_t key = memory_.key(word);
-  announce({Kind::exchange, true, key});
+  announce({.kind = Kind::exchange, .writes = true, .key = key, .sequential = sequential(order)});
   threads_[self_].idle_turns = 0;
   const auto step = static_cast<uint32_t>(events_.size()) + 1;
   Event event{.key = key, .kind = Kind::exchange, .order = order};
@@ -434,6 +456,7 @@ uint64_t World::exchange(void* word, uint32_t bytes, uint64_t (*change)(uint64_t
     event.value =
         memory_.exchange(self_, location, change, operand, acquires(order), releases(order), step);
     found = memory_.location(location).newest;
+    if (sequential(order)) found = sequenced(location, memory_.newest(location), found);
   } else {
     Origin origin;
     event.value = found = memory_.forward(self_, static_cast<std::byte*>(word), bytes, origin);

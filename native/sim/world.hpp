@@ -48,6 +48,7 @@ struct Operation {
   bool writes = false;
   uint32_t key = kNowhere;  // the address, from the scenario's beginning; of `reach`, the thread
   uint32_t thread = 0;
+  bool sequential = false;  // seq_cst: ordered with every fence
 
   static constexpr uint32_t kNowhere = ~0u;
   // Neither sees whether the other went first.
@@ -217,7 +218,8 @@ class World {
 
   static void enter(void* thread);
   void announce(Operation operation);
-  void announce_store(Kind kind, uint32_t key);
+  void announce_store(Kind kind, uint32_t key, bool sequential = false);
+  uint64_t sequenced(uint32_t location, uint32_t number, uint64_t found);
   void go_on();
   [[noreturn]] void leave();
   void end_of_run();

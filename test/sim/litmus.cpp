@@ -15,6 +15,7 @@ std::set<std::string> outcomes;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
+constexpr auto kOne = std::memory_order_seq_cst;  // order of all
 
 struct Words {
   alignas(64) Atomic<uint32_t> x{0};
@@ -49,6 +50,25 @@ struct StoreBuffering : Words {
       y.store(1, kRelaxed);
       fence(kSecond);
       r[1] = x.load(kRelaxed);
+    }
+  }
+};
+
+// By ordered accesses instead of fences; the second side may use a fence still.
+template <std::memory_order kStore, std::memory_order kLoad, bool kFence = false>
+struct OrderedBuffering : Words {
+  static constexpr const char* kThreads[] = {"first", "second"};
+  void thread(uint32_t thread) {
+    if (thread == 0) {
+      x.exchange(1, kStore);
+      r[0] = y.load(kLoad);
+    } else if (kFence) {
+      y.store(1, kRelaxed);
+      World::current().fence();
+      r[1] = x.load(kRelaxed);
+    } else {
+      y.store(1, kStore);
+      r[1] = x.load(kLoad);
     }
   }
 };
@@ -107,19 +127,20 @@ struct Coherence : Words {
 };
 
 // Do two readers agree on which of two independent writes came first?
+template <std::memory_order kStore, std::memory_order kLoad>
 struct Independent : Words {
   static constexpr const char* kThreads[] = {"x", "y", "x then y", "y then x"};
   Independent() { results = 4; }
   void thread(uint32_t thread) {
-    if (thread == 0) x.store(1, kRelease);
-    if (thread == 1) y.store(1, kRelease);
+    if (thread == 0) x.store(1, kStore);
+    if (thread == 1) y.store(1, kStore);
     if (thread == 2) {
-      r[0] = x.load(kAcquire);
-      r[1] = y.load(kAcquire);
+      r[0] = x.load(kLoad);
+      r[1] = y.load(kLoad);
     }
     if (thread == 3) {
-      r[2] = y.load(kAcquire);
-      r[3] = x.load(kAcquire);
+      r[2] = y.load(kLoad);
+      r[3] = x.load(kLoad);
     }
   }
 };
@@ -230,6 +251,9 @@ int main() {
     expect<StoreBuffering<Fence::heavy, Fence::none>>("store buffering, one membarrier", model,
                                                       but(all, {"00"}));
     expect<StoreBuffering<Fence::full, Fence::none>>("store buffering, one fence", model, all);
+    expect<OrderedBuffering<kOne, kOne>>("store buffering, in one order", model, but(all, {"00"}));
+    expect<OrderedBuffering<kOne, kOne, true>>("store buffering, a fence and in one order", model,
+                                               but(all, {"00"}));
     expect<MessagePassing<kRelease, kAcquire>>("message passing", model, but(all, {"10"}));
     expect<FencedPassing>("message passing, fences", model, but(all, {"10"}));
     // Of what a processor may do this alone is left out: a load that finds a store which its own
@@ -242,13 +266,18 @@ int main() {
   }
   expect<StoreBuffering<Fence::none, Fence::none>>("store buffering", kSequential,
                                                    but(all, {"00"}));
+  expect<OrderedBuffering<kOne, kAcquire>>("store buffering, acquired", kWeak, all);
+  expect<OrderedBuffering<kRelease, kOne>>("store buffering, released", kWeak, all);
   expect<MessagePassing<kRelaxed, kAcquire>>("relaxed store", kWeak, all);
   expect<MessagePassing<kRelaxed, kAcquire>>("relaxed store", kTso, but(all, {"10"}));
   expect<MessagePassing<kRelease, kRelaxed>>("relaxed load", kWeak, all);
   expect<MessagePassing<kRelease, kRelaxed>>("relaxed load", kTso, but(all, {"10"}));
   expect<ReleaseSequence<false>>("no release sequence", kWeak, {"00", "01", "11", "20", "21"});
-  expect<Independent>("independent writes", kWeak, every_of(4));
-  expect<Independent>("independent writes", kTso, but(every_of(4), {"1010"}));
+  using Disagreeing = Independent<kRelease, kAcquire>;
+  using Agreeing = Independent<kOne, kOne>;
+  expect<Disagreeing>("independent writes", kWeak, every_of(4));
+  expect<Agreeing>("independent writes, in one order", kWeak, but(every_of(4), {"1010"}));
+  expect<Disagreeing>("independent writes", kTso, but(every_of(4), {"1010"}));
   std::printf("%d passed, %d failed\n", passed, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -229,6 +229,29 @@ export const MUTANTS = [
     'answer_.load(std::memory_order_acquire) >= life() + kStopped',
     'answer_.load(std::memory_order_relaxed) >= life() + kStopped',
   ]),
+  mutant('tenure', 'parked, said relaxed', TENURE, relaxed('parked_.store(1, ', 'release')),
+  mutant('tenure', 'parked, seen relaxed', TENURE, relaxed('parked_.load(', 'seq_cst', ') != 0;')),
+  mutant('tenure', 'parked no more, said as a release', TENURE, [
+    'parked_.exchange(0, std::memory_order_seq_cst)',
+    'parked_.exchange(0, std::memory_order_release)',
+  ]),
+  mutant('tenure', 'parked no more, not said in one order', TENURE, [
+    'parked_.exchange(0, std::memory_order_seq_cst)',
+    'parked_.store(0, std::memory_order_release)',
+  ]),
+  mutant('tenure', 'stop asked for after the look', TENURE, [
+    'asked_.exchange(asked + kStopped, std::memory_order_seq_cst)',
+    'asked_.store(asked + kStopped, std::memory_order_release)',
+  ]),
+  mutant('tenure', 'what is asked, seen as an acquire', TENURE, [
+    'asked_.load(std::memory_order_seq_cst);  // pairs with revive() and stop()',
+    'asked_.load(std::memory_order_acquire);  // pairs with revive() and stop()',
+  ]),
+  mutant('tenure', 'released, said relaxed', TENURE, relaxed('life() + kReleased, ', 'release')),
+  mutant('tenure', 'released, seen relaxed', TENURE, [
+    'std::memory_order_acquire);  // pairs with release()',
+    'std::memory_order_relaxed);  // pairs with release()',
+  ]),
   mutant('tenure', 'drained, said relaxed', TENURE, relaxed('life_ + kDrained, ', 'release')),
   mutant('tenure', 'drained, seen relaxed', TENURE, [
     'answer_.load(std::memory_order_acquire) == life() + kDrained',

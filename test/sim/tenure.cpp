@@ -41,6 +41,7 @@ struct TakenDown {
       tenure.stop();
       while (!tenure.stopped()) world.pause();
       world.write(&device, 0);
+      world.write(&queue, life + 1);  // the device's own last write, before it has stopped
       tenure.release();
       while (!tenure.drained()) world.pause();
     }
@@ -71,6 +72,44 @@ struct TakenDown {
   void finish() { require(given_back == kLives, "a queue was not given back"); }
 };
 
+// A shard that lets go of its queue after each call, and holds nothing of it: the kernel makes it
+// anew as soon as it is stopped.
+template <uint32_t kLives, uint32_t kCalls>
+struct Parked {
+  static constexpr const char* kThreads[] = {"kernel", "shard"};
+  vanity::BasicTenure<Policy> tenure;
+  alignas(64) uint64_t device = 0;
+
+  Parked() {
+    World& world = World::current();
+    world.name_atomic(&tenure, 4, "asked");
+    world.name_atomic(reinterpret_cast<const std::byte*>(&tenure) + 64, 4, "answer");
+    world.name_atomic(reinterpret_cast<const std::byte*>(&tenure) + 72, 4, "parked");
+    world.name(&device, 8, "device");
+  }
+
+  void kernel() {
+    World& world = World::current();
+    for (uint32_t life = 0; life < kLives; ++life) {
+      world.write(&device, life + 1);
+      tenure.revive();
+      tenure.stop();
+      while (!tenure.stopped()) world.pause();
+      world.write(&device, 0);
+    }
+  }
+  void shard() {
+    World& world = World::current();
+    for (uint32_t call = 0; call < kCalls; ++call) {
+      if (tenure.live())
+        require(world.read(&device) != 0, "the shard works a device that is stopped");
+      tenure.park();
+    }
+  }
+  void thread(uint32_t thread) { thread == 0 ? kernel() : shard(); }
+  void finish() {}
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -79,5 +118,7 @@ int main(int argc, char** argv) {
   add<TakenDown<2, 0>>("two lives", How::sampled, setup);
   add<TakenDown<1, 1>>("given up", How::exhausted, setup);
   add<TakenDown<6, 2>>("six lives", How::sampled, setup);
+  add<Parked<2, 3>>("parked", How::exhausted, setup);
+  add<Parked<4, 8>>("parked, four lives", How::sampled, setup);
   return cases::main(argc, argv);
 }
