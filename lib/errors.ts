@@ -286,6 +286,20 @@ export const errors = {
     hint: 'Use a free port, for example: --metrics :{example}',
   },
 
+  // -- planning
+  VANITY_E_HOST_MODEL_READ: {
+    message: 'there is no host model "{name}"; there are: {names}',
+    hint: 'Give one of these names, or the path of a TOML file of your own; hosts/README.md says what is in it.',
+  },
+  VANITY_E_HOST_MODEL: {
+    message: 'the host model is not right: {problem}',
+    hint: 'Each number is written like this: wake_ns = { value = 900, source = "assumed" }',
+  },
+  VANITY_E_FORECAST: {
+    message: 'no forecast: {problem}',
+    hint: 'Type: vanity sim --help',
+  },
+
   // -- benches
   VANITY_E_BENCH_UNKNOWN: { message: 'no bench is called "{name}"', hint: '{hint}' },
   VANITY_E_BENCH_SOURCES: {

@@ -44,6 +44,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'a looping capture through two shards, beside testpmd on the same capture',
     module: 'flow-split.js',
   },
+  forecast: {
+    about: 'what `vanity sim` foretells of flow-split on this machine, and what it measures',
+    module: 'forecast.js',
+  },
   'guest-forward': {
     about: 'packets through two NICs of a virtual machine, beside testpmd on the same NICs',
     module: 'guest-forward.js',

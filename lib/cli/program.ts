@@ -10,6 +10,7 @@ import type { DumpOptions } from './dump.js';
 import type { HoldOptions } from './hold.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
+import type { SimOptions } from './sim.js';
 import type { TopOptions } from './top.js';
 
 const packageFile = new URL('../../package.json', import.meta.url);
@@ -273,6 +274,37 @@ serial=S4EWNX0R or slot=3, and must mean one device.
     )
     .action(async (options: { json?: boolean }) => {
       done((await import('./doctor.js')).doctorCommand(options));
+    });
+
+  program
+    .command('sim')
+    .description('what a manifest would do on a machine that is not here, from a model of it')
+    .argument('<manifest>', 'path of the TOML file')
+    .requiredOption('--model <host>', 'a name, such as xsight-e1, or the path of a model')
+    .option('--time <time>', 'virtual time: 1ms to 10s', '10ms')
+    .option('--seed <n>', 'of what is left to chance', '1')
+    .option(
+      '--arrivals <port=rate>',
+      'what comes to a port: 14.88M packets a second, or 100Gbps@64, bits a second in frames of so many bytes; may be repeated',
+      collect,
+    )
+    .option(
+      '--cost <name=ns>',
+      'nanoseconds a packet costs a shard or a program; may be repeated',
+      collect,
+    )
+    .option('--set <key=value>', 'override a value of the manifest; may be repeated', collect)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity sim examples/flow-split/vanity.toml --model two-core-vm',
+        'vanity sim examples/dpu/vanity.toml --model xsight-e1 --arrivals net=800Gbps@1500',
+        'vanity sim vanity.toml --model my-host.toml --cost ./router.so=42 --json | jq .busiest',
+      ),
+    )
+    .action(async (manifest: string, options: SimOptions) => {
+      done((await import('./sim.js')).simCommand(manifest, options));
     });
 
   const bench = program
