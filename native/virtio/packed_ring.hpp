@@ -7,12 +7,13 @@
 
 namespace vanity::virtio {
 
-class PackedRing {
+template <class Bus = HardwareBus>
+class BasicPackedRing {
  public:
   static constexpr bool kPacked = true;
 
   // `memory`: RingLayout::of(true, size).bytes, zeroed, aligned to kLine. `size`: a power of two.
-  PackedRing(uint16_t size, std::byte* memory, RingFeatures features)
+  BasicPackedRing(uint16_t size, std::byte* memory, RingFeatures features)
       : book_(size), order_(features.order_platform), event_index_(features.event_index) {
     const RingLayout layout = RingLayout::of(true, size);
     descriptors_ = reinterpret_cast<PackedDescriptor*>(memory + layout.descriptors);
@@ -50,11 +51,11 @@ class PackedRing {
     if (added_ == 0) return false;
     order_.before_publish();
     // The device works from here on in order, so it sees none of the others before this one.
-    put(descriptors_[first_added_].flags, first_flags_);
+    Bus::put(descriptors_[first_added_].flags, first_flags_);
     const uint16_t added = static_cast<uint16_t>(added_);
     added_ = 0;
     order_.between_store_and_look();
-    const uint32_t event = look(device_event_->word);
+    const uint32_t event = Bus::look(device_event_->word);
     switch (static_cast<uint16_t>(event >> 16) & 3) {
       case EventSuppression::kDisable:
         return false;
@@ -86,12 +87,12 @@ class PackedRing {
       if (run == 0) break;
       order_.after_observe();
       do {
-        const uint16_t id = look(descriptors_[used_index_].id);
+        const uint16_t id = Bus::look(descriptors_[used_index_].id);
         if (!book_.lent(id)) [[unlikely]] {
           fail();
           return got;
         }
-        used[got].bytes = look(descriptors_[used_index_].bytes);
+        used[got].bytes = Bus::look(descriptors_[used_index_].bytes);
         const uint32_t length = book_.link(id);
         book_.settle(id, used[got++]);
         book_.release(id);
@@ -110,12 +111,14 @@ class PackedRing {
   bool pending() const noexcept { return is_used(used_index_, used_wrap_); }
 
   // ---- interrupts. A hint only: one may come all the same.
-  void suppress() noexcept { put(driver_event_->word, uint32_t{EventSuppression::kDisable} << 16); }
+  void suppress() noexcept {
+    Bus::put(driver_event_->word, uint32_t{EventSuppression::kDisable} << 16);
+  }
   // True: the next buffer that comes back brings an interrupt. False: one came back meanwhile, for
   // which none may come.
   bool arm() noexcept {
     const uint32_t kind = event_index_ ? EventSuppression::kDescriptor : EventSuppression::kEnable;
-    put(driver_event_->word, used_index_ | uint32_t{used_wrap_} << 15 | kind << 16);
+    Bus::put(driver_event_->word, used_index_ | uint32_t{used_wrap_} << 15 | kind << 16);
     order_.between_store_and_look();
     return !pending();
   }
@@ -125,7 +128,7 @@ class PackedRing {
  private:
   bool is_used(uint32_t index, bool wrap) const noexcept {
     constexpr uint16_t kBoth = PackedDescriptor::kAvailable | PackedDescriptor::kUsed;
-    return (look(descriptors_[index].flags) & kBoth) == (wrap ? kBoth : 0);
+    return (Bus::look(descriptors_[index].flags) & kBoth) == (wrap ? kBoth : 0);
   }
   uint32_t run_of_used(uint32_t n) const noexcept {
     uint32_t index = used_index_;
@@ -151,7 +154,7 @@ class PackedRing {
       first_added_ = available_index_;
       first_flags_ = flags;
     } else {
-      put(descriptor.flags, flags);
+      Bus::put(descriptor.flags, flags);
     }
     --free_descriptors_;
     if (++available_index_ == book_.size()) {
@@ -164,7 +167,7 @@ class PackedRing {
   PackedDescriptor* descriptors_;
   EventSuppression* driver_event_;
   EventSuppression* device_event_;
-  Order order_;
+  typename Bus::Order order_;
   uint32_t free_descriptors_ = book_.size();
   uint32_t available_index_ = 0;
   uint32_t used_index_ = 0;
@@ -176,5 +179,7 @@ class PackedRing {
   bool event_index_;
   bool broken_ = false;
 };
+
+using PackedRing = BasicPackedRing<>;
 
 }  // namespace vanity::virtio

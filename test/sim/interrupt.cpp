@@ -7,6 +7,7 @@
 #include "device/irq_line.hpp"
 #include "platform/wait.hpp"
 #include "vanity/doorbell.hpp"
+#include "virtio/packed_ring.hpp"
 #include "virtio/split_ring.hpp"
 
 namespace {
@@ -102,13 +103,92 @@ struct Delivery {
   }
 };
 
-// A queue of two buffers, each filled once by the device.
-template <Backend kBackend, bool kEventIndex, uint32_t kCount>
+// A device's side of a queue of a few buffers, each filled once, in their order.
+struct SplitWords {
+  using Ring = vanity::virtio::BasicSplitRing<Bus>;
+  static constexpr bool kPacked = false;
+  vanity::virtio::AvailableRing* available;
+  vanity::virtio::UsedRing* used;
+  uint16_t size;
+
+  SplitWords(std::byte* memory, uint16_t n) : size(n) {
+    const auto layout = vanity::virtio::RingLayout::of(false, n);
+    available = reinterpret_cast<vanity::virtio::AvailableRing*>(memory + layout.driver);
+    used = reinterpret_cast<vanity::virtio::UsedRing*>(memory + layout.device);
+  }
+  void name(uint32_t count) const {
+    World& world = World::current();
+    world.name_atomic(&available->flags, 2, "flags");
+    world.name_atomic(&available->ring[size], 2, "used event");
+    world.name_atomic(&used->index, 2, "used index");
+    for (uint32_t i = 0; i < count; ++i) {
+      world.name_atomic(&used->ring[i].id, 4, "used id");
+      world.name_atomic(&used->ring[i].bytes, 4, "used bytes");
+    }
+  }
+  void give(uint16_t i, const Bus::Order& order) const {
+    Bus::put(used->ring[i].id, uint32_t{i});
+    Bus::put(used->ring[i].bytes, uint32_t{64});
+    order.before_publish();
+    Bus::put(used->index, static_cast<uint16_t>(i + 1));
+  }
+  bool wants(uint16_t i, bool event_index) const {
+    if (!event_index)
+      return (Bus::look(available->flags) & vanity::virtio::AvailableRing::kNoInterrupt) == 0;
+    return static_cast<uint16_t>(i + 1 - Bus::look(available->ring[size]) - 1) < 1;  // §2.7.10
+  }
+  uint32_t given() const { return used->index; }
+};
+
+// Where the driver's descriptors were (§2.8.6).
+struct PackedWords {
+  using Ring = vanity::virtio::BasicPackedRing<Bus>;
+  using Descriptor = vanity::virtio::PackedDescriptor;
+  using Event = vanity::virtio::EventSuppression;
+  static constexpr bool kPacked = true;
+  static constexpr uint16_t kDone = Descriptor::kAvailable | Descriptor::kUsed;  // on the first lap
+  Descriptor* descriptors;
+  Event* event;
+  uint16_t size;
+
+  PackedWords(std::byte* memory, uint16_t n) : size(n) {
+    const auto layout = vanity::virtio::RingLayout::of(true, n);
+    descriptors = reinterpret_cast<Descriptor*>(memory + layout.descriptors);
+    event = reinterpret_cast<Event*>(memory + layout.driver);
+  }
+  void name(uint32_t count) const {
+    World& world = World::current();
+    world.name_atomic(&event->word, 4, "driver event");
+    for (uint32_t i = 0; i < count; ++i) {
+      world.name_atomic(&descriptors[i].flags, 2, "flags");
+      world.name_atomic(&descriptors[i].id, 2, "id");
+      world.name_atomic(&descriptors[i].bytes, 4, "bytes");
+    }
+  }
+  void give(uint16_t i, const Bus::Order& order) const {
+    Bus::put(descriptors[i].bytes, uint32_t{64});
+    order.before_publish();
+    Bus::put(descriptors[i].flags, kDone);
+  }
+  bool wants(uint16_t i, bool event_index) const {
+    const uint32_t word = Bus::look(event->word);
+    const auto kind = static_cast<uint16_t>(word >> 16 & 3);
+    if (kind == Event::kDescriptor && event_index) return (word & 0x7fff) == i;  // of this lap
+    return kind != Event::kDisable;
+  }
+  uint32_t given() const {
+    uint32_t n = 0;
+    while (n < size && (descriptors[n].flags & kDone) == kDone) ++n;
+    return n;
+  }
+};
+
+template <class Words, Backend kBackend, bool kEventIndex, uint32_t kCount>
 struct ArmOrPoll {
   static constexpr const char* kThreads[] = {"device", "kernel", "shard"};
   static constexpr uint16_t kSize = 4;
   static constexpr uint32_t kBytes = 3 * 128 + 128;
-  using Ring = vanity::virtio::BasicSplitRing<Bus>;
+  using Ring = typename Words::Ring;
 
   alignas(128) std::byte memory[kBytes];
   Delivery<kBackend> delivery{-1};
@@ -117,52 +197,30 @@ struct ArmOrPoll {
   uint32_t collected = 0;
   bool armed = false;
 
-  vanity::virtio::UsedRing* used() {
-    return reinterpret_cast<vanity::virtio::UsedRing*>(
-        memory + vanity::virtio::RingLayout::of(false, kSize).device);
-  }
-  vanity::virtio::AvailableRing* available() {
-    return reinterpret_cast<vanity::virtio::AvailableRing*>(
-        memory + vanity::virtio::RingLayout::of(false, kSize).driver);
-  }
+  Words words() { return {memory, kSize}; }
 
   ArmOrPoll() {
     World& world = World::current();
-    world.name_atomic(&available()->flags, 2, "flags");
-    world.name_atomic(&available()->ring[kSize], 2, "used event");
-    world.name_atomic(&used()->index, 2, "used index");
-    for (uint32_t i = 0; i < kCount; ++i) {
-      world.name_atomic(&used()->ring[i].id, 4, "used id");
-      world.name_atomic(&used()->ring[i].bytes, 4, "used bytes");
-      ring.add({i, 64, true}, i);
-    }
-    world.name(buffers, sizeof buffers, "buffer");
+    for (uint32_t i = 0; i < kCount; ++i) ring.add({i, 64, true}, i);
     (void)ring.publish();
+    words().name(kCount);
+    world.name(buffers, sizeof buffers, "buffer");
     world.watch(2, [](const void* object) {
       auto& self = *const_cast<ArmOrPoll*>(static_cast<const ArmOrPoll*>(object));
-      return self.used()->index != self.collected && !self.delivery.wire.under_way();
+      return self.words().given() != self.collected && !self.delivery.wire.under_way();
     });
   }
 
   void device() {
     World& world = World::current();
     const Bus::Order order(false);
+    const Words side = words();
     for (uint16_t i = 0; i < kCount; ++i) {
       world.write(&buffers[i], i + 100);
-      Bus::put(used()->ring[i].id, uint32_t{i});
-      Bus::put(used()->ring[i].bytes, uint32_t{64});
-      order.before_publish();
       const Promise promise(2);
-      Bus::put(used()->index, static_cast<uint16_t>(i + 1));
+      side.give(i, order);
       order.between_store_and_look();
-      bool wanted;
-      if (kEventIndex) {
-        const uint16_t event = Bus::look(available()->ring[kSize]);
-        wanted = static_cast<uint16_t>(i + 1 - event - 1) < 1;  // §2.7.10
-      } else {
-        wanted = (Bus::look(available()->flags) & vanity::virtio::AvailableRing::kNoInterrupt) == 0;
-      }
-      if (wanted) delivery.wire.message();
+      if (side.wants(i, kEventIndex)) delivery.wire.message();
     }
   }
   void shard() {
@@ -252,12 +310,24 @@ struct LevelLine {
 
 int main(int argc, char** argv) {
   const Setup setup{.stale_loads = 1};
-  add<ArmOrPoll<Backend::futex, false, 1>>("arm or poll, flags", How::exhausted, setup);
-  add<ArmOrPoll<Backend::futex, true, 1>>("arm or poll, event index", How::exhausted, setup);
-  add<ArmOrPoll<Backend::waitpkg, true, 1>>("arm or poll, monitor", How::exhausted, setup);
+  add<ArmOrPoll<SplitWords, Backend::futex, false, 1>>("arm or poll, flags", How::exhausted, setup);
+  add<ArmOrPoll<SplitWords, Backend::futex, true, 1>>("arm or poll, event index", How::exhausted,
+                                                      setup);
+  add<ArmOrPoll<SplitWords, Backend::waitpkg, true, 1>>("arm or poll, monitor", How::exhausted,
+                                                        setup);
   add<LevelLine<Backend::waitpkg, 1>>("level line", How::exhausted, setup);
-  add<ArmOrPoll<Backend::futex, false, 3>>("arm or poll, flags, longer", How::sampled, setup);
-  add<ArmOrPoll<Backend::futex, true, 3>>("arm or poll, event index, longer", How::sampled, setup);
+  add<ArmOrPoll<PackedWords, Backend::futex, false, 1>>("arm or poll, packed", How::exhausted,
+                                                        setup);
+  add<ArmOrPoll<PackedWords, Backend::futex, true, 1>>("arm or poll, packed, event index",
+                                                       How::exhausted, setup);
+  add<ArmOrPoll<PackedWords, Backend::futex, false, 3>>("arm or poll, packed, longer", How::sampled,
+                                                        setup);
+  add<ArmOrPoll<PackedWords, Backend::futex, true, 3>>("arm or poll, packed, event index, longer",
+                                                       How::sampled, setup);
+  add<ArmOrPoll<SplitWords, Backend::futex, false, 3>>("arm or poll, flags, longer", How::sampled,
+                                                       setup);
+  add<ArmOrPoll<SplitWords, Backend::futex, true, 3>>("arm or poll, event index, longer",
+                                                      How::sampled, setup);
   add<LevelLine<Backend::futex, 4>>("level line, longer", How::sampled, setup);
   return cases::main(argc, argv);
 }

@@ -8,6 +8,7 @@ const PLATFORM = 'include/vanity/platform.hpp';
 const WAIT = 'platform/wait.hpp';
 const LINE = 'device/irq_line.hpp';
 const RING = 'virtio/split_ring.hpp';
+const PACKED = 'virtio/packed_ring.hpp';
 const TENURE = 'port/tenure.hpp';
 
 const mutant = (check, name, file, ...changes) => ({ check, name, file, changes });
@@ -215,6 +216,27 @@ export const MUTANTS = [
     ],
   ),
   mutant('interrupt', 'used elements read early', RING, ['    order_.after_observe();', '    ']),
+
+  mutant('interrupt', 'packed: armed without a look', PACKED, [
+    'order_.between_store_and_look();\n    return !pending();',
+    'order_.between_store_and_look();\n    return true;',
+  ]),
+  mutant('interrupt', 'packed: armed without a barrier', PACKED, [
+    'order_.between_store_and_look();\n    return !pending();',
+    'return !pending();',
+  ]),
+  mutant('interrupt', 'packed: used elements read early', PACKED, [
+    '      order_.after_observe();',
+    '      ',
+  ]),
+  mutant('interrupt', 'packed: armed for the descriptor after', PACKED, [
+    'Bus::put(driver_event_->word, used_index_ |',
+    'Bus::put(driver_event_->word, (used_index_ + 1) |',
+  ]),
+  mutant('interrupt', 'packed: seen as used on the wrong lap', PACKED, [
+    '== (wrap ? kBoth : 0)',
+    '== (wrap ? uint16_t{PackedDescriptor::kAvailable} : 0)',
+  ]),
 
   // ---- whose a queue is
   mutant('tenure', 'stopped, said relaxed', TENURE, [
