@@ -1,230 +1,174 @@
-// Virtqueues at full speed, without a virtual machine: Vanity's driver (virtio-user) beside DPDK's net_virtio_user, each
-// in turn against one net_vhost of DPDK, on the same work. The back-end counts for both. One core is the back-end's, one
-// the driver's; rounds are interleaved and ratios taken round by round.
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// Virtqueues at full speed, without a virtual machine: Vanity's driver (virtio-user) beside DPDK's net_virtio_user, each in turn
+// against one back-end of DPDK (net_vhost); Vanity's back-end (vhost-user) beside net_vhost, each in turn with DPDK's
+// driver; and forwarding from socket to socket beside testpmd. One core is the back-end's, one the driver's; rounds are
+// interleaved and ratios taken round by round.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { installed, reservePages } from './testpmd.js';
+import { coresAreEnough, FORWARDERS, forward } from './virtio-user/forward.js';
+import { cyclesPerSecond, kindOf, median } from './virtio-user/measure.js';
+import { nameOf, pair } from './virtio-user/pair.js';
 
-const CLI = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-const ROUNDS = 5;
-const SECONDS = 4;
-const RING = 1024;
-const BURST = 32;
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+const ROUNDS = 3;
+const IDLE_MAX = 1; // per cent of a core
+const DPDK = { driver: 'dpdk', backEnd: 'dpdk' };
+const OURS = {
+  driver: { driver: 'vanity', backEnd: 'dpdk' },
+  'back-end': { driver: 'dpdk', backEnd: 'vanity' },
 };
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const FORWARDED = { testpmd: 'testpmd io', one: 'one shard', two: 'two shards and a channel' };
+const THEIRS = { driver: 'net_virtio_user', 'back-end': 'net_vhost' };
 
-/** A testpmd that runs until it is ended; `rates` are packets a second, as it prints them. */
-class Testpmd {
-  constructor(name, core, vdevs, mode, more = []) {
-    // The main thread sleeps; only the second works.
-    this.child = spawn(
-      'stdbuf',
-      [
-        ...['-oL', 'dpdk-testpmd', '--lcores', `0@${core},1@${core}`, '--no-pci', '--no-telemetry'],
-        ...['--in-memory', '--single-file-segments', `--file-prefix=${name}-${process.pid}`],
-        ...vdevs.flatMap((vdev) => ['--vdev', vdev]),
-        ...['--', `--forward-mode=${mode}`, '--auto-start', '--total-num-mbufs=16384'],
-        ...[`--burst=${BURST}`, `--rxd=${RING}`, `--txd=${RING}`, '--stats-period', '1'],
-        ...['--no-mlockall', ...more],
-      ],
-      { stdio: ['pipe', 'pipe', 'pipe'] },
+const figure = (name, value, unit, target = null, met = null) => ({
+  ...{ name, value, unit, target, met },
+});
+const mpps = (rate) => `${(rate / 1e6).toFixed(1)} Mpps`;
+
+// The ones that are judged come first, and are all that --quick does.
+function works(quick) {
+  const kinds = (size, queues) =>
+    [false, true].flatMap((packed) =>
+      ['transmit', 'receive'].map((direction) => ({ direction, size, packed, queues })),
     );
-    this.out = '';
-    this.rates = [];
-    this.ended = new Promise((resolve) => this.child.on('close', resolve));
-    this.child.on('error', () => {});
-    this.child.stderr.on('data', (text) => {
-      this.out += text;
-    });
-    let rest = '';
-    this.child.stdout.setEncoding('utf8').on('data', (text) => {
-      this.out += text;
-      const lines = (rest + text).split('\n');
-      rest = lines.pop();
-      for (const line of lines) {
-        const rx = line.match(/Rx-pps:\s+(\d+)/);
-        const tx = line.match(/Tx-pps:\s+(\d+)/);
-        if (rx) this.rx = Number(rx[1]);
-        if (tx) this.rates.push({ at: performance.now(), rx: this.rx ?? 0, tx: Number(tx[1]) });
-      }
-    });
-  }
-  /** The median of what it printed between two moments, in packets a second. */
-  rate(direction, from, to) {
-    const seen = this.rates
-      .filter(({ at }) => at >= from && at <= to)
-      .map((rate) => rate[direction]);
-    if (seen.length === 0) throw new Error(`testpmd printed no rate:\n${this.out.slice(-2000)}`);
-    return median(seen);
-  }
-  // It hangs on its way out now and then, and has nothing more to say.
-  async end() {
-    this.child.kill('SIGKILL');
-    await this.ended;
-  }
+  return quick ? kinds(64, 1) : [...kinds(64, 1), ...kinds(1500, 1), ...kinds(64, 2)];
+}
+const judged = ({ size, queues }) => size === 64 && queues === 1;
+
+// What one packet takes, from the one before to this one, at the end that counts: with a driver and a back-end that work at
+// the same time, the slower one's work and what it waits for the other.
+function cycles(name, rate) {
+  const clock = cyclesPerSecond();
+  return clock === undefined ? [] : [figure(name, clock / rate, 'cycles/packet')];
 }
 
-const manifest = (socket, { direction, size, packed, queues }) => `
-[system]
-name = "virtio-user"
-
-[ports.user]
-driver = "virtio-user"
-socket = ${JSON.stringify(socket)}
-ring = ${RING}
-packed = "${packed ? 'yes' : 'no'}"
-interrupts = false
-buffers = 8192
-overflow = "block"
-${direction === 'transmit' ? 'tx' : 'rx'} = [${Array(queues).fill('"work"').join(', ')}]
-
-[shards.work]
-program = "${direction === 'transmit' ? 'generate' : 'sink'}"
-burst = ${BURST}
-core = 1
-${direction === 'transmit' ? `options = { size = ${size}, buffers = 8192 }` : ''}
-`;
-
-/** Runs Vanity's driver for a while; when it was at work: [from, to]. */
-async function vanity(folder, socket, work) {
-  const file = join(folder, 'vanity.toml');
-  writeFileSync(file, manifest(socket, work));
-  const child = spawn(process.execPath, [CLI, 'run', file, '--quiet', '--json'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+function pairFigures({ work, samples }) {
+  return Object.keys(OURS).flatMap((end) => {
+    const name = `${end}, ${nameOf(work)}`;
+    const ours = median(samples.map((sample) => sample[end]));
+    const theirs = median(samples.map(({ dpdk }) => dpdk));
+    const ratio = median(samples.map((sample) => sample[end] / sample.dpdk));
+    const target = judged(work) ? ['>= 1.0', ratio >= 1] : [];
+    return [
+      figure(name, ours / 1e6, 'Mpps'),
+      figure(`${name}, ${THEIRS[end]}`, theirs / 1e6, 'Mpps'),
+      figure(`${name}, Vanity / ${THEIRS[end]}`, ratio, 'x', ...target),
+      ...cycles(name, ours),
+      ...cycles(`${name}, ${THEIRS[end]}`, theirs),
+    ];
   });
-  let out = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    out += text;
+}
+
+function forwardFigures({ packed, samples }) {
+  const over = (pick) => median(samples.map(pick).filter((value) => value !== null));
+  const theirs = `testpmd io ${kindOf({ packed })}`;
+  return Object.entries(FORWARDED).flatMap(([who, how]) => {
+    const name = `forward 64 B ${kindOf({ packed })}, ${how}`;
+    const rate = over((sample) => sample[who].rate);
+    const idle = over((sample) => sample[who].idle) * 100;
+    const shown = [
+      figure(name, rate / 1e6, 'Mpps'),
+      ...cycles(name, rate),
+      figure(
+        `${name}, nothing to do`,
+        idle,
+        '% CPU',
+        ...(who === 'testpmd' ? [] : atMostOne(idle)),
+      ),
+    ];
+    if (who === 'testpmd') return shown;
+    const ratio = over((sample) => sample[who].rate / sample.testpmd.rate);
+    // On a core that two shards share it is the scheduler that is measured.
+    const target = who === 'one' || coresAreEnough() ? ['>= 0.9', ratio >= 0.9] : [];
+    return [...shown, figure(`${name} / ${theirs}`, ratio, 'x', ...target)];
   });
-  const ended = new Promise((resolve) => child.on('close', resolve));
-  await sleep(2500);
-  const from = performance.now();
-  await sleep(SECONDS * 1000);
-  const to = performance.now();
-  child.kill('SIGINT');
-  await ended;
-  const report = JSON.parse(out);
-  if (report.error) throw new Error(`${report.error.code}: ${report.error.message}`);
-  return { from, to, report };
 }
+const atMostOne = (percent) => [`<= ${IDLE_MAX}`, percent <= IDLE_MAX];
 
-async function testpmd(socket, { direction, size, packed, queues }) {
-  const vdev = `net_virtio_user0,path=${socket},queues=${queues},queue_size=${RING},packed_vq=${packed ? 1 : 0}`;
-  const peer = new Testpmd(
-    'vanity-user',
-    1,
-    [vdev],
-    direction === 'transmit' ? 'txonly' : 'rxonly',
-    [`--txpkts=${size}`, ...[`--rxq=${queues}`, `--txq=${queues}`]],
-  );
-  try {
-    await sleep(2500);
-    const from = performance.now();
-    await sleep(SECONDS * 1000);
-    return { from, to: performance.now() };
-  } finally {
-    await peer.end();
-  }
-}
-
-async function compare(work, rounds, peer, folder, log) {
-  const socket = join(folder, `${Object.values(work).join('-')}.sock`);
-  const name = `${work.direction} ${work.size} B ${work.packed ? 'packed' : 'split'}${work.queues > 1 ? ` ${work.queues} queues` : ''}`;
-  const backend = new Testpmd(
-    'vanity-vhost',
-    0,
-    [`net_vhost0,iface=${socket},queues=${work.queues}`],
-    work.direction === 'transmit' ? 'rxonly' : 'txonly',
-    [`--txpkts=${work.size}`, `--rxq=${work.queues}`, `--txq=${work.queues}`],
-  );
-  const counted = work.direction === 'transmit' ? 'rx' : 'tx';
-  const samples = [];
-  try {
-    for (let i = 0; i < 200 && !existsSync(socket); ++i) await sleep(100);
-    await sleep(1000);
-    for (let round = 0; round < rounds; ++round) {
-      const ours = await vanity(folder, socket, work);
-      await sleep(1500);
-      const theirs = peer ? await testpmd(socket, work) : null;
-      await sleep(1500);
-      const sample = {
-        vanity: backend.rate(counted, ours.from + 500, ours.to) / 1e6,
-        testpmd: theirs && backend.rate(counted, theirs.from + 500, theirs.to) / 1e6,
-      };
+async function besideDpdk(where, { rounds, quick, log }) {
+  const pairs = [];
+  for (const work of works(quick)) {
+    const samples = [];
+    const count = rounds ?? (quick || !judged(work) ? 1 : ROUNDS);
+    for (let round = 0; round < count; ++round) {
+      const sample = { dpdk: await pair(DPDK, work, where) };
+      for (const [end, who] of Object.entries(OURS)) sample[end] = await pair(who, work, where);
       samples.push(sample);
       log(
-        `${name}, round ${round + 1}/${rounds}: Vanity ${sample.vanity.toFixed(1)} Mpps` +
-          (theirs ? `, net_virtio_user ${sample.testpmd.toFixed(1)} Mpps` : ''),
+        `${nameOf(work)}, round ${round + 1}/${count}: DPDK at both ends ${mpps(sample.dpdk)}, ` +
+          `Vanity's driver ${mpps(sample.driver)}, Vanity's back-end ${mpps(sample['back-end'])}`,
       );
     }
-  } finally {
-    await backend.end();
+    pairs.push({ work, samples });
   }
-  return { name, work, samples };
+  const forwards = [];
+  for (const packed of [false, true]) {
+    const samples = [];
+    const count = rounds ?? (quick ? 1 : ROUNDS);
+    for (let round = 0; round < count; ++round) {
+      const sample = {};
+      for (const who of Object.keys(FORWARDERS))
+        sample[who] = await forward(who, { packed, idles: round === 0 }, where);
+      samples.push(sample);
+      log(
+        `forward ${kindOf({ packed })}, round ${round + 1}/${count}: ` +
+          Object.keys(FORWARDERS)
+            .map((who) => `${FORWARDED[who]} ${mpps(sample[who].rate)}`)
+            .join(', '),
+      );
+    }
+    forwards.push({ packed, samples });
+  }
+  const notes = coresAreEnough()
+    ? []
+    : [
+        `with ${cpus().length} cores the back-end has one and whoever forwards has one: two shards take turns on it, which is a ` +
+          'figure of the scheduler and of whatever else runs, and not judged; one shard is, on as many cores as testpmd',
+      ];
+  return {
+    figures: [...pairs.flatMap(pairFigures), ...forwards.flatMap(forwardFigures)],
+    pairs,
+    forwards,
+    notes,
+  };
 }
 
-const ghz = () => {
-  const line = readFileSync('/proc/cpuinfo', 'utf8').match(/cpu MHz\s*:\s*([\d.]+)/);
-  return line ? Number(line[1]) / 1e3 : undefined;
-};
-
-function figuresOf({ name, work, samples }) {
-  const ours = median(samples.map(({ vanity }) => vanity));
-  const figures = [{ name, value: ours, unit: 'Mpps', target: null, met: null }];
-  const clock = ghz();
-  if (clock !== undefined) {
-    figures.push({
-      name: `${name}, driver`,
-      value: (clock * 1e3) / ours,
-      unit: 'cycles/packet',
-      target: null,
-      met: null,
-    });
+async function alone(where, { rounds, quick, log }) {
+  const results = [];
+  for (const work of works(quick)) {
+    const samples = [];
+    const count = rounds ?? (quick || !judged(work) ? 1 : ROUNDS);
+    for (let round = 0; round < count; ++round) {
+      samples.push(await pair({ driver: 'vanity', backEnd: 'vanity' }, work, where));
+      log(`${nameOf(work)}, round ${round + 1}/${count}: ${mpps(samples.at(-1))}`);
+    }
+    results.push({ work, samples });
   }
-  if (samples.every(({ testpmd }) => testpmd !== null)) {
-    const theirs = median(samples.map(({ testpmd }) => testpmd));
-    const ratio = median(samples.map(({ vanity, testpmd }) => vanity / testpmd));
-    const judged = work.size === 64 && work.queues === 1;
-    figures.push(
-      { name: `${name}, net_virtio_user`, value: theirs, unit: 'Mpps', target: null, met: null },
-      {
-        name: `${name}, Vanity / net_virtio_user`,
-        value: ratio,
-        unit: 'x',
-        target: judged ? '>= 1.0' : null,
-        met: judged ? ratio >= 1 : null,
-      },
-    );
-  }
-  return figures;
+  return {
+    figures: results.flatMap(({ work, samples }) => {
+      const name = `Vanity at both ends, ${nameOf(work)}`;
+      const rate = median(samples);
+      return [figure(name, rate / 1e6, 'Mpps'), ...cycles(name, rate)];
+    }),
+    pairs: results,
+    notes: [
+      'dpdk-testpmd is not installed (apt-get install dpdk): nothing is compared, and Vanity is at both ends',
+    ],
+  };
 }
 
 /** @type {import('../dist/cli/bench.js').RunBench} */
-export async function run({ rounds: wanted = undefined, quick, log }) {
-  if (!installed('dpdk-testpmd'))
-    throw new Error('there is no peer: dpdk-testpmd is not installed (apt-get install dpdk-dev)');
-  reservePages();
-  const rounds = wanted ?? (quick ? 1 : ROUNDS);
+export async function run({ rounds = undefined, quick, log }) {
+  if (cpus().length < 2)
+    throw new Error('a driver and a back-end need a core each, and there is one');
+  const peer = installed('dpdk-testpmd');
+  if (!peer) log('dpdk-testpmd is not installed (apt-get install dpdk): no comparison');
   const folder = mkdtempSync(join(tmpdir(), 'vanity-bench-'));
-  const results = [];
+  const where = { folder, huge: reservePages() };
   try {
-    for (const queues of quick ? [1] : [1, 2])
-      for (const size of quick || queues > 1 ? [64] : [64, 1500])
-        for (const packed of [false, true])
-          for (const direction of ['transmit', 'receive'])
-            results.push(
-              await compare({ direction, size, packed, queues }, rounds, true, folder, log),
-            );
+    const report = await (peer ? besideDpdk : alone)(where, { rounds, quick, log });
+    return { ...report, huge_pages: where.huge, cycles_per_second: cyclesPerSecond() ?? null };
   } finally {
     rmSync(folder, { recursive: true });
   }
-  return { figures: results.flatMap(figuresOf), results };
 }

@@ -115,7 +115,7 @@ export const builtins: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
   [
     'generate',
     {
-      about: 'makes packets',
+      about: 'makes packets; with several outputs, bursts take turns',
       inputs: [0, 0],
       outputs: [1, any],
       options: {

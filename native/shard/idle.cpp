@@ -103,12 +103,15 @@ void Shard::sleep_idle() noexcept {
   }
   const uint64_t deadline =
       bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
-  if (oversubscribed_ && yield_for_work()) return;
+  // Whoever slept to the bound, and has found nothing since, may wait for long yet.
+  const uint64_t busy = record_->polls_busy.get();
+  if (oversubscribed_ && slept_through_ != busy && yield_for_work()) return;
   // A futex is signalled for whatever it is; a monitor watches one line.
   const bool signals_for_all = waiter_->backend() == Backend::futex;
-  waiter_->idle(
+  const Wake wake = waiter_->idle(
       ready_.watch(), [this] { return anything(); }, deadline,
       [&] { return signals_for_all || ready_.anything_watched(); });
+  slept_through_ = wake == Wake::deadline ? busy : UINT64_MAX;
   publish_wait_counters();
 }
 

@@ -338,6 +338,7 @@ class Shard {
   uint32_t rx_turn_ = 0;
   bool ports_first_ = false;  // of a burst of one, which ports and channels take in turn
   uint32_t returns_turn_ = 0;
+  uint64_t slept_through_ = UINT64_MAX;  // busy turns by then, if the last sleep brought nothing
   vanity_channel* full_ = nullptr;  // an output that refused something since the last idle turn
   uint32_t watched_above_ = 0;      // outputs above their high watermark
   uint32_t returns_wait_ = 1;

@@ -93,7 +93,8 @@ class Generate : public Program {
     // A word for the kernel; nothing else is published with it.
     if (made_ == count_) finished_.store(true, std::memory_order_relaxed);
     shard.originated(got, uint64_t{got} * size_);
-    shard.send(0, packets, got);
+    shard.send(next_, packets, got);
+    if (++next_ >= shard.output_count()) next_ = 0;
     return got;
   }
 
@@ -124,6 +125,7 @@ class Generate : public Program {
   uint64_t made_ = 0;
   std::atomic<bool> finished_{false};
   uint32_t flow_ = 0;
+  uint32_t next_ = 0;
   uint8_t template_[kHeaderBytes] = {};
 };
 
