@@ -27,8 +27,8 @@ inline constexpr uint8_t kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeatures
 
 namespace feature {
 inline constexpr unsigned kEventIndex = 29, kVersion1 = 32, kAccessPlatform = 33;
-inline constexpr unsigned kRingPacked = 34, kOrderPlatform = 36, kNotificationData = 38,
-                          kRingReset = 40;
+inline constexpr unsigned kRingPacked = 34, kInOrder = 35, kOrderPlatform = 36,
+                          kNotificationData = 38, kRingReset = 40;
 }  // namespace feature
 
 constexpr uint64_t bit(unsigned feature) noexcept {

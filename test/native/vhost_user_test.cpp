@@ -31,7 +31,7 @@ constexpr uint64_t bits(std::initializer_list<unsigned> all) {
 }
 constexpr uint64_t kPlain = bits({32, 30});
 constexpr uint64_t kPacked = bits({34}), kEvents = bits({29}), kMergeable = bits({15});
-constexpr uint64_t kChecksums = bits({0, 1});
+constexpr uint64_t kChecksums = bits({0, 1}), kInOrder = bits({35});
 // What a guest receives and sends, of pair 0.
 constexpr uint32_t kIn = 0, kOut = 1;
 
@@ -189,7 +189,8 @@ TEST(it_offers_what_it_can_and_no_more) {
   CHECK(guest.dial(rig.path));
   guest.send(1, nullptr, 0);
   rig.attend();
-  CHECK_EQ(*guest.answer_u64(), kPlain | kPacked | kEvents | kMergeable | kChecksums | bits({3}));
+  CHECK_EQ(*guest.answer_u64(),
+           kPlain | kPacked | kEvents | kMergeable | kChecksums | kInOrder | bits({3}));
   CHECK_EQ(guest.last_flags, 5u);  // version 1, an answer
   guest.send(15, nullptr, 0);
   guest.send(17, nullptr, 0);
@@ -251,6 +252,31 @@ TEST(frames_arrive_whole_and_in_order_both_ways) {
     CHECK_EQ(rig.rx_record().invalid.get() + rig.rx_record().oversize.get(), 0u);
     for (const auto& pool : rig.pools) CHECK_EQ(pool->missing(), 0u);
   });
+}
+
+TEST(buffers_come_back_in_the_order_they_came_and_bad_frames_among_them) {
+  for (const uint64_t packed : {uint64_t{0}, kPacked}) {
+    Rig rig;
+    Guest guest;
+    CHECK(rig.meet(guest, kPlain | packed | kInOrder));
+    std::vector<uint32_t>& free = guest.queues[kOut].free;
+    for (uint32_t lap = 0; lap < 20; ++lap) {
+      Bytes segmented(12);
+      segmented[1] = 1;
+      std::vector<uint32_t> went;
+      for (uint32_t i = 0; i < 20; ++i) {
+        went.push_back(free.back());
+        CHECK(guest.send_frame(kOut, i % 3 == 1 ? Bytes(5) : frame_of(i, 60),
+                               i % 5 == 2 ? segmented : Bytes(12), 1 + i % 2));
+      }
+      guest.publish(kOut);
+      for (uint32_t i = 0; i < 4; ++i) rig.receive(0, 6);
+      const size_t before = free.size();
+      CHECK_EQ(guest.reclaim(kOut), 20u);
+      CHECK(std::equal(went.begin(), went.end(), free.begin() + static_cast<long>(before)));
+    }
+    CHECK(rig.rx_record().invalid.get() != 0);
+  }
 }
 
 TEST(a_frame_lies_in_several_buffers_when_they_are_mergeable) {

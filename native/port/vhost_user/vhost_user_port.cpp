@@ -37,8 +37,10 @@ constexpr int kEvents = 16;
 uint64_t features_of(const PortOptions& options) {
   namespace ring = virtio::feature;
   namespace net = virtio_net::feature;
-  uint64_t features = bit(ring::kVersion1) | bit(ring::kEventIndex) | bit(net::kMergeableBuffers) |
-                      bit(net::kChecksum) | bit(net::kGuestChecksum) | bit(net::kMtu);
+  // Buffers go back in the order they came, each by itself; drivers that know it do less.
+  uint64_t features = bit(ring::kVersion1) | bit(ring::kEventIndex) | bit(ring::kInOrder) |
+                      bit(net::kMergeableBuffers) | bit(net::kChecksum) | bit(net::kGuestChecksum) |
+                      bit(net::kMtu);
   if (options.packed != PackedRings::no) features |= bit(ring::kRingPacked);
   if (std::max(options.rx_queues, options.tx_queues) > 1) features |= bit(net::kMultiQueue);
   return features;
