@@ -11,6 +11,13 @@
 #include "platform/topology.hpp"
 
 namespace vanity {
+namespace {
+
+// A shard that is never idle must not keep what its ports hold back, or who waits for a queue that
+// it does not call.
+constexpr uint32_t kBusyTurnsBetweenFlushes = 1024;
+
+}  // namespace
 
 Shard::Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed)
     : plan_(plan), index_(index), record_(record), oversubscribed_(oversubscribed) {
@@ -130,6 +137,7 @@ void Shard::poll_loop() noexcept {
   set_state(ShardState::running);
   bool draining = false;
   uint32_t work = 0;
+  uint32_t busy_turns = 0;
   uint64_t last = now_ticks();
   for (;;) {
     record_->turn_ticks.set(last);
@@ -154,9 +162,14 @@ void Shard::poll_loop() noexcept {
       record_->busy_ticks.add(now - last);
       record_->burst.record(work);
       record_->service_ticks.record(now - last);
+      if (++busy_turns == kBusyTurnsBetweenFlushes) [[unlikely]] {
+        busy_turns = 0;
+        flush_ports();
+      }
       last = now;
       continue;
     }
+    busy_turns = 0;
     record_->idle_ticks.add(now - last);
     idle();
     last = now_ticks();

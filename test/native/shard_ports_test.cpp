@@ -46,9 +46,11 @@ class SlowTx final : public TxQueue {
     return 1;
   }
   bool holding() const noexcept override { return !held_.empty(); }
+  void flush() noexcept override { flushed.fetch_add(1); }
 
   std::atomic<bool> open{true};
   std::atomic<uint32_t> read{0};
+  std::atomic<uint32_t> flushed{0};
 
  private:
   const uint32_t room_;
@@ -86,8 +88,9 @@ class Sender final : public Program {
     const uint32_t got = shard.receive(packets, 32);
     shard.consume(packets, got);
     received.fetch_add(got);
-    return got;
+    return always_busy.load() ? 1 : got;
   }
+  std::atomic<bool> always_busy{false};
   std::atomic<bool> done{false};
   std::atomic<uint32_t> received{0};
 
@@ -206,4 +209,18 @@ TEST(an_interrupt_wakes_a_shard_that_sleeps_on_its_queue) {
     CHECK(eventually([&] { return rig.program->received.load() == round; }));
     CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(5));
   }
+}
+
+TEST(a_shard_that_is_never_idle_flushes_its_queues_all_the_same) {
+  Rig rig(kBuffers, Overflow::block);
+  CHECK(eventually([&] { return rig.program->done.load(); }));
+  rig.program->always_busy.store(true);
+  const uint64_t idle = [&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it has seen the word
+    return rig.record->polls.get() - rig.record->polls_busy.get();
+  }();
+  const uint32_t before = rig.tx.flushed.load();
+  CHECK(eventually([&] { return rig.tx.flushed.load() > before + 3; }));
+  CHECK(eventually([&] { return rig.tx.read.load() == kPackets; }));  // and takes what is done with
+  CHECK(rig.record->polls.get() - rig.record->polls_busy.get() <= idle + 1);
 }
