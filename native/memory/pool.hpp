@@ -58,10 +58,11 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // Up to n ids of free buffers; fewer when the pool runs dry.
+  // Up to n ids of free buffers; fewer when the pool runs dry. The last n that came home, in the
+  // order they came.
   uint32_t take(uint32_t* ids, uint32_t n) noexcept {
     const uint32_t got = n <= free_ ? n : free_;
-    for (uint32_t i = 0; i < got; ++i) ids[i] = tag_ | stack_[free_ - 1 - i];
+    for (uint32_t i = 0; i < got; ++i) ids[i] = tag_ | stack_[free_ - got + i];
     free_ -= got;
     count_taken(n, got);
     return got;
@@ -69,7 +70,7 @@ class Pool {
   // The same, into descriptors: `buffer` is set, nothing else.
   uint32_t take(vanity_packet* packets, uint32_t n) noexcept {
     const uint32_t got = n <= free_ ? n : free_;
-    for (uint32_t i = 0; i < got; ++i) packets[i].buffer = tag_ | stack_[free_ - 1 - i];
+    for (uint32_t i = 0; i < got; ++i) packets[i].buffer = tag_ | stack_[free_ - got + i];
     free_ -= got;
     count_taken(n, got);
     return got;

@@ -134,7 +134,13 @@ class BasicSplitRing {
 
   void fill(uint16_t id, const Part& part, uint16_t flags, uint16_t next) noexcept {
     if (part.device_writes) flags |= SplitDescriptor::kDeviceWrites;
-    descriptors_[id] = {part.address, part.bytes, flags, next};
+    SplitDescriptor& descriptor = descriptors_[id];
+    // While the same buffers go round it often holds the same as a lap ago, and the line stays
+    // shared. Who finds something else there than what was written writes it again.
+    if (look(descriptor.address) == part.address && look(descriptor.bytes) == part.bytes &&
+        look(descriptor.flags) == flags && look(descriptor.next) == next)
+      return;
+    descriptor = {part.address, part.bytes, flags, next};
   }
   void offer(uint16_t id) noexcept {
     uint16_t& slot = available_->ring[available_index_ & (book_.size() - 1)];

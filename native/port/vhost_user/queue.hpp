@@ -17,6 +17,7 @@
 #include "packet/checksum.hpp"
 #include "platform/clock.hpp"
 #include "port/port.hpp"
+#include "port/rest.hpp"
 #include "port/tenure.hpp"
 #include "port/vhost_user/copy.hpp"
 #include "port/virtio_net/net_header.hpp"
@@ -49,6 +50,7 @@ class VhostQueue {
     view_ = vhost::PeerView(*start.memory);
     call_ = start.call;
     kicks_ = start.kicks;
+    rest_.fit(start.size);
     mergeable_ = has(start, virtio_net::feature::kMergeableBuffers);
     const unsigned checksum = direction_ == virtio::Direction::device_reads
                                   ? virtio_net::feature::kChecksum
@@ -94,6 +96,7 @@ class VhostQueue {
   vhost::PeerView view_;
   int call_ = -1;
   bool kicks_ = false;
+  Rest rest_;  // of a receive queue
   bool mergeable_ = false;
   bool checksum_ = false;  // may be left to the other side
   bool armed_ = false;
@@ -121,6 +124,7 @@ class VhostRx final : public RxQueue, public VhostQueue {
     if (!tenure.live()) [[unlikely]]
       return 0;
     if (line_ != nullptr) line_->take();
+    if (rest_.lasts()) return 0;
     return with_ring([&](auto& ring) { return take(ring, pool, packets, n); });
   }
 
@@ -173,6 +177,7 @@ class VhostRx final : public RxQueue, public VhostQueue {
       record_->no_buffer.add(1);
     dry_ = dry;
     uint32_t got = ring.take(offers_, n);
+    if (n != 0) rest_.note(got);
     if (got == 0) {
       if (ring.broken()) [[unlikely]]
         lied();

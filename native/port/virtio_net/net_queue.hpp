@@ -14,6 +14,7 @@
 #include "platform/clock.hpp"
 #include "port/buffer_map.hpp"
 #include "port/port.hpp"
+#include "port/rest.hpp"
 #include "port/tenure.hpp"
 #include "port/virtio_net/net_header.hpp"
 #include "vanity/platform.hpp"
@@ -68,6 +69,7 @@ class NetRx final : public RxQueue, public NetQueue {
     notify_ = notify;
     mergeable_ = agreed.mergeable;
     checksum_ = agreed.guest_checksum;
+    rest_.fit(setup_.size);
     armed_ = false;
     left_ = 0;
   }
@@ -77,7 +79,11 @@ class NetRx final : public RxQueue, public NetQueue {
       return tenure.released() ? last_of_it(pool, packets, n) : 0;
     }
     if (line_ != nullptr && line_->take() != 0 && setup_.level) acknowledge();
+    // Before the look: what it brings is not free yet, and what the looks before brought mostly is.
+    refill(pool);
+    if (rest_.lasts()) return 0;
     const uint32_t got = ring_->collect(used_, std::min(n, limits::kBurstMax));
+    rest_.note(got);
     uint32_t count = 0;
     if (got != 0) {
       if (armed_) disarm();
@@ -86,7 +92,6 @@ class NetRx final : public RxQueue, public NetQueue {
         prefetch_write(pool.buffer(used_[i].token) + VANITY_HEADROOM_BYTES);
       count = mergeable_ ? take_merged(pool, packets, got) : take(pool, packets, got);
     }
-    refill(pool);
     if (ring_->broken()) [[unlikely]]
       tenure.give_up();
     return count;
@@ -128,8 +133,10 @@ class NetRx final : public RxQueue, public NetQueue {
   static constexpr uint64_t kSleepArmedNs = 100'000'000;
   static constexpr uint64_t kSleepDownNs = 10'000'000;
   static constexpr uint64_t kSleepDryNs = 50'000;
-  // Buffers are given to the device so many at a time: one look for a notification a batch.
-  static constexpr uint32_t kRefill = 32;
+  // Buffers are taken out of the pool so many at a time. All that came back since the last time are
+  // taken together, in the order they came back: so each may get the descriptor that it had, which
+  // then need not be written.
+  static constexpr uint32_t kRefill = 256;
 
   void acknowledge() noexcept {
     (*setup_.level)();  // a change of the configuration is found by the port's service()
@@ -314,6 +321,7 @@ class NetRx final : public RxQueue, public NetQueue {
   uint32_t posted_bytes_;
   uint64_t poll_ticks_;
   uint64_t busy_since_;
+  Rest rest_;
   bool mergeable_ = false;
   bool checksum_ = false;
   bool armed_ = false;
