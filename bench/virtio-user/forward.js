@@ -24,7 +24,7 @@ export const FORWARDERS = {
 // As many as a ring holds, so that none is lost at the start.
 const CIRCULATE = RING / BURST;
 const IDLE_MS = 3000;
-const CALM_MS = 5000; // after which Node has tidied up what its start left
+const CALM_MS = 9000; // Node tidies up once, some eight seconds after its start
 const rings = [`--burst=${BURST}`, `--rxd=${RING}`, `--txd=${RING}`];
 
 let systems = 0;

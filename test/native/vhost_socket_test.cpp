@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -139,6 +140,22 @@ TEST(whoever_may_not_share_memory_is_turned_away) {
   dial();
   usleep(100'000);
   CHECK(listener.accept({kOther}));
+}
+
+TEST(a_socket_of_somebody_else_is_said_to_be_so) {
+  if (geteuid() != 0) return;  // only root can be somebody else
+  const Folder folder;
+  chmod(folder.path, 0755);
+  const Listener listener(folder.file("a"), "port p");
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr uid_t kOther = 4711;
+    if (setuid(kOther) != 0) _exit(1);
+    _exit(says(why(folder.file("a"), false), "permission denied") ? 0 : 2);
+  }
+  int status = -1;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
 }
 
 TEST(a_message_arrives_whole_however_it_is_cut) {
