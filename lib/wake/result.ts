@@ -86,7 +86,7 @@ export interface WakeClock {
 export type MechanismKind = 'backend' | 'path' | 'reference';
 
 export interface WakeMechanism {
-  /** spin, spin+pause, waitpkg-c01, waitpkg-c02, monitorx, monitorx-c1, wfe, wfet, zawrs, futex, adaptive; interrupt; then references: raw-futex, eventfd, pipe, atomics, message-port. */
+  /** spin, spin+pause, waitpkg-c01, waitpkg-c02, monitorx, monitorx-c1, wfe, wfet, zawrs, futex, adaptive; interrupt, virtio-user; then references: raw-futex, eventfd, pipe, atomics, message-port. */
   name: string;
   /** backend: Vanity's own waiter; path: through several parts of Vanity; reference: what they are compared with. */
   kind: MechanismKind;

@@ -6,43 +6,37 @@
 // doorbell's with the sleeper's.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <memory>
-#include <thread>
+#include <unistd.h>
 
-#include "kernel/interrupts.hpp"
-#include "platform/fd.hpp"
-#include "shard/shard.hpp"
-#include "vanity/segment.hpp"
+#include <cstdint>
+
+#include "platform/detect.hpp"
+#include "wake/kernel_core.hpp"
 #include "wake/mailbox.hpp"
 
 namespace vanity::wake {
 
-// Where the thread for the kernel's core runs: on a processor that is neither, where there is one,
-// else on the signaller's, which then sleeps between its signals.
-uint32_t kernel_cpu(uint32_t from, uint32_t to);
-
 class Interrupt {
  public:
-  Interrupt(uint32_t cpu, WaitTuning tuning, Dates);
-  ~Interrupt();
-  Interrupt(const Interrupt&) = delete;
-  Interrupt& operator=(const Interrupt&) = delete;
+  Interrupt(uint32_t cpu, WaitTuning tuning, Dates)
+      : raised_(make_eventfd()),
+        kernel_(cpu, raised_.get()),
+        waiter_(choose_backend("auto"), tuning, &kernel_.shard().sleeper) {}
 
   uint32_t wait_for(uint32_t seen, const Pair& pair) noexcept {
     uint32_t found = seen;
+    Doorbell& bell = kernel_.shard().doorbell;
     const auto ready = [&] {
       // As a shard does: the mark first, then what it is for.
-      Doorbell& bell = shard_->doorbell;
-      if (!bell.any() || bell.take(Doorbell::kControlIrq) == 0 || line_->take() == 0) return false;
+      if (!bell.any() || bell.take(Doorbell::kControlIrq) == 0 || kernel_.line().take() == 0)
+        return false;
       found = mail.load();
       return found != seen;
     };
     // Between a signal and its mark lies the way through Linux, so a bound that ends in between has
     // lost nothing.
     const auto watched = [](uint64_t) { return false; };
-    while (waiter_->idle(&shard_->doorbell, ready, UINT64_MAX, watched) != Wake::signalled) {
+    while (waiter_.idle(&bell, ready, UINT64_MAX, watched) != Wake::signalled) {
       if (pair.stopped()) return mail.load();
     }
     return found;
@@ -54,19 +48,14 @@ class Interrupt {
   }
   void poll() noexcept {}
   void kick() noexcept {}
-  const WaitCounters& counters() const noexcept { return waiter_->counters(); }
+  const WaitCounters& counters() const noexcept { return waiter_.counters(); }
 
   Mail mail;
 
  private:
   Fd raised_;
-  Fd stop_;
-  std::unique_ptr<VectorRecord> record_;
-  std::unique_ptr<ShardLine> shard_;
-  std::unique_ptr<Waiter> waiter_;
-  Interrupts interrupts_;
-  IrqLine* line_;
-  std::thread kernel_;
+  KernelCore kernel_;
+  alignas(kIsolationBytes) Waiter waiter_;  // from here on the waiter's own
 };
 
 }  // namespace vanity::wake

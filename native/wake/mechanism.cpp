@@ -41,9 +41,12 @@ std::vector<Mechanism> table() {
   all.push_back({"adaptive", Kind::backend, "spins for as long as it pays, then waits as auto does",
                  true, std::string("spins, then ") + backend_name(best), false});
 
-  all.push_back({"interrupt", Kind::path,
-                 "an eventfd raised as by a device, the kernel's core, the shard's doorbell", true,
-                 std::string("epoll, then ") + backend_name(best), best == Backend::futex});
+  const auto path = [&](const char* name, const char* about) {
+    all.push_back({name, Kind::path, about, true, std::string("epoll, then ") + backend_name(best),
+                   best == Backend::futex});
+  };
+  path("interrupt", "an eventfd raised as by a device, the kernel's core, the shard's doorbell");
+  path("virtio-user", "a packet of a vhost-user back-end, received by the shard of the port");
 
   const auto reference = [&](const char* name, const char* about) {
     all.push_back({name, Kind::reference, about, true, "Linux", true});

@@ -14,6 +14,7 @@
 #include "wake/mechanism.hpp"
 #include "wake/oneway.hpp"
 #include "wake/roundtrip.hpp"
+#include "wake/virtio_user.hpp"
 
 namespace vanity::wake {
 namespace {
@@ -81,9 +82,11 @@ Visit visit(const VisitSpec& given, Pair& pair) {
     return run<Backed<Hardware>>(spec, pair, backend, WaitTuning{0, sleep, deep_after_ns});
   };
   const std::string& name = mechanism.name;
-  if (name == "interrupt") {
+  const WaitTuning adaptive{ns_to_ticks(spec.spin_ns), sleep};
+  if (mechanism.kind == Kind::path) {
     spec.kernel = kernel_cpu(spec.from, spec.to);
-    return run<Interrupt>(spec, pair, spec.kernel, WaitTuning{ns_to_ticks(spec.spin_ns), sleep});
+    if (name == "virtio-user") return run<VirtioUser>(spec, pair, spec.kernel, adaptive);
+    return run<Interrupt>(spec, pair, spec.kernel, adaptive);
   }
   if (name == "raw-futex") return run<RawFutex>(spec, pair);
   if (name == "eventfd") return run<EventFd>(spec, pair);
@@ -99,8 +102,7 @@ Visit visit(const VisitSpec& given, Pair& pair) {
   if (name == "wfe") return run<Backed<Untimed>>(spec, pair, Backend::wfe, WaitTuning{0, sleep});
   if (name == "zawrs") return backed(Backend::zawrs, 0);
   // adaptive, as a shard with wait = "auto" does
-  return run<Backed<Hardware>>(spec, pair, choose_backend("auto"),
-                               WaitTuning{ns_to_ticks(spec.spin_ns), sleep});
+  return run<Backed<Hardware>>(spec, pair, choose_backend("auto"), adaptive);
 }
 
 }  // namespace vanity::wake

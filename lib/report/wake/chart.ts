@@ -67,6 +67,7 @@ const LOOKS: Readonly<Record<string, Look>> = {
   futex: { colour: 4, dash: '', marker: DOT },
   adaptive: { colour: 5, dash: '', marker: DIAMOND },
   interrupt: { colour: 5, dash: '7 3', marker: UP },
+  'virtio-user': { colour: 5, dash: '2 3', marker: DOWN },
   'raw-futex': { colour: 6, dash: '2 3', marker: CROSS },
   eventfd: { colour: 6, dash: '6 3', marker: PLUS },
   pipe: { colour: 6, dash: '9 3 2 3', marker: DOWN },

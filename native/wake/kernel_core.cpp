@@ -1,24 +1,15 @@
-#include "wake/interrupt.hpp"
+#include "wake/kernel_core.hpp"
 
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <system_error>
 
-#include "platform/detect.hpp"
 #include "platform/error.hpp"
 #include "platform/topology.hpp"
 
 namespace vanity::wake {
-namespace {
-
-Fd make_eventfd() {
-  Fd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!fd) throw system_error("VANITY_E_MEMORY", "eventfd", errno);
-  return fd;
-}
-
-}  // namespace
 
 uint32_t kernel_cpu(uint32_t from, uint32_t to) {
   for (const Cpu& cpu : read_topology().cpus) {
@@ -27,21 +18,25 @@ uint32_t kernel_cpu(uint32_t from, uint32_t to) {
   return from;
 }
 
-Interrupt::Interrupt(uint32_t cpu, WaitTuning tuning, Dates)
-    : raised_(make_eventfd()),
-      stop_(make_eventfd()),
+Fd make_eventfd() {
+  Fd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) throw system_error("VANITY_E_MEMORY", "eventfd", errno);
+  return fd;
+}
+
+KernelCore::KernelCore(uint32_t cpu, int raised)
+    : stop_(make_eventfd()),
       record_(std::make_unique<VectorRecord>()),
       shard_(std::make_unique<ShardLine>()),
-      waiter_(std::make_unique<Waiter>(choose_backend("auto"), tuning, &shard_->sleeper)),
       interrupts_([](const std::string&) {}) {
   VectorSpec spec;
-  spec.fd = raised_.get();
+  spec.fd = raised;
   spec.record = record_.get();
   spec.shard = shard_.get();
   line_ = &interrupts_.add(spec);
   interrupts_.add(stop_.get(), 1, [](uint64_t) {});
   try {
-    kernel_ = std::thread([this, cpu] {
+    thread_ = std::thread([this, cpu] {
       set_thread_name("wake-kernel");
       try {
         pin_thread(cpu);
@@ -56,10 +51,10 @@ Interrupt::Interrupt(uint32_t cpu, WaitTuning tuning, Dates)
   }
 }
 
-Interrupt::~Interrupt() {
+KernelCore::~KernelCore() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t put = write(stop_.get(), &one, sizeof one);
-  kernel_.join();
+  thread_.join();
 }
 
 }  // namespace vanity::wake
