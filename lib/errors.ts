@@ -277,6 +277,35 @@ export const errors = {
     message: 'shard "{shard}" has not followed within {ms} ms: {what}',
     hint: 'The word stands, and the shard follows at its next turn. Look at it: vanity top {system}',
   },
+  VANITY_E_RELOAD: {
+    message: 'shard "{shard}": {problem}',
+    hint: '{hint}',
+  },
+  VANITY_E_RELOAD_BUSY: {
+    message: 'another reload of this system is under way',
+    hint: 'Wait until it is over.',
+  },
+  VANITY_E_RELOAD_STATE: {
+    message: 'the new program cannot take over the state of the old one: {difference}',
+    hint: 'Keep the fields, or give the new program a migrate().',
+  },
+  VANITY_E_RELOAD_FAULT: {
+    message: 'the new program faulted before it took over: {problem}',
+    hint: 'The old one goes on; mend the new one.',
+  },
+  VANITY_E_RELOAD_LATE: {
+    message: 'shard "{shard}" could not be switched: {problem}',
+    hint: '{hint}',
+  },
+  VANITY_E_RELOAD_UNDONE: {
+    message: 'the new program is not well: {problem}',
+    hint: 'The old one goes on with its state; mend the new one.',
+  },
+  VANITY_E_RELOAD_BUDGET: {
+    message:
+      'shard "{shard}" stood still for {pause} us, {budget} us were allowed; the new program runs',
+    hint: 'Hand on less state, or allow more: --budget-us {example}',
+  },
   VANITY_E_METRICS_ADDRESS: {
     message: 'no address to serve metrics on: "{address}"',
     hint: 'Type a port, or a host and a port: --metrics :9464, --metrics 0.0.0.0:9464, --metrics [::1]:9464',
@@ -588,6 +617,10 @@ export const warnings = {
     message:
       'shard {shard}: {count} elements of channel {channel} wait for more than {ms} ms: {finding}',
     hint: 'Look at it: vanity top; hold it: vanity hold.',
+  },
+  VANITY_W_RELOAD_UNDONE: {
+    message: 'the new program is not well: {problem}',
+    hint: 'The old one goes on with its state; mend the new one.',
   },
   VANITY_W_SHARD_FAULT: {
     message: 'shard {shard}: its program was left: {evidence}; {what}',

@@ -36,6 +36,7 @@ export {
   type ProgramCounter,
   type ProgramShard,
 } from './runtime/program.js';
+export type { ReloadCertificate, ReloadOptions, ReloadRange } from './runtime/reload.js';
 export { type BootOptions, boot, type RunResult, type System } from './runtime/run.js';
 export { Histogram } from './telemetry/histogram.js';
 export {

@@ -310,6 +310,11 @@ export interface Native {
     command: 'run' | 'hold' | 'restart',
     steps: number,
   ): void;
+  /** Asks a system, by its segment, to replace the program of a shard; returns the number of the request. */
+  askReload(
+    path: string,
+    request: { shard: number; program: string; drain: boolean; dryRun: boolean; bursts: number },
+  ): number;
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;

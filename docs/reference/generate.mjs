@@ -13,6 +13,7 @@ const TABLES = {
   pool: 'One record a buffer pool. `pools.NAME` in JSON.',
   device: 'One record a PCI device. `devices.NAME` in JSON.',
   vector: 'One record an interrupt vector. `vectors.NAME` in JSON.',
+  reload: 'One record: the last [reload](../design/reload.md), as it was asked for and answered. Not exported as metrics.',
 };
 
 /** The reference of counters, as Markdown. */

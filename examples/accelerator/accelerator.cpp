@@ -167,6 +167,7 @@ extern "C" VANITY_EXPORT const vanity_program* vanity_program_entry() {
       .fini = nullptr,
       .watermark = nullptr,
       .device_event = device_event,
+      .reload = nullptr,
   };
   return &program;
 }

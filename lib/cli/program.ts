@@ -1,6 +1,7 @@
 // The command line, declared: every command, flag and example. What a command does is loaded when it runs.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { limits } from '../manifest/limits.js';
 import { HOSTED_MODES } from '../runtime/hosted.js';
 import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
@@ -8,6 +9,7 @@ import type { CheckOptions } from './check.js';
 import type { DeviceBindOptions, DeviceOptions } from './device.js';
 import type { DumpOptions } from './dump.js';
 import type { HoldOptions } from './hold.js';
+import type { ReloadCommandOptions } from './reload.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { SimOptions } from './sim.js';
@@ -30,6 +32,16 @@ function turnsOf(value: string): number {
     throw new InvalidArgumentError('It is a whole number from 1 to 1000000.');
   }
   return turns;
+}
+
+function wholeOf(min: number, max: number): (value: string) => number {
+  return (value) => {
+    const number = Number(value);
+    if (!Number.isInteger(number) || number < min || number > max) {
+      throw new InvalidArgumentError(`It is a whole number from ${min} to ${max}.`);
+    }
+    return number;
+  };
 }
 
 function hostedMode(value: string): string {
@@ -201,6 +213,32 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
       done(await (await import('./hold.js')).holdCommand('restart', system, shard, 0, options));
     });
 
+  program
+    .command('reload')
+    .description(
+      'replace the program of one shard while packets flow; what it knows is handed on, and the old one comes back when the new one is not well',
+    )
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('<shard>', 'name of the shard, which runs a native module')
+    .argument('<program>', 'file of the new module')
+    .option('--hold', 'switch at once: what waits in its inputs is for the new one; the default')
+    .option('--drain', 'switch when its inputs are empty')
+    .option('--budget-us <n>', 'a longer pause is an error', wholeOf(1, 1e9))
+    .option('--bursts <n>', 'bursts that it is on trial for: 64', wholeOf(1, limits.reloadBursts))
+    .option('--dry-run', 'load, compare and rehearse it, and change nothing')
+    .option('--json', 'print the certificate as one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity reload my-system left build/new.so',
+        'vanity reload my-system left build/new.so --dry-run',
+        'vanity reload my-system left build/new.so --budget-us 100 --json | jq .packets',
+      ),
+    )
+    .action(async (system: string, shard: string, file: string, options: ReloadCommandOptions) => {
+      done(await (await import('./reload.js')).reloadCommand(system, shard, file, options));
+    });
+
   const device = program
     .command('device')
     .description('PCI devices of this host: what there is, and who drives it')
@@ -312,6 +350,7 @@ serial=S4EWNX0R or slot=3, and must mean one device.
     .description('measure; without a name, list what can be measured')
     .argument('[name]', 'name of the bench')
     .option('--rounds <n>', 'interleaved rounds; medians are taken over them')
+    .option('--reloads <n>', 'of bench reload: how many, 300', wholeOf(1, 10_000))
     .option('--quick', 'few short rounds, to see that it works')
     .option('--json', 'print one JSON object: figures and raw samples')
     // What stands behind "wake" is for wake, also where both know the flag.

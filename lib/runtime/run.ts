@@ -9,6 +9,7 @@ import { type Plan, resolveCores } from '../manifest/plan.js';
 import { type NativeFailure, type NativeSystem, native } from '../native.js';
 import { MetricsServer } from '../telemetry/metrics.js';
 import { Segment, type Snapshot } from '../telemetry/segment.js';
+import { type ReloadCertificate, type ReloadOptions, reloadProgram } from './reload.js';
 import type { TypeScriptShards } from './shards.js';
 
 export interface BootOptions {
@@ -98,6 +99,30 @@ export class System {
   snapshot(): Snapshot {
     if (this.#last) return this.#last;
     return this.#segment.read();
+  }
+
+  /**
+   * Replaces the program of a shard, a native module, while packets flow. The certificate says what came of it;
+   * this throws only when there is no answer. TypeScript programs are not replaced yet.
+   */
+  async reload(
+    shard: string,
+    program: string,
+    options: ReloadOptions = {},
+  ): Promise<ReloadCertificate> {
+    try {
+      if (!this.#over) {
+        return await reloadProgram(this.#segment, this.segmentPath, shard, program, options);
+      }
+    } catch (error) {
+      // Once it has ended, nothing of the segment can be read any more.
+      if (!this.#over) throw error;
+    }
+    throw new VanityError('VANITY_E_RELOAD', {
+      shard,
+      problem: 'the system has ended',
+      hint: 'Boot it with the new program.',
+    });
   }
 
   /** Stops sources, drains, joins; `immediate` leaves out the draining. Returns at once: see `ended`. */

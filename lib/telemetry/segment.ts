@@ -22,7 +22,8 @@ export type TableName =
   | 'queues'
   | 'pools'
   | 'devices'
-  | 'vectors';
+  | 'vectors'
+  | 'reloads';
 export type FieldType = (typeof FIELD_TYPES)[number];
 /** 64-bit words are numbers while a number can hold them exactly. */
 export type Count = number | bigint;
@@ -62,6 +63,8 @@ export interface Snapshot {
   devices: Row[];
   /** Interrupt vectors of the devices. */
   vectors: Row[];
+  /** One: the last reload, as it was asked for and answered. */
+  reloads: Row[];
 }
 
 interface Table {
@@ -81,6 +84,7 @@ const KINDS: Record<number, TableName> = {
   6: 'pools',
   7: 'devices',
   8: 'vectors',
+  9: 'reloads',
 };
 const FIELD_TYPES = [
   'counter',
@@ -184,6 +188,7 @@ export class Segment {
       pools: [],
       devices: [],
       vectors: [],
+      reloads: [],
     };
     for (const table of this.#tables) {
       if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));

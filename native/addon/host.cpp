@@ -9,6 +9,7 @@
 
 #include "addon/convert.hpp"
 #include "kernel/command.hpp"
+#include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
 #include "platform/detect.hpp"
 #include "vanity/platform.hpp"
@@ -124,6 +125,22 @@ Napi::Value command_shard_js(const Napi::CallbackInfo& info) {
   });
 }
 
+// askReload(path, { shard, program, drain, dryRun, bursts }): the number of the request.
+Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const auto asked = info[1].As<Napi::Object>();
+    ReloadRequest request;
+    request.shard = static_cast<uint32_t>(number(asked, "shard"));
+    request.path = text(asked, "program");
+    request.drain = flag(asked, "drain");
+    request.dry_run = flag(asked, "dryRun");
+    request.trial_bursts = static_cast<uint32_t>(number(asked, "bursts"));
+    const uint64_t serial = ask_reload(info[0].As<Napi::String>().Utf8Value(), request);
+    return Napi::Number::New(env, static_cast<double>(serial));
+  });
+}
+
 // The descriptor of a file that this process has locked from here on, until it closes it or ends;
 // -1 when somebody else has.
 Napi::Value try_lock(const Napi::CallbackInfo& info) {
@@ -151,6 +168,7 @@ void export_host(Napi::Env env, Napi::Object exports) {
               Napi::Function::New(env, runtime_directory_js, "runtimeDirectory"));
   exports.Set("tryLock", Napi::Function::New(env, try_lock, "tryLock"));
   exports.Set("commandShard", Napi::Function::New(env, command_shard_js, "commandShard"));
+  exports.Set("askReload", Napi::Function::New(env, ask_reload_js, "askReload"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
 }
 

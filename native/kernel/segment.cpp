@@ -111,6 +111,10 @@ const std::vector<Field> kShardFields = {
                  "Of dropped: held by its program when it faulted"),
     VANITY_FIELD(ShardRecord, faults, counter, "", "Times its program was left for a fault"),
     VANITY_FIELD(ShardRecord, restarts, counter, "", "Times its program was started anew"),
+    VANITY_FIELD(ShardRecord, generation, gauge, "", "Of its program; one more with each reload"),
+    VANITY_FIELD(ShardRecord, reloads, counter, "", "Programs that took over while it ran"),
+    VANITY_FIELD(ShardRecord, reloads_undone, counter, "",
+                 "New programs that were on trial, and went again"),
     VANITY_FIELD(ShardRecord, stalls, counter, "", "Times the kernel saw no progress"),
     VANITY_FIELD(ShardRecord, slow, counter, "", "Turns longer than service_us"),
     VANITY_FIELD(ShardRecord, starved, counter, "", "Times input waited for longer than starve_ms"),
@@ -210,6 +214,58 @@ const std::vector<Field> kVectorFields = {
     VANITY_HISTOGRAM(VectorRecord, latency_ticks, "ticks", "From kernel to shard, a wake included"),
 };
 
+const std::vector<Field> kReloadFields = {
+    VANITY_FIELD(ReloadRecord, state, state, "", "idle|writing|posted|working"),
+    VANITY_FIELD(ReloadRecord, shard, number, "", "Index of the shard"),
+    VANITY_FIELD(ReloadRecord, drain, number, "", "1: not before its inputs are empty"),
+    VANITY_FIELD(ReloadRecord, dry_run, number, "", "1: up to the switch"),
+    VANITY_FIELD(ReloadRecord, bursts_asked, number, "", "Bursts that the new one is on trial for"),
+    VANITY_FIELD(ReloadRecord, asked, counter, "", "Number of the request"),
+    VANITY_LABEL(ReloadRecord, path, "File of the new program"),
+    VANITY_FIELD(ReloadRecord, answered, counter, "", "Number of the request that this answers"),
+    VANITY_FIELD(ReloadRecord, outcome, state, "", "none|kept|undone|refused|rehearsed"),
+    VANITY_FIELD(ReloadRecord, handed, state, "", "nothing|restored|migrated"),
+    VANITY_FIELD(ReloadRecord, balanced, number, "", "1: no messages, so packets can be balanced"),
+    VANITY_LABEL(ReloadRecord, code, "Of the error; empty: none"),
+    VANITY_LABEL(ReloadRecord, message, "Of the error"),
+    VANITY_LABEL(ReloadRecord, hint, "Of the error"),
+    VANITY_LABEL(ReloadRecord, difference, "Between the states, field by field"),
+    VANITY_LABEL(ReloadRecord, old_name, "Name of the program before"),
+    VANITY_LABEL(ReloadRecord, old_version, "Its version"),
+    VANITY_LABEL(ReloadRecord, new_name, "Name of the new program"),
+    VANITY_LABEL(ReloadRecord, new_version, "Its version"),
+    VANITY_FIELD(ReloadRecord, generation, gauge, "", "Of the program that polls afterwards"),
+    VANITY_FIELD(ReloadRecord, prepare_ns, gauge, "ns", "Until the switch; the old one polls"),
+    VANITY_FIELD(ReloadRecord, pause_ns, gauge, "ns",
+                 "From the old one's last turn to the new one"),
+    VANITY_FIELD(ReloadRecord, first_turn_ns, gauge, "ns",
+                 "Until the new one's first busy turn ended"),
+    VANITY_FIELD(ReloadRecord, back_ns, gauge, "ns", "From the new one back to the old one"),
+    VANITY_FIELD(ReloadRecord, trial_ns, gauge, "ns", "That the new one was on trial"),
+    VANITY_FIELD(ReloadRecord, warm_bursts, gauge, "", "Copies of bursts that it was rehearsed on"),
+    VANITY_FIELD(ReloadRecord, trial_bursts, gauge, "", "Bursts that it had on trial"),
+    VANITY_FIELD(ReloadRecord, state_bytes, gauge, "bytes", "State that was handed on"),
+    VANITY_FIELD(ReloadRecord, old_hash, gauge, "", "Hash of its description; 0: none"),
+    VANITY_FIELD(ReloadRecord, new_hash, gauge, "", "The same of the new program"),
+    VANITY_FIELD(ReloadRecord, again, gauge, "packets", "That the old one was given once more"),
+    VANITY_FIELD(ReloadRecord, began_received, gauge, "", "Received when the shard heard of it"),
+    VANITY_FIELD(ReloadRecord, began_sent, gauge, "", "Sent then"),
+    VANITY_FIELD(ReloadRecord, switch_received, gauge, "", "Received at the switch"),
+    VANITY_FIELD(ReloadRecord, switch_sent, gauge, "", "Sent then"),
+    VANITY_FIELD(ReloadRecord, end_received, gauge, "", "Received when it was kept or undone"),
+    VANITY_FIELD(ReloadRecord, end_sent, gauge, "", "Sent then"),
+    VANITY_FIELD(ReloadRecord, held_before, gauge, "packets", "Held when the shard heard of it"),
+    VANITY_FIELD(ReloadRecord, allocated, gauge, "packets", "Made since then"),
+    VANITY_FIELD(ReloadRecord, consumed, gauge, "packets", "Ended by design since then"),
+    VANITY_FIELD(ReloadRecord, filtered, gauge, "packets", "Discarded by decision since then"),
+    VANITY_FIELD(ReloadRecord, dropped_full, gauge, "packets",
+                 "Dropped since then: a full channel"),
+    VANITY_FIELD(ReloadRecord, dropped_fault, gauge, "packets", "The same: held at a fault"),
+    VANITY_FIELD(ReloadRecord, dropped_port, gauge, "packets", "The same: a port had no room"),
+    VANITY_FIELD(ReloadRecord, held, gauge, "packets", "Held at the end"),
+    VANITY_FIELD(ReloadRecord, unaccounted, gauge, "packets", "What the balance lacks; 0"),
+};
+
 #undef VANITY_FIELD
 #undef VANITY_LABEL
 #undef VANITY_HISTOGRAM
@@ -218,7 +274,7 @@ uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
-constexpr uint32_t kTables = 8;
+constexpr uint32_t kTables = 9;
 
 struct Placed {
   Table tables[kTables];
@@ -226,12 +282,19 @@ struct Placed {
 };
 
 Placed place(const SegmentShape& shape) {
-  const uint32_t counts[kTables] = {
-      1,           shape.shards,  shape.channels, shape.ports, shape.queues,
-      shape.pools, shape.devices, shape.vectors};
+  const uint32_t counts[kTables] = {1,
+                                    shape.shards,
+                                    shape.channels,
+                                    shape.ports,
+                                    shape.queues,
+                                    shape.pools,
+                                    shape.devices,
+                                    shape.vectors,
+                                    1};
   const uint32_t strides[kTables] = {
-      kSegmentHeaderBytes, sizeof(ShardRecord), sizeof(ChannelRecord), sizeof(PortRecord),
-      sizeof(QueueRecord), sizeof(PoolRecord),  sizeof(DeviceRecord),  sizeof(VectorRecord)};
+      kSegmentHeaderBytes,  sizeof(ShardRecord),  sizeof(ChannelRecord),
+      sizeof(PortRecord),   sizeof(QueueRecord),  sizeof(PoolRecord),
+      sizeof(DeviceRecord), sizeof(VectorRecord), sizeof(ReloadRecord)};
   Placed placed{};
   uint64_t at = kSegmentHeaderBytes;
   const auto& tables = field_tables();
@@ -334,6 +397,7 @@ const std::vector<FieldTable>& field_tables() {
       {TableKind::pool, "pool", &kPoolFields},
       {TableKind::device, "device", &kDeviceFields},
       {TableKind::vector, "vector", &kVectorFields},
+      {TableKind::reload, "reload", &kReloadFields},
   };
   return tables;
 }

@@ -81,6 +81,11 @@ System::System(const Plan& plan, BootOptions options)
             stop_for_watchdog_ = true;
           }});
 
+  reloads_ =
+      std::make_unique<Reloads>(plan_, shards_, segment_,
+                                [this](const std::string& code, const std::string& message,
+                                       const std::string& hint) { warn(code, message, hint); });
+
   wake_fd_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_fd_) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
   interrupts_->add(wake_fd_.get(), 0, [](uint64_t) {});
@@ -133,6 +138,7 @@ void System::close() {
     static_cast<void>(devices_.release());
     static_cast<void>(interrupts_.release());
     static_cast<void>(pool_table_.release());
+    static_cast<void>(reloads_.release());
     segment_.leave_mapped();
   }
 }
@@ -306,6 +312,7 @@ void System::turn_running() noexcept {
   note_failed_shards();
   const uint64_t now = monotonic_ns();
   watchdog_->look(now);
+  reloads_->turn(now);
   if (stop_for_watchdog_) begin_stop();
   if (state() != SystemState::running) return;
   if (now - serviced_ns_ < kServiceNs) return;
@@ -331,7 +338,8 @@ bool System::all_sources_finished() noexcept {
     if (state != PortState::finished && state != PortState::failed) return false;
   }
   for (const auto& shard : shards_) {
-    if (!shard->program()->is_source()) continue;
+    // A module is none, and may just be replaced.
+    if (shard->plan().kind != ProgramKind::builtin || !shard->program()->is_source()) continue;
     any = true;
     if (!shard->program()->finished()) return false;
   }
@@ -376,6 +384,7 @@ void System::begin_stop() noexcept {
   if (running_since_ns_ != 0) count_switches();
   stopping_since_ns_ = monotonic_ns();
   const bool ran = running_since_ns_ != 0;
+  reloads_->stop();
   set_state(SystemState::stopping);
   // Shards that were never let go have nothing to drain.
   for (const auto& shard : shards_) shard->control(ran ? Control::drain : Control::stop_now);
@@ -478,6 +487,11 @@ void System::turn_stopping() noexcept {
 
 void System::finish_stop() noexcept {
   for (const auto& shard : shards_) shard->join();
+  if (!reloads_->close()) {
+    fail("VANITY_E_STUCK", "a program that was to be loaded does not come back",
+         "its init() or poll() does not return");
+    abandoned_ = true;
+  }
   // What an immediate stop left in the channels is dropped and counted; what is on its way home
   // arrives. Whatever is missing after that has leaked.
   for (const auto& shard : shards_) shard->settle();

@@ -12,6 +12,7 @@
 
 #include "kernel/devices.hpp"
 #include "kernel/interrupts.hpp"
+#include "kernel/reload.hpp"
 #include "kernel/segment.hpp"
 #include "kernel/signals.hpp"
 #include "kernel/watchdog.hpp"
@@ -162,6 +163,7 @@ class System {
   std::atomic<bool> interrupted_{false};
   std::vector<Watch> watches_;
   std::unique_ptr<Watchdog> watchdog_;
+  std::unique_ptr<Reloads> reloads_;
   bool stop_for_watchdog_ = false;
   uint64_t booted_ns_ = 0;
   uint64_t running_since_ns_ = 0;

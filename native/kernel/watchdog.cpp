@@ -1,9 +1,8 @@
 #include "kernel/watchdog.hpp"
 
 #include <algorithm>
-#include <csignal>
-#include <cstring>
 
+#include "kernel/evidence.hpp"
 #include "kernel/symbols.hpp"
 #include "platform/clock.hpp"
 
@@ -23,53 +22,6 @@ std::string ms_text(uint64_t ns) {
   const uint64_t us = ns / 1000;
   if (us < 10'000) return std::to_string(us) + " us";
   return std::to_string(us / 1000) + " ms";
-}
-
-const char* signal_text(int number) {
-  switch (number) {
-    case SIGSEGV:
-      return "SIGSEGV";
-    case SIGBUS:
-      return "SIGBUS";
-    case SIGFPE:
-      return "SIGFPE";
-    case SIGILL:
-      return "SIGILL";
-    default:
-      return "SIGABRT";
-  }
-}
-
-std::string text_of(const Evidence& evidence) {
-  std::string text;
-  char address[40];
-  std::snprintf(address, sizeof(address), " at address 0x%llx",
-                static_cast<unsigned long long>(evidence.address));
-  switch (evidence.kind) {
-    case FaultKind::signal:
-      text = signal_text(evidence.signal);
-      if (evidence.signal == SIGSEGV || evidence.signal == SIGBUS) text += address;
-      break;
-    case FaultKind::overflow:
-      text = std::string("its stack is full (SIGSEGV") + address + ")";
-      break;
-    case FaultKind::exception:
-      text = std::string("it threw an exception: ") + evidence.what;
-      break;
-    case FaultKind::descriptor:
-      text = evidence.what;
-      break;
-    case FaultKind::init:
-      return std::string("it could not be started again: ") + evidence.what;
-    case FaultKind::asked:
-    case FaultKind::none:
-      text = "it was left when asked to";
-      break;
-  }
-  if (evidence.frame_count != 0) {
-    text += ", in " + backtrace_text(evidence.frames, evidence.frame_count);
-  }
-  return text;
 }
 
 }  // namespace
@@ -445,7 +397,7 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
                          watch.restarts.end());
     const auto times = static_cast<uint32_t>(watch.restarts.size());
     const Evidence& evidence = shard.guard().evidence();
-    std::string message = "shard " + name(s) + ": its program was left: " + text_of(evidence);
+    std::string message = "shard " + name(s) + ": its program was left: " + evidence_text(evidence);
     if (shard.lost_last() != 0) {
       message += "; " + std::to_string(shard.lost_last()) + " packets that it held are dropped";
     }

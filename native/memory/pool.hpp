@@ -102,6 +102,7 @@ class Pool {
     const uint32_t room = buffer_bytes_ - VANITY_FRAME_OFFSET;
     return room < 65535 ? room : 65535;
   }
+  uint64_t taken() const noexcept { return record_ == nullptr ? 0 : record_->taken.get(); }
   uint32_t free_count() const noexcept { return free_; }
   // 0 when every buffer came home. Ask when the threads that held packets are joined.
   uint32_t missing() const noexcept { return buffers_ - free_; }

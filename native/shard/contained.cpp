@@ -26,7 +26,8 @@ uint32_t receive(vanity_shard* handle, vanity_packet* packets, uint32_t n) {
   uint32_t count;
   {
     const Guard::Runtime in(shard.guard());
-    count = shard.receive(got, std::min(n, limits::kBurstMax));
+    n = std::min(n, limits::kBurstMax);
+    count = shard.attentive() ? shard.receive_attentively(got, n) : shard.receive(got, n);
     shard.held().add(got, count);
   }
   std::memcpy(packets, got, count * sizeof(vanity_packet));

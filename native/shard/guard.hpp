@@ -114,7 +114,7 @@ class Guard {
   void arm(uintptr_t text_begin, uintptr_t text_end) noexcept {
     text_begin_ = text_begin;
     text_end_ = text_end;
-    armed_ = 1;
+    if (armed_ == 0) armed_ = 1;  // the kernel may be asking
   }
   bool armed() const noexcept { return armed_ != 0; }
   // Where a program that is left comes out: sigsetjmp(guard.exit(), 1).

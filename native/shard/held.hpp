@@ -22,7 +22,11 @@ class HeldBook {
     pages_[pool] = {std::make_unique<uint16_t[]>(buffers), buffers};
   }
 
+  // Packets that are held.
+  uint64_t count() const noexcept { return count_; }
+
   void add(const vanity_packet* packets, uint32_t n) noexcept {
+    count_ += n;
     for (uint32_t i = 0; i < n; ++i) {
       uint16_t& entry =
           pages_[packets[i].buffer >> kPoolShift].entries[packets[i].buffer & kPoolIndexMask];
@@ -32,15 +36,9 @@ class HeldBook {
   }
   // How many of these are held, from the first on; all of them, from then on not held.
   uint32_t remove(const vanity_packet* packets, uint32_t n) noexcept {
-    for (uint32_t i = 0; i < n; ++i) {
-      const uint32_t pool = packets[i].buffer >> kPoolShift;
-      const uint32_t index = packets[i].buffer & kPoolIndexMask;
-      if (pool >= pages_.size() || index >= pages_[pool].buffers) return i;
-      uint16_t& entry = pages_[pool].entries[index];
-      if ((entry & ~kShared) == 0) return i;
-      if ((--entry & ~kShared) == 0) entry = 0;
-    }
-    return n;
+    const uint32_t good = take_out(packets, n);
+    count_ -= good;
+    return good;
   }
   // Every packet that is held, once for each time; from then on none is. `give` takes descriptors
   // in which buffer and flags are right.
@@ -57,16 +55,30 @@ class HeldBook {
         entry = 0;
       }
     }
+    count_ = 0;
     return all;
   }
 
  private:
+  uint32_t take_out(const vanity_packet* packets, uint32_t n) noexcept {
+    for (uint32_t i = 0; i < n; ++i) {
+      const uint32_t pool = packets[i].buffer >> kPoolShift;
+      const uint32_t index = packets[i].buffer & kPoolIndexMask;
+      if (pool >= pages_.size() || index >= pages_[pool].buffers) return i;
+      uint16_t& entry = pages_[pool].entries[index];
+      if ((entry & ~kShared) == 0) return i;
+      if ((--entry & ~kShared) == 0) entry = 0;
+    }
+    return n;
+  }
+
   static constexpr uint16_t kShared = 0x8000;
   struct Page {
     std::unique_ptr<uint16_t[]> entries;
     uint32_t buffers = 0;
   };
   std::vector<Page> pages_;
+  uint64_t count_ = 0;
 };
 
 }  // namespace vanity

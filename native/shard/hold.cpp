@@ -39,6 +39,7 @@ void Shard::obey() noexcept {
   uint64_t counted = since;
   while (held() && record_->steps_taken.get() >= record_->steps_asked.get()) {
     record_->progress.add(1);
+    if (wished()) attend(now_ticks());
     if (!devices_.empty()) hear_of_devices();
     const timespec most{0, kHeldNsMax};
     // Not private: whoever releases it is another process.

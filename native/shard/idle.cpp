@@ -67,6 +67,7 @@ void Shard::idle() noexcept {
 void Shard::sleep_idle() noexcept {
   flush_ports();
   ready_.flush();
+  if (!again_.empty()) return;
   // Control was read at the head of the turn or will be at the head of the next, and so will be
   // what an interrupt is for: the mark has done its work and must not keep the shard awake.
   for (const uint32_t byte : {Doorbell::kControlKernel, Doorbell::kControlIrq}) {

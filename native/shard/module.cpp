@@ -1,4 +1,6 @@
 // Native modules: shared objects that speak the C ABI of vanity/program.h.
+#include "shard/module.hpp"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
@@ -14,7 +16,6 @@
 #include <string>
 
 #include "platform/error.hpp"
-#include "shard/program.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -22,97 +23,6 @@ namespace {
 
 // What a module of this ABI has at the least; later members are optional ones.
 constexpr uint32_t kStructBytesMin = offsetof(vanity_program, device_event);
-
-struct Loaded {
-  const vanity_program* program;
-  uintptr_t text_begin;
-  uintptr_t text_end;
-};
-Loaded load(const std::string& path, const std::string& file);
-std::string copy_of(const std::string& path);
-
-class Module : public Program {
- public:
-  Module(std::string path, const Loaded& loaded, const std::map<std::string, std::string>& options)
-      : path_(std::move(path)),
-        buffers_(static_cast<uint32_t>(
-            option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
-        buffer_bytes_(static_cast<uint32_t>(option_number(
-            options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {
-    take(loaded);
-  }
-
-  bool renewable() const override { return true; }
-  // What it kept in static memory is spoilt, or not: only a copy of the file has it anew.
-  void renew() override { take(load(path_, copy_of(path_))); }
-  void text(uintptr_t* begin, uintptr_t* end) const override {
-    *begin = loaded_.text_begin;
-    *end = loaded_.text_end;
-  }
-
-  uint32_t pool_buffers() const override { return buffers_; }
-  uint32_t pool_buffer_bytes() const override { return buffer_bytes_ / 64 * 64; }
-
-  void init(Shard& shard) override {
-    if (program_->init == nullptr) return;
-    const int result = [&] {
-      const Guard::Program in(shard.guard());
-      return program_->init(shard.handle(), &state_);
-    }();
-    if (result != 0) {
-      throw Error("VANITY_E_PROGRAM_INIT",
-                  std::string(program_->name) + ": init returned " + std::to_string(result),
-                  "look at the program's own messages above");
-    }
-  }
-  uint32_t poll(Shard& shard) noexcept override {
-    if (!shard.guard().armed()) return program_->poll(shard.handle(), state_);
-    char what[sizeof(Evidence::what)] = {};
-    try {
-      const Guard::Program in(shard.guard());
-      return program_->poll(shard.handle(), state_);
-    } catch (const std::exception& error) {
-      std::strncpy(what, error.what(), sizeof(what) - 1);
-    } catch (...) {
-      std::strncpy(what, "of a type that is no std::exception", sizeof(what) - 1);
-    }
-    shard.guard().leave(FaultKind::exception, what);
-  }
-  void fini(Shard& shard) override {
-    if (program_->fini == nullptr) return;
-    const Guard::Program in(shard.guard());
-    program_->fini(shard.handle(), state_);
-  }
-  void watermark(Shard& shard, vanity_channel* channel, bool high) noexcept override {
-    if (program_->watermark != nullptr) {
-      const Guard::Program in(shard.guard());
-      program_->watermark(shard.handle(), state_, channel, high ? 1 : 0);
-    }
-  }
-  void device_event(Shard& shard, vanity_device& device,
-                    vanity_device_state news) noexcept override {
-    if (device_event_ == nullptr) return;
-    const Guard::Program in(shard.guard());
-    device_event_(shard.handle(), state_, &device, news);
-  }
-
- private:
-  void take(const Loaded& loaded) {
-    loaded_ = loaded;
-    program_ = loaded.program;
-    device_event_ =
-        program_->struct_bytes >= sizeof(vanity_program) ? program_->device_event : nullptr;
-    state_ = nullptr;
-  }
-
-  const std::string path_;
-  Loaded loaded_{};
-  const vanity_program* program_ = nullptr;
-  decltype(vanity_program::device_event) device_event_ = nullptr;
-  const uint32_t buffers_;
-  const uint32_t buffer_bytes_;
-  void* state_ = nullptr;
-};
 
 // A file of its own, so that the loader takes it for another library. It stays: so does the
 // library.
@@ -139,7 +49,7 @@ std::string copy_of(const std::string& path) {
 
 // The part of the library that is executed and holds `address`.
 int find_text(dl_phdr_info* info, size_t, void* data) {
-  auto& loaded = *static_cast<Loaded*>(data);
+  auto& loaded = *static_cast<Module::Loaded*>(data);
   for (uint32_t i = 0; i < info->dlpi_phnum; ++i) {
     const auto& part = info->dlpi_phdr[i];
     const uintptr_t begin = info->dlpi_addr + part.p_vaddr;
@@ -152,7 +62,12 @@ int find_text(dl_phdr_info* info, size_t, void* data) {
   return 0;
 }
 
-Loaded load(const std::string& path, const std::string& file) {
+// Members that were compiled in lie below struct_bytes. The later ones are pointers.
+bool reaches(const vanity_program& program, size_t offset) {
+  return program.struct_bytes >= offset + sizeof(void*);
+}
+
+Module::Loaded load(const std::string& path, const std::string& file) {
   // Never dlclosed: a module may leave thread-locals or static objects behind.
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
@@ -181,16 +96,125 @@ Loaded load(const std::string& path, const std::string& file) {
     throw Error("VANITY_E_PROGRAM_ABI", path + ": its name or poll is NULL",
                 "fill in every required field of vanity_program");
   }
-  Loaded loaded{program, reinterpret_cast<uintptr_t>(program->poll), 0};
+  if (reaches(*program, offsetof(vanity_program, reload)) && program->reload != nullptr &&
+      program->reload->struct_bytes < sizeof(vanity_reload)) {
+    throw Error("VANITY_E_PROGRAM_ABI",
+                path + ": its vanity_reload has " + std::to_string(program->reload->struct_bytes) +
+                    " bytes, " + std::to_string(sizeof(vanity_reload)) + " are expected",
+                "set its struct_bytes to sizeof(vanity_reload)");
+  }
+  Module::Loaded loaded{program, reinterpret_cast<uintptr_t>(program->poll), 0};
   if (dl_iterate_phdr(find_text, &loaded) == 0) loaded.text_begin = 0;
   return loaded;
 }
 
 }  // namespace
 
+Module::Module(std::string path, const std::map<std::string, std::string>& options, File file)
+    : path_(std::move(path)),
+      buffers_(
+          static_cast<uint32_t>(option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
+      buffer_bytes_(static_cast<uint32_t>(option_number(
+          options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {
+  take(load(path_, file == File::copy ? copy_of(path_) : path_));
+}
+
+void Module::take(const Loaded& loaded) {
+  loaded_ = loaded;
+  program_ = loaded.program;
+  device_event_ =
+      reaches(*program_, offsetof(vanity_program, device_event)) ? program_->device_event : nullptr;
+  reload_ = knows_reload() ? program_->reload : nullptr;
+  state_ = nullptr;
+}
+
+bool Module::knows_reload() const noexcept {
+  return reaches(*loaded_.program, offsetof(vanity_program, reload));
+}
+
+// What it kept in static memory is spoilt, or not: only a copy of the file has it anew.
+void Module::renew() {
+  take(load(path_, copy_of(path_)));
+}
+
+void Module::text(uintptr_t* begin, uintptr_t* end) const {
+  *begin = loaded_.text_begin;
+  *end = loaded_.text_end;
+}
+
+void Module::init(Shard& shard) {
+  if (guard_ == nullptr) play(shard.handle(), &shard.guard());
+  if (program_->init == nullptr) return;
+  const int result = [&] {
+    const Guard::Program in(*guard_);
+    return program_->init(handle_, &state_);
+  }();
+  if (result != 0) {
+    throw Error("VANITY_E_PROGRAM_INIT",
+                std::string(program_->name) + ": init returned " + std::to_string(result),
+                "look at the program's own messages above");
+  }
+}
+
+// An exception is a fault like any other.
+template <class Call>
+auto Module::guarded(Call&& call) noexcept {
+  if (!guard_->armed()) return call();
+  char what[sizeof(Evidence::what)] = {};
+  try {
+    const Guard::Program in(*guard_);
+    return call();
+  } catch (const std::exception& error) {
+    std::strncpy(what, error.what(), sizeof(what) - 1);
+  } catch (...) {
+    std::strncpy(what, "of a type that is no std::exception", sizeof(what) - 1);
+  }
+  guard_->leave(FaultKind::exception, what);
+}
+
+uint32_t Module::poll(Shard&) noexcept {
+  return guarded([this] { return program_->poll(handle_, state_); });
+}
+
+void Module::fini(Shard&) {
+  if (program_->fini == nullptr) return;
+  const Guard::Program in(*guard_);
+  program_->fini(handle_, state_);
+}
+
+void Module::watermark(Shard&, vanity_channel* channel, bool high) noexcept {
+  if (program_->watermark == nullptr) return;
+  const Guard::Program in(*guard_);
+  program_->watermark(handle_, state_, channel, high ? 1 : 0);
+}
+
+void Module::device_event(Shard&, vanity_device& device, vanity_device_state news) noexcept {
+  if (device_event_ == nullptr) return;
+  const Guard::Program in(*guard_);
+  device_event_(handle_, state_, &device, news);
+}
+
+int Module::save(void* into) noexcept {
+  return guarded([&] { return reload_->save(handle_, state_, into); });
+}
+
+int Module::restore(const void* from) noexcept {
+  if (reload_->restore == nullptr) return 0;
+  return guarded([&] { return reload_->restore(handle_, state_, from); });
+}
+
+int Module::migrate(const vanity_state& was, const void* from) noexcept {
+  return guarded([&] { return reload_->migrate(handle_, state_, &was, from); });
+}
+
+int Module::healthy() noexcept {
+  if (reload_ == nullptr || reload_->healthy == nullptr) return 0;
+  return guarded([&] { return reload_->healthy(handle_, state_); });
+}
+
 std::unique_ptr<Program> load_module(const std::string& path,
                                      const std::map<std::string, std::string>& options) {
-  return std::make_unique<Module>(path, load(path, path), options);
+  return std::make_unique<Module>(path, options, Module::File::itself);
 }
 
 }  // namespace vanity

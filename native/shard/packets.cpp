@@ -137,7 +137,10 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   }
   if (blocks) set_phase(Phase::polling);
   // Counted by the queue and not here too, so that every loss stands in one place.
-  if (sent < n) tx.queue->drop(n - sent);
+  if (sent < n) {
+    tx.queue->drop(n - sent);
+    unsent_ += n - sent;
+  }
   const uint32_t kept = tx.keeps ? sent : 0;
   give_home(packets + kept, n - kept);
   record_->sent.add(sent);
@@ -243,6 +246,7 @@ bool Shard::may_hold(uint32_t pool) const noexcept {
 void Shard::settle() noexcept {
   if (forsaken_) return;  // where it stopped reading is not known
   if (plan_.kind == ProgramKind::typescript) take_up_rings();
+  drop_again();
   for (uint32_t i = 0; i < consumers_.size(); ++i) drop_input(i);
 }
 

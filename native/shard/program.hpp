@@ -10,6 +10,7 @@
 
 namespace vanity {
 
+class Module;
 class Shard;
 struct ShardPlan;
 
@@ -26,6 +27,7 @@ class Program {
   // Can be left when it faults, and started anew: then renew() makes it as it was before init,
   // from its file as that is now. Throws Error. And where its own instructions lie.
   virtual bool renewable() const { return false; }
+  virtual Module* module() noexcept { return nullptr; }
   virtual void renew() {}
   virtual void text(uintptr_t* begin, uintptr_t* end) const { *begin = *end = 0; }
   // Makes packets instead of receiving them.

@@ -34,6 +34,16 @@ void Shard::leave_program() noexcept {
 }
 
 bool Shard::recover() noexcept {
+  if (handover_ != nullptr && handover_->switched) {
+    if (asked_to_leave()) {
+      record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+    } else {
+      record_->faults.add(1);
+    }
+    undo(Unkept::fault, 0);
+    return true;
+  }
+  if (handover_ != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
   down_ = true;
   set_phase(Phase::faulted);
   set_state(ShardState::faulted);
@@ -63,6 +73,7 @@ bool Shard::recover() noexcept {
     record_->progress.add(1);
     take_all_returns();
     hear_of_devices();
+    if (wished()) attend(now_ticks());
     const timespec nap{0, kLookNs};
     nanosleep(&nap, nullptr);
   }
@@ -78,7 +89,11 @@ bool Shard::start_again() noexcept {
   for (const auto& output : outputs_) output->above = false;
   watched_above_ = 0;
   full_ = nullptr;
-  arena_->rewind(arena_mark_);
+  if (place_ == nullptr) {
+    arena_->rewind(arena_mark_);
+  } else {
+    place_->arena->rewind(0);
+  }
   char what[sizeof(Evidence::what)] = {};
   try {
     program_->renew();
@@ -109,6 +124,7 @@ void Shard::end_without_program() noexcept {
                      std::to_string(record_->faults.get()) + " times and was given up",
                  "the warnings above say where");
   }
+  drop_again();
   drain_inputs();
   send_off();
   publish_wait_counters();

@@ -21,15 +21,19 @@ constexpr uint32_t kBusyTurnsBetweenFlushes = 1024;
 
 Shard::Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed)
     : plan_(plan), index_(index), record_(record), oversubscribed_(oversubscribed) {
-  handle_ = {{&kApi}, this};
+  handle_ = {{&kApi}, this, nullptr};
   std::strncpy(record->name, plan.name.c_str(), sizeof(record->name) - 1);
-  const size_t slash = plan.program.rfind('/');
-  const std::string program =
-      slash == std::string::npos ? plan.program : plan.program.substr(slash + 1);
-  std::strncpy(record->program, program.c_str(), sizeof(record->program) - 1);
+  name_program(plan.program);
   record->core = plan.core;
   record->strategy = static_cast<uint32_t>(plan.strategy);
   record->fifo = plan.fifo;
+  record->generation.set(1);
+}
+
+void Shard::name_program(const std::string& path) noexcept {
+  const size_t slash = path.rfind('/');
+  std::strncpy(record_->program, path.c_str() + (slash == std::string::npos ? 0 : slash + 1),
+               sizeof(record_->program) - 1);
 }
 
 Shard::~Shard() {
@@ -38,7 +42,7 @@ Shard::~Shard() {
 }
 
 Shard* Shard::of(vanity_shard* handle) {
-  return reinterpret_cast<Handle*>(handle)->shard;
+  return reinterpret_cast<ShardHandle*>(handle)->shard;
 }
 
 void Shard::control(Control wanted) noexcept {
@@ -151,6 +155,8 @@ void Shard::poll_loop() noexcept {
       obey();
       last = now_ticks();
     }
+    if (wished()) [[unlikely]]
+      attend(last);
     if (!devices_.empty()) hear_of_devices();
     if (!returns_.empty() && (--returns_wait_ == 0 || work == 0)) take_returns();
     work = program_->poll(*this);
@@ -178,6 +184,7 @@ void Shard::poll_loop() noexcept {
 }
 
 bool Shard::inputs_empty() noexcept {
+  if (!again_.empty()) return false;
   for (Consumer& consumer : consumers_) {
     if (consumer.ready()) return false;
   }

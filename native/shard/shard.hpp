@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "port/port.hpp"
 #include "shard/grant.hpp"
 #include "shard/guard.hpp"
+#include "shard/handover.hpp"
 #include "shard/held.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
@@ -69,6 +71,7 @@ struct alignas(128) ShardLine {
   Doorbell doorbell;
   Sleeper sleeper;
   alignas(64) std::atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
+  std::atomic<uint32_t> wish{0};  // Wish, and above it the number of the handover it is about
 };
 
 class Shard {
@@ -236,6 +239,24 @@ class Shard {
     verdict_.store(static_cast<uint32_t>(verdict), std::memory_order_relaxed);
   }
 
+  // ---- one program in another's place (handover.hpp). What the control path calls:
+  void post(Handover& handover) noexcept;  // before the first wish; not before the last is settled
+  void wish(Wish wanted) noexcept;
+  void withdraw() noexcept { line_->wish.store(0, std::memory_order_relaxed); }
+  // May anything be posted to it? And what its counters say; between two turns, or of a shard that
+  // has ended.
+  bool has_devices() const noexcept { return !devices_.empty(); }
+  Cut cut() const noexcept;
+  // From the side: elements in its inputs; has an output no room; are there channels of messages?
+  uint64_t waiting() const noexcept;
+  bool any_output_full() const noexcept;
+  bool carries_messages() const noexcept;
+  // What readers see as its program.
+  void name_program(const std::string& path) noexcept;
+  // What is asked in each call that receives: are bursts copied, or noted down, or come again?
+  bool attentive() const noexcept { return attentive_; }
+  uint32_t receive_attentively(vanity_packet* packets, uint32_t n) noexcept;
+
   // Spin, then sleep until there may be work.
   void idle() noexcept;
   void give_home(const vanity_packet* packets, uint32_t n) noexcept;
@@ -243,7 +264,9 @@ class Shard {
   const ShardPlan& plan() const { return plan_; }
   uint32_t index() const { return index_; }
   ShardRecord& record() { return *record_; }
-  vanity_shard* handle() { return reinterpret_cast<vanity_shard*>(&handle_); }
+  vanity_shard* handle() {
+    return reinterpret_cast<vanity_shard*>(place_ == nullptr ? &handle_ : &place_->handle);
+  }
   static Shard* of(vanity_shard* handle);
 
  private:
@@ -260,12 +283,6 @@ class Shard {
     Pool* pool;
     Consumer consumer;
   };
-  // First member of a standard-layout struct, so that program.h finds the table.
-  struct Handle {
-    vanity_shard_head head;
-    Shard* shard;
-  };
-
   void thread_main() noexcept;
   void set_up_thread();
   void poll_loop() noexcept;
@@ -275,6 +292,21 @@ class Shard {
   bool recover() noexcept;
   bool start_again() noexcept;
   void end_without_program() noexcept;
+  bool wished() const noexcept {
+    return line_->wish.load(std::memory_order_relaxed) != 0;  // attend() looks closer
+  }
+  // Once a turn while something is wished of it; its last turn ended at `since`.
+  void attend(uint64_t since) noexcept;
+  void switch_programs(uint64_t since) noexcept;
+  void change_places() noexcept;
+  void try_out(Wish wanted, uint64_t since) noexcept;
+  void undo(Unkept why, uint64_t number) noexcept;
+  void conclude(Step step, Unkept why, uint64_t number) noexcept;
+  void tell_watermarks() noexcept;
+  void copy_burst(const vanity_packet* packets, uint32_t n) noexcept;
+  void note_received(const vanity_packet* packets, uint32_t n) noexcept;
+  void hold_again() noexcept;
+  void drop_again() noexcept;
   void drain_inputs() noexcept;
   void sleep_idle() noexcept;
   void set_phase(Phase phase, uint32_t waiting_for = 0) noexcept {
@@ -315,10 +347,11 @@ class Shard {
   const uint32_t index_;
   ShardRecord* const record_;
   const bool oversubscribed_;
-  Handle handle_;
+  ShardHandle handle_;
   std::unique_ptr<Arena> arena_;
   ShardLine* line_ = nullptr;  // in the arena
   std::unique_ptr<Program> program_;
+  std::unique_ptr<Place> place_;  // its program's own; null: the first one's, which is the shard's
   std::vector<std::unique_ptr<vanity_channel>> inputs_;
   std::vector<std::unique_ptr<vanity_channel>> outputs_;
   std::vector<Consumer> consumers_;  // of inputs_, side by side for the search
@@ -340,6 +373,7 @@ class Shard {
   uint32_t returns_turn_ = 0;
   uint64_t slept_through_ = UINT64_MAX;  // busy turns by then, if the last sleep brought nothing
   vanity_channel* full_ = nullptr;  // an output that refused something since the last idle turn
+  uint64_t unsent_ = 0;             // packets that ports had no room for
   uint32_t watched_above_ = 0;      // outputs above their high watermark
   uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;
@@ -351,6 +385,14 @@ class Shard {
   std::atomic<uint64_t> left_{0};
   std::atomic<uint32_t> verdict_{0};
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
+  Handover* posted_ = nullptr;
+  uint32_t posts_ = 0;            // the control path's
+  Handover* handover_ = nullptr;  // under way, as the shard sees it
+  uint32_t settled_ = 0;          // the number of the last one that it is done with
+  bool attentive_ = false;
+  std::vector<vanity_packet> again_;  // a program that was left had received them
+  size_t again_at_ = 0;
+  std::mutex counters_mutex_;  // of user_counters_: two programs may be in init
   bool gave_up_ = false;
   bool down_ = false;  // its program was left, and hears of nothing
   std::atomic<bool> failed_{false};

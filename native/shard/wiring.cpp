@@ -93,7 +93,11 @@ void Shard::contain() noexcept {
   uintptr_t end;
   program_->text(&begin, &end);
   guard_.arm(begin, end);
-  handle_.head.api = &kContainedApi;
+  if (place_ == nullptr) {
+    handle_.head.api = &kContainedApi;
+  } else {
+    place_->api = kContainedApi;  // which the program may have noted down
+  }
 }
 
 vanity_channel* Shard::find_channel(const std::string& name) noexcept {
@@ -106,6 +110,7 @@ vanity_channel* Shard::find_channel(const std::string& name) noexcept {
 }
 
 Counter* Shard::user_counter(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(counters_mutex_);
   for (uint32_t i = 0; i < user_counters_; ++i) {
     if (name == record_->user[i].name) return &record_->user[i].value;
   }
@@ -121,7 +126,7 @@ Counter* Shard::user_counter(const std::string& name) {
 }
 
 void* Shard::arena_allocate(size_t bytes, size_t align) {
-  return arena_->allocate(bytes, align);
+  return (place_ == nullptr ? *arena_ : *place_->arena).allocate(bytes, align);
 }
 
 }  // namespace vanity

@@ -1,6 +1,7 @@
 // Makes the compiler write out what is otherwise inlined into its callers, so that each function of
 // the table has a symbol. Compiled, disassembled, never run.
 #include "device/irq_line.hpp"
+#include "kernel/reload.hpp"
 #include "kernel/system.hpp"
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
@@ -25,6 +26,7 @@ auto set_state_ = &Shard::set_state;
 auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::state);
 auto has_failed_ = &Shard::has_failed;
 auto left_ = &Shard::left;
+auto reload_done_ = &Reload::done;
 auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
 auto irq_raise_ = &IrqLine::raise;

@@ -56,6 +56,59 @@ typedef struct vanity_dma {
   uint32_t reserved;
 } vanity_dma;
 
+/* What a state that a reload hands on looks like. The runtime compares two of them field by field,
+ * by name, so that neither program has to know the other. */
+typedef enum vanity_type {
+  VANITY_TYPE_BYTES = 0, /* whatever the program makes of them */
+  VANITY_TYPE_U8 = 1,
+  VANITY_TYPE_U16 = 2,
+  VANITY_TYPE_U32 = 3,
+  VANITY_TYPE_U64 = 4,
+  VANITY_TYPE_I8 = 5,
+  VANITY_TYPE_I16 = 6,
+  VANITY_TYPE_I32 = 7,
+  VANITY_TYPE_I64 = 8,
+  VANITY_TYPE_F32 = 9,
+  VANITY_TYPE_F64 = 10
+} vanity_type;
+
+typedef struct vanity_field {
+  const char* name;
+  uint32_t type;   /* vanity_type */
+  uint32_t offset; /* of its first element, in bytes */
+  uint32_t count;  /* elements */
+  uint32_t stride; /* bytes from one element to the next; 0: they lie side by side */
+} vanity_field;
+
+/* A field that is one member of a struct. */
+#define VANITY_STATE_FIELD(record, member, type) \
+  { #member, type, offsetof(record, member), 1, 0 }
+
+typedef struct vanity_state {
+  const char* name;
+  uint32_t version; /* of what the fields mean; the program's own number */
+  uint32_t field_count;
+  const vanity_field* fields;
+  uint64_t bytes;
+} vanity_state;
+
+/* How a program hands on what it knows, and takes over what another knew. All but `state` is
+ * optional, and `state` too when there is nothing to hand on. */
+typedef struct vanity_reload {
+  uint32_t struct_bytes; /* sizeof(vanity_reload) */
+  uint32_t reserved;
+  const vanity_state* state;
+  /* Writes state->bytes, and changes nothing that poll needs: the program may have to go on. 0, or
+   * a positive number that refuses the reload. */
+  int (*save)(vanity_shard* shard, void* state, void* into);
+  /* What save of a program with the same description wrote. As above. */
+  int (*restore)(vanity_shard* shard, void* state, const void* from);
+  /* What save of a program with another description wrote. As above. */
+  int (*migrate)(vanity_shard* shard, void* state, const vanity_state* was, const void* from);
+  /* After each of the first bursts: 0, or a positive number that brings the old program back. */
+  int (*healthy)(vanity_shard* shard, void* state);
+} vanity_reload;
+
 typedef struct vanity_program {
   uint32_t abi_version;  /* VANITY_ABI_VERSION of the header it was compiled with */
   uint32_t struct_bytes; /* sizeof(vanity_program) */
@@ -73,6 +126,8 @@ typedef struct vanity_program {
    * was compiled without it is as good. */
   void (*device_event)(vanity_shard* shard, void* state, vanity_device* device,
                        vanity_device_state news);
+  /* How it is replaced while it runs. Optional, as above. */
+  const vanity_reload* reload;
 } vanity_program;
 
 /* The functions the runtime offers. Grows only at the end; struct_bytes tells how far it goes. */

@@ -74,7 +74,17 @@ struct Field {
 };
 static_assert(sizeof(Field) == 128);
 
-enum class TableKind : uint32_t { system = 1, shard, channel, port, queue, pool, device, vector };
+enum class TableKind : uint32_t {
+  system = 1,
+  shard,
+  channel,
+  port,
+  queue,
+  pool,
+  device,
+  vector,
+  reload
+};
 
 struct Table {
   uint32_t kind;
@@ -187,6 +197,9 @@ struct alignas(128) ShardRecord {
   Counter dropped_fault;  // of `dropped`: what its program held when it faulted
   Counter faults;
   Counter restarts;
+  Counter generation;                 // of its program: 1, and one more with each that takes over
+  Counter reloads;                    // programs that took over
+  Counter reloads_undone;             // that were on trial, and went again
   std::atomic<uint32_t> waiting_for;  // channel or queue, with Phase::blocked and transmitting
 
   // written by the kernel
@@ -298,6 +311,66 @@ struct alignas(128) VectorRecord {
   Counter done;
   Counter masked_ticks;
   Histogram latency_ticks;  // from the kernel's raise to the shard's take
+};
+
+// A reload, asked for from outside and answered by the kernel; one at a time. Whoever asks takes
+// `state` from idle to writing, writes, and says posted; the kernel says working, and idle once the
+// answer is there. It stays until the next.
+enum class MailState : uint32_t { idle, writing, posted, working };
+enum class ReloadOutcome : uint32_t { none, kept, undone, refused, rehearsed };
+enum class Handed : uint32_t { nothing, restored, migrated };
+
+struct alignas(128) ReloadRecord {
+  std::atomic<uint32_t> state;  // MailState
+  uint32_t shard;
+  uint32_t drain;
+  uint32_t dry_run;
+  uint32_t bursts_asked;
+  uint32_t reserved;
+  Counter asked;  // number of the request
+  char path[1024];
+
+  alignas(128) Counter answered;  // number of the request that all of this is about
+  std::atomic<uint32_t> outcome;  // ReloadOutcome
+  std::atomic<uint32_t> handed;   // Handed
+  uint32_t balanced;              // 1: packets only, so that `unaccounted` means something
+  uint32_t reserved2;
+  char code[32];
+  char message[1536];
+  char hint[256];
+  char difference[4096];  // of the states
+  char old_name[32];
+  char old_version[32];
+  char new_name[32];
+  char new_version[32];
+  Counter generation;  // of the program that polls now
+  Counter prepare_ns;
+  Counter pause_ns;
+  Counter first_turn_ns;
+  Counter back_ns;
+  Counter trial_ns;
+  Counter warm_bursts;
+  Counter trial_bursts;
+  Counter state_bytes;
+  Counter old_hash;
+  Counter new_hash;
+  Counter again;
+  // The shard's counters from when it heard of the reload to its end, and where the switch was.
+  Counter began_received;
+  Counter began_sent;
+  Counter switch_received;
+  Counter switch_sent;
+  Counter end_received;
+  Counter end_sent;
+  Counter held_before;
+  Counter allocated;
+  Counter consumed;
+  Counter filtered;
+  Counter dropped_full;
+  Counter dropped_fault;
+  Counter dropped_port;
+  Counter held;
+  Counter unaccounted;
 };
 
 }  // namespace vanity

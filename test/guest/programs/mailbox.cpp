@@ -104,6 +104,7 @@ extern "C" VANITY_EXPORT const vanity_program* vanity_program_entry() {
       .fini = nullptr,
       .watermark = nullptr,
       .device_event = nullptr,
+      .reload = nullptr,
   };
   return &program;
 }

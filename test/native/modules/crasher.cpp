@@ -126,6 +126,7 @@ extern "C" const vanity_program* vanity_program_entry(void) {
                                          .poll = poll_once,
                                          .fini = nullptr,
                                          .watermark = nullptr,
-                                         .device_event = nullptr};
+                                         .device_event = nullptr,
+                                         .reload = nullptr};
   return &program;
 }

@@ -43,8 +43,16 @@ static void fini(vanity_shard* shard, void* state) {
   vanity_discard(shard, held, held_count);
 }
 
-static const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "decider", "1", init, poll_once, fini, NULL, NULL};
+static const vanity_program program = {VANITY_ABI_VERSION,
+                                       sizeof(vanity_program),
+                                       "decider",
+                                       "1",
+                                       init,
+                                       poll_once,
+                                       fini,
+                                       NULL,
+                                       NULL,
+                                       NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

@@ -15,6 +15,7 @@ static const vanity_program program = {VANITY_ABI_VERSION + 1,
                                        poll_once,
                                        NULL,
                                        NULL,
+                                       NULL,
                                        NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;

@@ -14,8 +14,16 @@ static uint32_t poll_once(vanity_shard* shard, void* state) {
   return got;
 }
 
-static const vanity_program program = {
-    VANITY_ABI_VERSION, sizeof(vanity_program), "hoarder", "1", NULL, poll_once, NULL, NULL, NULL};
+static const vanity_program program = {VANITY_ABI_VERSION,
+                                       sizeof(vanity_program),
+                                       "hoarder",
+                                       "1",
+                                       NULL,
+                                       poll_once,
+                                       NULL,
+                                       NULL,
+                                       NULL,
+                                       NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;
 }

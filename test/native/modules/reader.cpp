@@ -55,6 +55,7 @@ const vanity_program program = {VANITY_ABI_VERSION,
                                 poll_once,
                                 nullptr,
                                 nullptr,
+                                nullptr,
                                 nullptr};
 
 }  // namespace

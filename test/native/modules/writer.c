@@ -54,6 +54,7 @@ static const vanity_program program = {VANITY_ABI_VERSION,
                                        poll_once,
                                        NULL,
                                        watermark,
+                                       NULL,
                                        NULL};
 const vanity_program* vanity_program_entry(void) {
   return &program;

@@ -1,0 +1,62 @@
+// How a reload is asked for, and what is answered: words of the segment, so that any process of the
+// same user may ask.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "shard/handover.hpp"
+#include "vanity/segment.hpp"
+
+namespace vanity {
+
+struct ReloadRequest {
+  uint32_t shard = 0;
+  std::string path;  // absolute
+  bool drain = false;
+  bool dry_run = false;
+  uint32_t trial_bursts = 64;
+};
+
+// What came of a reload, as measured.
+struct Certificate {
+  ReloadOutcome outcome = ReloadOutcome::none;
+  Handed handed = Handed::nothing;
+  bool balanced = false;
+  std::string code;
+  std::string message;
+  std::string hint;
+  std::string difference;
+  std::string old_name;
+  std::string old_version;
+  std::string new_name;
+  std::string new_version;
+  uint64_t generation = 0;
+  uint64_t prepare_ns = 0;
+  uint64_t pause_ns = 0;
+  uint64_t first_turn_ns = 0;
+  uint64_t back_ns = 0;
+  uint64_t trial_ns = 0;
+  uint64_t warm_bursts = 0;
+  uint64_t trial_bursts = 0;
+  uint64_t state_bytes = 0;
+  uint64_t old_hash = 0;
+  uint64_t new_hash = 0;
+  uint64_t again = 0;
+  Cut begin;
+  Cut at_switch;
+  Cut end;
+
+  // What came in, was made or was held, and neither went out nor ended nor was lost nor is held.
+  uint64_t unaccounted() const noexcept;
+};
+
+// Asks the system of that segment. Returns the number of the request. Throws VANITY_E_SEGMENT,
+// VANITY_E_COMMAND, VANITY_E_LIMIT, or VANITY_E_RELOAD_BUSY while another is under way.
+uint64_t ask_reload(const std::string& path, const ReloadRequest& request);
+
+// The kernel's side. False: nothing is asked.
+bool take_request(ReloadRecord& record, ReloadRequest* request);
+void answer(ReloadRecord& record, const Certificate& certificate);
+
+}  // namespace vanity

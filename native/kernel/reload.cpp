@@ -1,0 +1,455 @@
+#include "kernel/reload.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernel/evidence.hpp"
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+#include "platform/topology.hpp"
+#include "shard/state.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr long kLookNs = 200'000;
+constexpr uint32_t kCopyBursts = 16;
+constexpr uint64_t kCopyNs = 100'000'000;
+constexpr uint64_t kHoldNs = 5'000'000'000;
+constexpr uint64_t kTrialNs = 1'000'000'000;
+// Input waits, and the new one takes none of it for so long.
+constexpr uint64_t kStarvedNs = 200'000'000;
+constexpr uint64_t kRehearsalNs = 5'000'000'000;
+constexpr uint64_t kCloseNs = 1'000'000'000;
+constexpr uint64_t kWritingNs = 1'000'000'000;
+constexpr uint64_t kArenaSlack = 4096;
+
+bool ended(ShardState state) {
+  return state == ShardState::stopped || state == ShardState::failed;
+}
+
+void nap() {
+  const timespec time{0, kLookNs};
+  nanosleep(&time, nullptr);
+}
+
+}  // namespace
+
+Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request)
+    : plan_(plan), shard_(shard), request_(std::move(request)), began_ns_(monotonic_ns()) {}
+
+Reload::~Reload() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Reload::refuse(const char* code, const std::string& message, const std::string& hint) const {
+  throw Error(code, "shard " + shard_.plan().name + ": " + message, hint);
+}
+
+void Reload::run() noexcept {
+  set_thread_name("vanity-reload");
+  try {
+    prepare();
+    if (request_.dry_run) {
+      certificate_.outcome = ReloadOutcome::rehearsed;
+      rehearsal_->farewell(*handover_.program);
+    } else {
+      if (switch_programs()) watch();
+      settle();
+    }
+  } catch (const Error& error) {
+    certificate_.outcome = ReloadOutcome::refused;
+    certificate_.code = error.code();
+    certificate_.message = error.what();
+    certificate_.hint = error.hint();
+  } catch (const std::exception& error) {
+    certificate_.outcome = ReloadOutcome::refused;
+    certificate_.code = "VANITY_E_RELOAD";
+    certificate_.message = error.what();
+  }
+  // Refused before the switch was wished for: the shard may still be copying.
+  if (posted_) {
+    if (!over()) {
+      shard_.wish(Wish::cancel);
+      wait([] { return false; }, UINT64_MAX);
+    }
+    shard_.withdraw();
+  }
+  rehearsing_.store(0, std::memory_order_relaxed);
+  rehearsal_.reset();
+  certificate_.generation = shard_.record().generation.get();
+  done_.store(true, std::memory_order_release);  // pairs with done()
+}
+
+Step Reload::step() const noexcept {
+  // Pairs with what the shard stores there: what it has written of the handover.
+  return static_cast<Step>(handover_.step.load(std::memory_order_acquire));
+}
+
+bool Reload::over() const noexcept {
+  const Step now = step();
+  return now == Step::kept || now == Step::undone || now == Step::refused || ended(shard_.state());
+}
+
+// Until it is done, the shard has done its last, or the time is over; true only for the first.
+template <class Done>
+bool Reload::wait(Done&& done, uint64_t ns) {
+  const uint64_t since = monotonic_ns();
+  while (!done()) {
+    if (over() || (ns != UINT64_MAX && hurried_.load(std::memory_order_relaxed))) return done();
+    if (ns != UINT64_MAX && monotonic_ns() - since > ns) return false;
+    nap();
+  }
+  return true;
+}
+
+void Reload::check_shard() const {
+  if (shard_.plan().kind != ProgramKind::native) {
+    refuse("VANITY_E_RELOAD",
+           shard_.plan().kind == ProgramKind::typescript
+               ? "it runs a TypeScript program, and those are not replaced while they run yet"
+               : "it runs a built-in stage; only native modules are replaced while they run",
+           "restart the system with another manifest");
+  }
+  if (!shard_.contained()) {
+    refuse("VANITY_E_RELOAD", "nothing contains the faults of its program",
+           "remove on_fault = \"report\"");
+  }
+  if (shard_.has_devices()) {
+    refuse("VANITY_E_RELOAD", "it has been granted devices, which two programs would drive at once",
+           "restart it: vanity restart");
+  }
+  const ShardState state = shard_.state();
+  if (state != ShardState::running && state != ShardState::held && state != ShardState::stalled) {
+    refuse("VANITY_E_RELOAD", "it does not run, so there is nothing to take over from",
+           "look at it: vanity stats");
+  }
+}
+
+void Reload::prepare() {
+  check_shard();
+  left_ = shard_.left();
+  Module& old = *shard_.program()->module();
+  certificate_.old_name = old.name();
+  certificate_.old_version = old.version();
+  handover_.program =
+      std::make_unique<Module>(request_.path, shard_.plan().options, Module::File::copy);
+  Module& fresh = *handover_.program;
+  certificate_.new_name = fresh.name();
+  certificate_.new_version = fresh.version();
+  if (!fresh.knows_reload()) {
+    throw Error("VANITY_E_PROGRAM_ABI",
+                request_.path + ": it was compiled before programs could be replaced",
+                "compile it again with this version's include/vanity/program.h");
+  }
+  compare_states();
+  copy_bursts();
+  rehearse();
+  certificate_.prepare_ns = monotonic_ns() - began_ns_;
+}
+
+void Reload::compare_states() {
+  const vanity_reload* const from = shard_.program()->module()->reload();
+  const vanity_reload* const to = handover_.program->reload();
+  const bool hands_on = from != nullptr && from->save != nullptr && from->state != nullptr;
+  const vanity_state* const was = hands_on ? from->state : nullptr;
+  const vanity_state* const now = to == nullptr ? nullptr : to->state;
+  for (const vanity_state* const state : {was, now}) {
+    if (state == nullptr) continue;
+    const std::string problem = state_problem(*state);
+    if (!problem.empty()) {
+      refuse("VANITY_E_RELOAD_STATE",
+             std::string("the description of the ") + (state == was ? "old" : "new") +
+                 " program's state is wrong: " + problem,
+             "correct its vanity_state");
+    }
+  }
+  certificate_.old_hash = state_hash(was);
+  certificate_.new_hash = state_hash(now);
+  handover_.was = was;
+  if (was == nullptr) return;
+  certificate_.state_bytes = was->bytes;
+  handover_.saved.resize(was->bytes);
+  const std::vector<std::string> lines = state_difference(was, now);
+  for (const std::string& line : lines) {
+    certificate_.difference += (certificate_.difference.empty() ? "" : "; ") + line;
+  }
+  if (!lines.empty()) {
+    handover_.migrates = true;
+    if (to == nullptr || to->migrate == nullptr) {
+      refuse(
+          "VANITY_E_RELOAD_STATE",
+          "the new program cannot take over the state of the old one: " + certificate_.difference,
+          "keep the fields, or give the new program a migrate()");
+    }
+  }
+  certificate_.handed = lines.empty() ? Handed::restored : Handed::migrated;
+}
+
+// What it receives just now, for the rehearsal; none when nothing comes.
+void Reload::copy_bursts() {
+  handover_.drain = request_.drain;
+  handover_.trial_bursts = request_.trial_bursts;
+  handover_.copy_bursts = kCopyBursts;
+  handover_.copies.reserve();
+  handover_.received.reserve(size_t{request_.trial_bursts + 1} * limits::kBurstMax);
+  handover_.above.resize(shard_.output_count());
+  const uint64_t arena = shard_.plan().arena_bytes + kArenaSlack;
+  rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, arena, plan_.pages);
+  shard_.post(handover_);
+  posted_ = true;
+  shard_.wish(Wish::copy);
+  const auto copied = [this] { return step() == Step::copied; };
+  if (!wait(copied, kCopyNs)) {
+    shard_.wish(Wish::enough);
+    if (!wait(copied, kHoldNs)) {
+      refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
+             "look at it: vanity stats; restart it: vanity restart");
+    }
+  }
+}
+
+void Reload::rehearse() {
+  rehearsing_.store(static_cast<int>(thread_id()), std::memory_order_relaxed);
+  const auto act = [this](auto&& part) {
+    try {
+      part();
+    } catch (const Error& error) {
+      if (std::string(error.code()) != "VANITY_E_RELOAD_FAULT") throw;
+      throw Error(error.code(), std::string(error.what()) + ": " + evidence_text(guard_.evidence()),
+                  error.hint());
+    }
+  };
+  act([this] { rehearsal_->init(); });
+  if (!handover_.copies.packets.empty()) {
+    act([this] { certificate_.warm_bursts = rehearsal_->warm(); });
+    act([this] { rehearsal_->init(); });
+  }
+  rehearsing_.store(0, std::memory_order_relaxed);
+}
+
+void Reload::urge() noexcept {
+  // Late by a moment, it meets no program's code, and does nothing.
+  const int thread = rehearsing_.load(std::memory_order_relaxed);
+  if (thread != 0) guard_.ask_to_leave(thread);
+}
+
+// True: the new one is on trial.
+bool Reload::switch_programs() {
+  shard_.wish(Wish::swap);
+  const auto switched = [this] { return step() == Step::trial; };
+  if (wait(switched, request_.drain ? plan_.drain_ns : kHoldNs)) return true;
+  if (!over()) {
+    shard_.wish(Wish::cancel);
+    wait(switched, UINT64_MAX);  // it may have begun in between
+  }
+  return step() == Step::trial;
+}
+
+void Reload::watch() {
+  const uint64_t since = monotonic_ns();
+  progress_ns_ = received_ns_ = since;
+  while (!over()) {
+    nap();
+    judge(monotonic_ns(), since);
+  }
+  certificate_.trial_ns = monotonic_ns() - since;
+}
+
+void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
+  const ShardRecord& record = shard_.record();
+  const auto phase = static_cast<Phase>(record.phase.load(std::memory_order_relaxed));
+  const uint64_t progress = record.progress.get();
+  if (progress != progress_ || phase != Phase::polling) {
+    progress_ = progress;
+    progress_ns_ = now_ns;
+  }
+  const uint64_t received = record.received.get();
+  if (received != received_ || phase == Phase::held || phase == Phase::blocked ||
+      phase == Phase::transmitting || shard_.waiting() == 0 || shard_.any_output_full()) {
+    received_ = received;
+    received_ns_ = now_ns;
+  }
+  const uint64_t own = shard_.plan().watch.progress_ns;
+  const uint64_t patience = own != 0 ? own : plan_.stall_ns;
+  if (hurried_.load(std::memory_order_relaxed)) {
+    shard_.wish(Wish::keep);
+  } else if (now_ns - progress_ns_ > patience) {
+    missed_ = "a turn of it took longer than " + std::to_string(patience / 1'000'000) + " ms";
+    shard_.leave_program();
+  } else if (now_ns - received_ns_ > kStarvedNs) {
+    missed_ = "it took nothing for " + std::to_string(kStarvedNs / 1'000'000) +
+              " ms while its input waited";
+    shard_.wish(Wish::undo);
+  } else if (now_ns - since_ns > std::max(kTrialNs, patience * 2) &&
+             now_ns - received_ns_ < kStarvedNs / 2 && now_ns - progress_ns_ < patience / 2) {
+    shard_.wish(Wish::keep);
+  }
+}
+
+void Reload::say_why() {
+  const auto number = std::to_string(handover_.number);
+  switch (handover_.why) {
+    case Unkept::none:
+      break;
+    case Unkept::cancelled:
+      if (hurried_.load(std::memory_order_relaxed)) {
+        refuse("VANITY_E_RELOAD", "the system stops", "");
+      }
+      refuse("VANITY_E_RELOAD_LATE",
+             request_.drain ? "its inputs were not empty within [kernel] drain_ms"
+                            : "its program did not come back from its turn within five seconds",
+             request_.drain ? "leave out --drain" : "look at it: vanity stats");
+    case Unkept::held:
+      refuse("VANITY_E_RELOAD_LATE",
+             "its program always holds packets from one turn to the next (" + number +
+                 " just now), which nobody else could give away",
+             "have it send or free them before poll returns");
+    case Unkept::save:
+      refuse("VANITY_E_RELOAD_STATE", "save() of the old program returned " + number,
+             "look at its own messages");
+    case Unkept::restore:
+      refuse("VANITY_E_RELOAD_STATE", "restore() of the new program returned " + number,
+             "look at its own messages");
+    case Unkept::migrate:
+      refuse("VANITY_E_RELOAD_STATE",
+             "migrate() of the new program returned " + number +
+                 " for the state of the old one: " + certificate_.difference,
+             "look at its own messages");
+    case Unkept::old_fault:
+      refuse("VANITY_E_RELOAD", "the old program faulted before it was replaced",
+             "try again when it runs");
+    case Unkept::fault:
+      refuse(step() == Step::undone ? "VANITY_E_RELOAD_UNDONE" : "VANITY_E_RELOAD_FAULT",
+             (missed_.empty() ? "the new program faulted: " : missed_ + ": ") +
+                 evidence_text(handover_.evidence),
+             "the old one goes on with its state; mend the new one");
+    case Unkept::unhealthy:
+      refuse("VANITY_E_RELOAD_UNDONE",
+             "healthy() of the new program returned " + number + " after " +
+                 std::to_string(handover_.bursts) + " bursts",
+             "the old one goes on with its state; mend the new one");
+    case Unkept::wished:
+      refuse("VANITY_E_RELOAD_UNDONE", "the new program is not well: " + missed_,
+             "the old one goes on with its state; mend the new one");
+  }
+}
+
+void Reload::settle() {
+  // A shard that has ended with the new program on trial has kept it.
+  const Step last = step();
+  const bool kept = last == Step::kept || last == Step::trial;
+  certificate_.outcome = kept                   ? ReloadOutcome::kept
+                         : last == Step::undone ? ReloadOutcome::undone
+                                                : ReloadOutcome::refused;
+  if (last == Step::kept || last == Step::undone || last == Step::trial) {
+    certificate_.balanced = !shard_.carries_messages();
+    certificate_.begin = handover_.begin;
+    certificate_.at_switch = handover_.cut;
+    certificate_.end = last == Step::trial ? shard_.cut() : handover_.end;
+    certificate_.pause_ns = ticks_to_ns(handover_.pause_ticks);
+    certificate_.first_turn_ns = ticks_to_ns(handover_.first_turn_ticks);
+    certificate_.back_ns = ticks_to_ns(handover_.back_ticks);
+    certificate_.trial_bursts = handover_.bursts;
+    certificate_.again = handover_.again;
+  }
+  shard_.withdraw();
+  posted_ = false;
+  // Whoever has gone: the old one, or the new one that was not kept. One that faulted has said all.
+  if (handover_.why != Unkept::fault && last != Step::trial) {
+    rehearsal_->farewell(*handover_.program);
+  }
+  if (kept) {
+    shard_.name_program(request_.path);
+    return;
+  }
+  if (last == Step::none || last == Step::copied) refuse("VANITY_E_RELOAD", "the system stops", "");
+  const ReloadOutcome outcome = certificate_.outcome;
+  try {
+    say_why();
+  } catch (const Error& error) {
+    certificate_.outcome = outcome;
+    certificate_.code = error.code();
+    certificate_.message = error.what();
+    certificate_.hint = error.hint();
+  }
+}
+
+// ---- the kernel's side
+
+void Reloads::turn(uint64_t now_ns) noexcept {
+  if (current_ != nullptr) {
+    if (!current_->done()) {
+      if (now_ns - current_->began_ns() > kRehearsalNs) current_->urge();
+      return;
+    }
+    end();
+  }
+  settle_mail(now_ns);
+  ReloadRequest request;
+  if (take_request(segment_.reload(), &request)) begin(request);
+}
+
+// Whoever wanted to ask died in the middle of it.
+void Reloads::settle_mail(uint64_t now_ns) noexcept {
+  ReloadRecord& record = segment_.reload();
+  const auto writing = static_cast<uint32_t>(MailState::writing);
+  if (record.state.load(std::memory_order_relaxed) != writing) {
+    writing_since_ns_ = 0;
+  } else if (writing_since_ns_ == 0) {
+    writing_since_ns_ = now_ns;
+  } else if (now_ns - writing_since_ns_ > kWritingNs) {
+    writing_since_ns_ = 0;
+    record.state.store(static_cast<uint32_t>(MailState::idle), std::memory_order_relaxed);
+  }
+}
+
+void Reloads::begin(const ReloadRequest& request) {
+  Certificate certificate;
+  certificate.outcome = ReloadOutcome::refused;
+  certificate.code = "VANITY_E_RELOAD";
+  if (request.shard >= shards_.size()) {
+    certificate.message = "there is no shard " + std::to_string(request.shard);
+    answer(segment_.reload(), certificate);
+    return;
+  }
+  try {
+    current_ = std::make_unique<Reload>(plan_, *shards_[request.shard], request);
+    current_->start();
+  } catch (const std::exception& error) {
+    current_.reset();
+    certificate.message = std::string("cannot start a thread: ") + error.what();
+    answer(segment_.reload(), certificate);
+  }
+}
+
+void Reloads::end() {
+  const Certificate& certificate = current_->certificate();
+  if (certificate.outcome == ReloadOutcome::undone) {
+    warn_("VANITY_W_RELOAD_UNDONE", certificate.message, certificate.hint);
+  }
+  answer(segment_.reload(), certificate);
+  current_.reset();
+}
+
+void Reloads::stop() noexcept {
+  if (current_ != nullptr) current_->hurry();
+}
+
+bool Reloads::close() noexcept {
+  if (current_ == nullptr) return true;
+  const uint64_t since = monotonic_ns();
+  while (!current_->done()) {
+    if (monotonic_ns() - since > kCloseNs) {
+      current_->forsake();
+      static_cast<void>(current_.release());
+      return false;
+    }
+    current_->urge();
+    nap();
+  }
+  end();
+  return true;
+}
+
+}  // namespace vanity

@@ -1,0 +1,116 @@
+// Replaces the program of a shard while it runs: loads the new one, holds it against the old one,
+// rehearses it, has the shard switch, watches its first bursts, and says what came of it. On a
+// thread of its own, so that the kernel's goes on watching; the shard's own part is in
+// shard/handover.cpp.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernel/mailbox.hpp"
+#include "kernel/segment.hpp"
+#include "shard/handover.hpp"
+#include "shard/plan.hpp"
+#include "shard/rehearsal.hpp"
+#include "shard/shard.hpp"
+
+namespace vanity {
+
+class Reload {
+ public:
+  Reload(const Plan& plan, Shard& shard, ReloadRequest request);
+  ~Reload();
+  Reload(const Reload&) = delete;
+  Reload& operator=(const Reload&) = delete;
+
+  // ---- the kernel's thread
+  void start() {
+    thread_ = std::thread([this] { run(); });
+  }
+  bool done() const noexcept {
+    return done_.load(std::memory_order_acquire);  // pairs with run()
+  }
+  const Certificate& certificate() const { return certificate_; }  // once it is done
+  // The system stops: what has not begun does not begin, and what is on trial stays.
+  void hurry() noexcept { hurried_.store(true, std::memory_order_relaxed); }
+  // A new program that does not come back from its init or its rehearsal.
+  void urge() noexcept;
+  uint64_t began_ns() const noexcept { return began_ns_; }
+  // It does not end: its thread goes with the process, and so must all that it uses.
+  void forsake() { thread_.detach(); }
+
+ private:
+  void run() noexcept;
+  void prepare();
+  void check_shard() const;
+  void compare_states();
+  void copy_bursts();
+  void rehearse();
+  bool switch_programs();
+  void watch();
+  void judge(uint64_t now_ns, uint64_t since_ns);
+  void settle();
+  void say_why();
+  Step step() const noexcept;
+  bool over() const noexcept;  // the shard has done its last
+  template <class Done>
+  bool wait(Done&& done, uint64_t ns);
+  [[noreturn]] void refuse(const char* code, const std::string& message,
+                           const std::string& hint) const;
+
+  const Plan& plan_;
+  Shard& shard_;
+  const ReloadRequest request_;
+  Handover handover_;
+  std::unique_ptr<Rehearsal> rehearsal_;
+  Certificate certificate_;
+  std::string missed_;  // what the trial was ended for
+  bool posted_ = false;
+  uint64_t left_ = 0;
+  uint64_t began_ns_ = 0;
+  // Of the trial: what was seen last, and when.
+  uint64_t progress_ = 0;
+  uint64_t progress_ns_ = 0;
+  uint64_t received_ = 0;
+  uint64_t received_ns_ = 0;
+  std::atomic<bool> hurried_{false};
+  std::atomic<bool> done_{false};
+  Guard guard_;
+  std::atomic<int> rehearsing_{0};  // its thread; 0: not now
+  std::thread thread_;
+};
+
+// The kernel's: one at a time, asked for by the segment.
+class Reloads {
+ public:
+  using Tell = std::function<void(const std::string& code, const std::string& message,
+                                  const std::string& hint)>;
+  Reloads(const Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Segment& segment,
+          Tell warn)
+      : plan_(plan), shards_(shards), segment_(segment), warn_(std::move(warn)) {}
+
+  void turn(uint64_t now_ns) noexcept;
+  // The system stops.
+  void stop() noexcept;
+  // Once the shards have ended. False: one does not end, and was left behind.
+  bool close() noexcept;
+
+ private:
+  void begin(const ReloadRequest& request);
+  void end();
+  void settle_mail(uint64_t now_ns) noexcept;
+
+  const Plan& plan_;
+  const std::vector<std::unique_ptr<Shard>>& shards_;
+  Segment& segment_;
+  const Tell warn_;
+  std::unique_ptr<Reload> current_;
+  uint64_t writing_since_ns_ = 0;
+};
+
+}  // namespace vanity

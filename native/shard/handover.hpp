@@ -1,0 +1,130 @@
+// One program taking another's place on a shard, as the two threads see it that work on it: the
+// control path prepares it, posts it to the shard by one word, and settles it afterwards; the shard
+// does, between two turns, what nobody else can: copy bursts, switch, try out, and go back.
+//
+// Each word has one writer: `wish` in the shard's line is the control path's, `step` the shard's.
+// After `kept`, `undone` or `refused` the shard never touches it again.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "memory/arena.hpp"
+#include "shard/module.hpp"
+#include "vanity/packet.h"
+#include "vanity/program.h"
+
+namespace vanity {
+
+class Rehearsal;
+class Shard;
+
+// First member of a standard-layout struct, so that program.h finds the table.
+struct ShardHandle {
+  vanity_shard_head head;
+  Shard* shard;
+  Rehearsal* rehearsal;  // null: on stage
+};
+
+// What a program that was loaded into a running shard sees of it. The table is its own copy, so
+// that what it noted down before it took its place is right afterwards.
+struct Place {
+  ShardHandle handle{};
+  vanity_api api{};
+  std::unique_ptr<Arena> arena;
+};
+
+// What the counters of a shard said between two turns.
+struct Cut {
+  uint64_t ticks = 0;
+  uint64_t received = 0;
+  uint64_t sent = 0;
+  uint64_t consumed = 0;
+  uint64_t filtered = 0;
+  uint64_t dropped = 0;
+  uint64_t dropped_fault = 0;
+  uint64_t unsent = 0;     // that its ports had no room for
+  uint64_t allocated = 0;  // of its own pool
+  uint64_t held = 0;
+};
+
+// Bursts as the program of a shard received them, to be looked at by another thread.
+struct BurstCopies {
+  static constexpr uint32_t kPackets = 512;
+  static constexpr uint32_t kStride = 2304;  // what a buffer of 2,048 bytes holds, and more
+
+  void reserve() {
+    memory.assign(size_t{kPackets} * kStride, std::byte{0});
+    packets.reserve(kPackets);
+    ends.reserve(kPackets);
+  }
+  uint8_t* buffer(uint32_t index) noexcept {
+    return reinterpret_cast<uint8_t*>(memory.data()) + size_t{index} * kStride;
+  }
+
+  std::vector<std::byte> memory;
+  std::vector<vanity_packet> packets;  // `buffer` is the index here
+  std::vector<uint32_t> ends;          // of each burst, in packets
+};
+
+enum class Wish : uint32_t {
+  none,
+  copy,    // the next bursts
+  enough,  // of them
+  swap,
+  cancel,  // when it has not begun
+  keep,    // the time of trial is over
+  undo
+};
+enum class Step : uint32_t { none, copying, copied, trial, kept, undone, refused };
+
+// Why it was refused or undone.
+enum class Unkept : uint32_t {
+  none,
+  cancelled,
+  held,       // the old one holds packets over turns
+  save,       // returned a number
+  restore,    // the same
+  migrate,    // the same
+  fault,      // the new one was left
+  old_fault,  // the old one was
+  unhealthy,  // the new one says so itself
+  wished      // by the control path
+};
+
+struct Handover {
+  // ---- the control path's, until it is posted
+  std::unique_ptr<Module> program;  // the new one; once it has taken its place, the old one
+  std::unique_ptr<Place> place;     // the same
+  bool drain = false;               // not before the inputs are empty
+  bool migrates = false;
+  const vanity_state* was = nullptr;  // what is handed on; null: nothing
+  std::vector<std::byte> saved;
+  uint32_t copy_bursts = 0;
+  uint32_t trial_bursts = 0;
+  BurstCopies copies;
+  std::vector<vanity_packet> received;  // by the new one while it is on trial; room is reserved
+  std::vector<bool> above;              // outputs that were above their watermark at the switch
+
+  // ---- the shard's
+  std::atomic<uint32_t> step{0};  // Step
+  Step at = Step::none;
+  bool switched = false;
+  Unkept why = Unkept::none;
+  uint64_t number = 0;  // what it returned, or how many it holds
+  uint64_t pause_ticks = 0;
+  uint64_t back_ticks = 0;  // of the way back
+  uint64_t first_turn_ticks = 0;
+  uint64_t busy_before = 0;
+  uint64_t bursts = 0;  // that the new one has had
+  uint32_t again = 0;   // packets that the old one gets once more
+  Cut begin;            // when the shard heard of it
+  Cut cut;              // at the switch
+  Cut end;              // when it was kept or undone
+  Evidence evidence;    // of a fault of the new one
+};
+
+}  // namespace vanity

@@ -1,0 +1,523 @@
+// Programs that take one another's place under load: what is handed on, what is refused, and that
+// the old one comes back with its state, and without a packet missing or out of order.
+#include <sys/resource.h>
+
+#include <cstdlib>
+#include <map>
+#include <thread>
+
+#include "check.hpp"
+#include "kernel/command.hpp"
+#include "kernel/mailbox.hpp"
+#include "kernel/system.hpp"
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+#include "shard/state.hpp"
+
+using namespace vanity;
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+// TSan takes a thread that left a handler by a jump to be in it still.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kFaults = false;
+#else
+constexpr bool kFaults = true;
+#endif
+
+std::string file(const std::string& name) {
+  return std::string(VANITY_MODULES) + "/" + name + ".so";
+}
+
+ShardPlan module(const std::string& name, const std::string& program,
+                 std::map<std::string, std::string> options = {}) {
+  ShardPlan plan;
+  plan.name = name;
+  plan.kind = ProgramKind::native;
+  plan.program = file(program);
+  plan.options = std::move(options);
+  plan.arena_bytes = 4096;
+  return plan;
+}
+
+// Whoever is loaded while it stands does that.
+class How {
+ public:
+  explicit How(const char* what) { setenv("VANITY_TEST_PASSER", what, 1); }
+  ~How() { unsetenv("VANITY_TEST_PASSER"); }
+  How(const How&) = delete;
+  How& operator=(const How&) = delete;
+};
+
+// numberer > passer > checker, each with a channel that blocks.
+Plan line(const std::string& name, const std::string& rate = "200000",
+          const std::string& middle = "passer_1") {
+  static char folder[] = "/tmp/vanity-reload-test-XXXXXX";
+  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
+    setenv("VANITY_RUNTIME_DIR", folder, 1);
+    // Each reload leaves a copy of its module, and its descriptor.
+    rlimit files{};
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  Plan plan;
+  plan.name = name;
+  plan.oversubscribe = true;
+  plan.shards = {module("source", "numberer", {{"buffers", "4096"}, {"rate", rate}}),
+                 module("middle", middle), module("end", "checker")};
+  for (uint32_t s = 1; s < 3; ++s) {
+    ChannelPlan channel;
+    channel.name = "to-" + plan.shards[s].name;
+    channel.from = s - 1;
+    channel.to = s;
+    channel.overflow = Overflow::block;
+    plan.channels.push_back(channel);
+  }
+  return plan;
+}
+
+template <class Done>
+bool soon(Done&& done, int ms = 20000) {
+  for (int i = 0; i < ms; ++i) {
+    if (done()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+uint64_t user(System& system, uint32_t shard, const std::string& name) {
+  for (const DynamicCounter& counter : system.segment().shard(shard).user) {
+    if (name == counter.name) return counter.value.get();
+  }
+  return UINT64_MAX;
+}
+
+const ReloadRecord& reload(System& system, const std::string& program, bool drain = false,
+                           bool dry_run = false, uint32_t bursts = 32, uint32_t shard = 1) {
+  // The request goes by another mapping, whose order TSan does not see: what this thread has read
+  // of the last answer, and written for the program, comes before it.
+  system.segment().reload().state.fetch_add(0, std::memory_order_acq_rel);
+  const uint64_t number =
+      ask_reload(system.segment().path(), {shard, file(program), drain, dry_run, bursts});
+  const ReloadRecord& record = system.segment().reload();
+  if (!soon([&] {
+        return record.answered.get() == number && record.state.load(std::memory_order_acquire) ==
+                                                      static_cast<uint32_t>(MailState::idle);
+      })) {
+    check::fail(__FILE__, __LINE__, "no answer about " + program);
+  }
+  return record;
+}
+
+void expect(const ReloadRecord& record, ReloadOutcome outcome, const std::string& code = "",
+            const std::string& text = "") {
+  const std::string said = std::string(record.code) + " " + record.message;
+  if (record.outcome.load() == static_cast<uint32_t>(outcome) && code == record.code &&
+      said.find(text) != std::string::npos) {
+    return;
+  }
+  check::fail(__FILE__, __LINE__,
+              "outcome " + std::to_string(record.outcome.load()) + ", " + said + "; expected " +
+                  std::to_string(static_cast<uint32_t>(outcome)) + " " + code + " " + text);
+}
+
+void flows(System& system) {
+  const uint64_t before = user(system, 2, "seq_checked");
+  if (!soon([&] { return user(system, 2, "seq_checked") > before + 2000; })) {
+    check::fail(__FILE__, __LINE__, "nothing flows");
+  }
+}
+
+void start(System& system) {
+  system.start();
+  CHECK(soon([&] { return system.shard(2).state() == ShardState::running; }));
+  flows(system);
+}
+
+// Stops in order; everything that was made arrived, in order, and what the programs know adds up.
+// `apart`: packets that a program has seen whose state went with it.
+void ends_whole(System& system, uint64_t apart = 0) {
+  flows(system);
+  system.stop(false);
+  CHECK(soon([&] {
+    return system.state() == SystemState::stopped || system.state() == SystemState::failed;
+  }));
+  for (const Failure& failure : system.failures()) check::fail(__FILE__, __LINE__, failure.message);
+  const ShardRecord& middle = system.segment().shard(1);
+  CHECK_EQ(user(system, 2, "seq_missing"), 0u);
+  CHECK_EQ(user(system, 2, "seq_reordered"), 0u);
+  CHECK_EQ(system.segment().shard(0).sent.get(), middle.received.get());
+  CHECK_EQ(middle.received.get(), middle.sent.get());
+  CHECK_EQ(middle.sent.get(), user(system, 2, "seq_checked"));
+  CHECK_EQ(middle.dropped.get(), 0u);
+  CHECK_EQ(user(system, 1, "total") + apart, middle.received.get());
+  for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
+}
+
+}  // namespace
+
+TEST(a_program_takes_over_with_what_the_old_one_knew) {
+  System system(line("kept"), {});
+  start(system);
+  for (uint32_t i = 0; i < 4; ++i) {
+    const ReloadRecord& record = reload(system, i % 2 == 0 ? "passer_1b" : "passer_1");
+    expect(record, ReloadOutcome::kept);
+    CHECK_EQ(record.handed.load(), static_cast<uint32_t>(Handed::restored));
+    CHECK_EQ(record.old_hash.get(), record.new_hash.get());
+    CHECK_EQ(record.state_bytes.get(), 88u);
+    CHECK_EQ(record.generation.get(), i + 2u);
+    CHECK_EQ(std::string(record.new_version), i % 2 == 0 ? "1.1" : "1.0");
+    CHECK_EQ(record.trial_bursts.get(), 32u);
+    CHECK(record.warm_bursts.get() > 0);
+    CHECK(record.pause_ns.get() > 0);
+    CHECK(record.began_received.get() <= record.switch_received.get());
+    CHECK(record.switch_received.get() < record.end_received.get());
+    CHECK_EQ(record.balanced, 1u);
+    CHECK_EQ(record.unaccounted.get(), 0u);
+    CHECK_EQ(record.dropped_full.get() + record.dropped_fault.get() + record.held.get(), 0u);
+    flows(system);
+  }
+  CHECK_EQ(std::string(system.segment().shard(1).program), "passer_1.so");
+  CHECK_EQ(system.segment().shard(1).reloads.get(), 4u);
+  ends_whole(system);
+}
+
+TEST(another_state_is_refused_field_by_field) {
+  System system(line("refused"), {});
+  start(system);
+  const ReloadRecord& record = reload(system, "passer_2");
+  expect(record, ReloadOutcome::refused, "VANITY_E_RELOAD_STATE", "cannot take over the state");
+  CHECK_EQ(std::string(record.difference),
+           "! version: 1 -> 2; ! bursts: u64 at 8 -> u64 at 16; - largest: u32 at 16; ! lengths: "
+           "u64[8] at 24 -> u32[8] at 24; + bytes: u64 at 8; ! bytes: 88 -> 56");
+  CHECK(record.old_hash.get() != record.new_hash.get());
+  CHECK_EQ(record.generation.get(), 1u);
+  CHECK_EQ(system.segment().shard(1).reloads.get(), 0u);
+  ends_whole(system);
+}
+
+TEST(another_state_goes_through_migrate) {
+  System system(line("migrated"), {});
+  start(system);
+  {
+    const How how("restore-number");
+    expect(reload(system, "passer_2m"), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE",
+           "migrate() of the new program returned 7");
+  }
+  flows(system);
+  const ReloadRecord& record = reload(system, "passer_2m");
+  expect(record, ReloadOutcome::kept);
+  CHECK_EQ(record.handed.load(), static_cast<uint32_t>(Handed::migrated));
+  // And the way on, with the same state again.
+  expect(reload(system, "passer_2"), ReloadOutcome::kept);
+  // Back there is no way.
+  expect(reload(system, "passer_1"), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE");
+  ends_whole(system);
+}
+
+TEST(what_cannot_be_replaced_is_refused_before_anything_stops) {
+  Plan plan = line("no");
+  ShardPlan sink;
+  sink.name = "builtin";
+  sink.program = "sink";
+  plan.shards.push_back(sink);
+  ChannelPlan channel;
+  channel.name = "aside";
+  channel.from = 0;
+  channel.to = 3;
+  plan.channels.push_back(channel);
+  System system(plan, {});
+  start(system);
+  const auto refused = [&](const char* program, const char* code, const char* text) {
+    expect(reload(system, program), ReloadOutcome::refused, code, text);
+  };
+  refused("not-there", "VANITY_E_PROGRAM_LOAD", "not-there.so");
+  refused("nothing", "VANITY_E_PROGRAM_LOAD", "");
+  refused("future", "VANITY_E_PROGRAM_ABI", "ABI 2");
+  refused("ancient", "VANITY_E_PROGRAM_ABI", "before programs could be replaced");
+  refused("decider", "VANITY_E_RELOAD_STATE", "- packets: u64 at 0");  // it takes over nothing
+  expect(reload(system, "passer_1", false, false, 32, 3), ReloadOutcome::refused, "VANITY_E_RELOAD",
+         "a built-in stage");
+  expect(reload(system, "passer_1", false, false, 32, 4), ReloadOutcome::refused, "VANITY_E_RELOAD",
+         "no shard 4");
+  {
+    const How how("init-number");
+    refused("passer_1b", "VANITY_E_PROGRAM_INIT", "init returned 3");
+  }
+  if (kFaults) {
+    const How how("init-fault");
+    refused("passer_1b", "VANITY_E_RELOAD_FAULT",
+            "faulted in init: SIGSEGV at address 0x0, in init");
+  }
+  if (kFaults) {
+    const How how("rehearsal-fault");
+    refused("passer_1b", "VANITY_E_RELOAD_FAULT", "faulted in a rehearsal");
+  }
+  CHECK_EQ(system.segment().shard(1).generation.get(), 1u);
+  CHECK_EQ(system.segment().shard(1).faults.get(), 0u);
+  CHECK_THROWS(ask_reload(system.segment().path(), {1, file("passer_1"), false, false, 0}), Error);
+  CHECK_THROWS(ask_reload(system.segment().path(),
+                          {1, file("passer_1"), false, false, limits::kReloadBursts + 1}),
+               Error);
+  CHECK_THROWS(ask_reload(system.segment().path(), {1, std::string(1024, 'x'), false, false, 1}),
+               Error);
+  expect(reload(system, "passer_1b", false, false, limits::kReloadBursts), ReloadOutcome::kept);
+  ends_whole(system);
+}
+
+TEST(a_dry_run_changes_nothing) {
+  System system(line("dry"), {});
+  start(system);
+  const ReloadRecord& record = reload(system, "passer_1b", false, true);
+  expect(record, ReloadOutcome::rehearsed);
+  CHECK(record.warm_bursts.get() > 0);
+  CHECK_EQ(record.generation.get(), 1u);
+  CHECK_EQ(std::string(system.segment().shard(1).program), "passer_1.so");
+  ends_whole(system);
+}
+
+TEST(the_old_one_comes_back_when_the_new_one_faults_or_is_not_well) {
+  const std::vector<std::pair<const char*, const char*>> kinds = {
+      {"fault", "the new program faulted: SIGSEGV at address 0x0, in"},
+      {"late-fault", "the new program faulted: SIGSEGV at address 0x0, in"},
+      {"unhealthy", "healthy() of the new program returned 6 after 8 bursts"},
+      {"nothing", "it took nothing for 200 ms while its input waited"},
+      {"loop", "a turn of it took longer than 100 ms"},
+  };
+  Plan plan = line("undone");
+  plan.shards[1].watch.progress_ns = 100'000'000;
+  plan.drain_ns = 20'000'000'000;
+  System system(plan, {});
+  start(system);
+  uint64_t apart = 0;
+  uint64_t undone = 0;
+  for (const auto& [how, text] : kinds) {
+    const std::string kind = how;
+    if (!kFaults && kind != "unhealthy" && kind != "nothing") continue;
+    const How does(how);
+    const ReloadRecord& record = reload(system, "passer_1b");
+    expect(record, ReloadOutcome::undone, "VANITY_E_RELOAD_UNDONE", text);
+    CHECK_EQ(record.generation.get(), 1u);
+    CHECK_EQ(record.unaccounted.get(), 0u);
+    CHECK_EQ(record.held.get(), record.again.get());
+    CHECK_EQ(system.segment().shard(1).reloads_undone.get(), ++undone);
+    if (kind == "late-fault") {
+      CHECK(record.again.get() > 0);
+      CHECK(record.end_sent.get() > record.switch_sent.get());
+    }
+    if (kind == "fault") CHECK(record.again.get() > 0);
+    // What the new one has given away the old one never sees.
+    apart += record.end_received.get() - record.switch_received.get() - record.again.get();
+    flows(system);
+  }
+  CHECK_EQ(system.segment().shard(1).restarts.get(), 0u);
+  CHECK_EQ(system.segment().shard(1).dropped_fault.get(), 0u);
+  bool warned = false;
+  for (const Failure& each : system.warnings()) warned |= each.code == "VANITY_W_RELOAD_UNDONE";
+  CHECK(warned);
+  expect(reload(system, "passer_1b"), ReloadOutcome::kept);
+  ends_whole(system, apart);
+}
+
+TEST(a_state_that_cannot_be_saved_or_restored_leaves_all_as_it_was) {
+  {
+    const How how("save-number");
+    System system(line("save"), {});
+    start(system);
+    expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE",
+           "save() of the old program returned 4");
+    ends_whole(system);
+  }
+  System system(line("restore"), {});
+  start(system);
+  {
+    const How how("restore-number");
+    expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE",
+           "restore() of the new program returned 5");
+  }
+  if (kFaults) {
+    const How how("restore-fault");
+    expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_FAULT",
+           "SIGSEGV at address 0x0, in restore");
+  }
+  CHECK_EQ(system.segment().shard(1).generation.get(), 1u);
+  ends_whole(system);
+}
+
+TEST(an_old_program_that_faults_in_save_is_started_anew) {
+  if (!kFaults) return;
+  Plan plan = line("save-fault");
+  plan.shards[1].watch.backoff_ns = 1'000'000;
+  std::unique_ptr<System> system;
+  {
+    const How how("save-fault");
+    system = std::make_unique<System>(plan, BootOptions{});
+    start(*system);
+  }
+  expect(reload(*system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD",
+         "the old program faulted before it was replaced");
+  CHECK(soon([&] { return system->segment().shard(1).restarts.get() == 1; }));
+  flows(*system);
+  expect(reload(*system, "passer_1b"), ReloadOutcome::kept);
+  system->stop(false);
+  CHECK(soon([&] { return system->state() == SystemState::stopped; }));
+  CHECK_EQ(user(*system, 2, "seq_missing"), 0u);
+}
+
+TEST(a_new_one_that_faults_later_is_started_anew_itself) {
+  if (!kFaults) return;
+  Plan plan = line("anew");
+  plan.shards[1].watch.backoff_ns = 1'000'000;
+  System system(plan, {});
+  start(system);
+  {
+    const How how("late-fault");  // which nothing is handed on to does not
+    expect(reload(system, "passer_1b", false, false, 4), ReloadOutcome::kept);
+    CHECK(soon([&] { return system.segment().shard(1).restarts.get() == 1; }));
+  }
+  CHECK_EQ(system.segment().shard(1).generation.get(), 2u);
+  flows(system);
+  expect(reload(system, "passer_1"), ReloadOutcome::kept);
+  system.stop(false);
+  CHECK(soon([&] { return system.state() == SystemState::stopped; }));
+  for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
+}
+
+TEST(drain_waits_until_the_inputs_are_empty) {
+  {
+    System system(line("drained"), {});
+    start(system);
+    const ReloadRecord& record = reload(system, "passer_1b", true);
+    expect(record, ReloadOutcome::kept);
+    ends_whole(system);
+  }
+  // As fast as there is room: they never are, while the end is held.
+  Plan plan = line("never-drained", "0");
+  plan.drain_ns = 100'000'000;
+  System system(plan, {});
+  start(system);
+  command_shard(system.segment().path(), 2, Command::hold, 0);
+  CHECK(soon([&] { return system.segment().channel(1).blocked.get() != 0; }));
+  command_shard(system.segment().path(), 1, Command::hold, 0);
+  command_shard(system.segment().path(), 2, Command::run, 0);
+  CHECK(soon([&] { return system.shard(1).state() == ShardState::held; }));
+  expect(reload(system, "passer_1b", true), ReloadOutcome::refused, "VANITY_E_RELOAD_LATE",
+         "its inputs were not empty within [kernel] drain_ms");
+  // Held, what waits in its inputs goes on waiting, and is the new one's.
+  const ReloadRecord& record = reload(system, "passer_1b");
+  expect(record, ReloadOutcome::kept);
+  CHECK_EQ(record.trial_bursts.get(), 0u);
+  CHECK_EQ(record.switch_received.get(), record.end_received.get());
+  command_shard(system.segment().path(), 1, Command::run, 0);
+  plan.drain_ns = 0;
+  flows(system);
+  CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+}
+
+TEST(a_program_that_keeps_packets_is_not_replaced) {
+  std::unique_ptr<System> system;
+  {
+    const How how("keep");
+    system = std::make_unique<System>(line("keeps"), BootOptions{});
+    start(*system);
+  }
+  expect(reload(*system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_LATE",
+         "always holds packets from one turn to the next (1 just now)");
+  flows(*system);
+}
+
+TEST(an_idle_shard_is_reloaded_too) {
+  Plan plan = line("idle");
+  plan.shards[0].options["count"] = "5000";
+  System system(plan, {});
+  system.start();
+  CHECK(soon([&] { return system.shard(2).state() == ShardState::running; }));
+  CHECK(soon([&] { return user(system, 2, "seq_checked") == 5000; }));
+  const ReloadRecord& record = reload(system, "passer_1b");
+  expect(record, ReloadOutcome::kept);
+  CHECK_EQ(record.warm_bursts.get(), 0u);
+  CHECK_EQ(record.trial_bursts.get(), 0u);
+  system.stop(false);
+  CHECK(soon([&] { return system.state() == SystemState::stopped; }));
+  CHECK_EQ(user(system, 1, "total"), 5000u);
+}
+
+TEST(one_reload_at_a_time_and_a_stop_ends_it) {
+  if (!kFaults) return;
+  System system(line("busy"), {});
+  start(system);
+  {
+    const How how("init-loop");
+    ask_reload(system.segment().path(), {1, file("passer_1b"), false, false, 32});
+    CHECK(soon([&] {
+      return system.segment().reload().state.load() == static_cast<uint32_t>(MailState::working);
+    }));
+    try {
+      ask_reload(system.segment().path(), {1, file("passer_1"), false, false, 32});
+      CHECK(!"two at once");
+    } catch (const Error& error) {
+      CHECK_EQ(std::string(error.code()), "VANITY_E_RELOAD_BUSY");
+    }
+    // It is still in its loop when the system stops, and is left there.
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    ends_whole(system);
+  }
+  expect(system.segment().reload(), ReloadOutcome::refused, "VANITY_E_RELOAD_FAULT", "init");
+}
+
+TEST(many_reloads_lose_and_reorder_nothing) {
+  const bool whole = std::getenv("VANITY_FULL") != nullptr;
+  const uint32_t wanted = whole ? 1000 : kSanitized ? 20 : 60;
+  System system(line("many"), {});
+  start(system);
+  for (uint32_t i = 0; i < wanted; ++i) {
+    const ReloadRecord& record =
+        reload(system, i % 2 == 0 ? "passer_1b" : "passer_1", false, false, 8);
+    expect(record, ReloadOutcome::kept);
+    CHECK_EQ(record.unaccounted.get(), 0u);
+  }
+  CHECK_EQ(system.segment().shard(1).generation.get(), wanted + 1u);
+  ends_whole(system);
+}
+
+TEST(a_description_of_a_state_has_limits) {
+  std::vector<std::string> names;
+  std::vector<vanity_field> fields;
+  for (uint32_t i = 0; i <= limits::kStateFields; ++i) names.push_back("f" + std::to_string(i));
+  for (uint32_t i = 0; i <= limits::kStateFields; ++i) {
+    fields.push_back({names[i].c_str(), VANITY_TYPE_U64, i * 8, 1, 0});
+  }
+  vanity_state state{"s", 1, limits::kStateFields, fields.data(), limits::kStateBytes};
+  CHECK_EQ(state_problem(state), "");
+  ++state.field_count;
+  CHECK(state_problem(state).find("1025 fields") != std::string::npos);
+  state.field_count = 1;
+  ++state.bytes;
+  CHECK(state_problem(state).find("67108865 bytes") != std::string::npos);
+  state.bytes = 8;
+  CHECK_EQ(state_problem(state), "");
+  const auto wrong = [&](vanity_field field, const char* text) {
+    vanity_field two[] = {fields[0], field};
+    state.fields = two;
+    state.field_count = 2;
+    state.bytes = 64;
+    if (state_problem(state).find(text) == std::string::npos) {
+      check::fail(__FILE__, __LINE__, text + (": " + state_problem(state)));
+    }
+  };
+  wrong({"f0", VANITY_TYPE_U8, 0, 1, 0}, "two fields are named f0");
+  wrong({nullptr, VANITY_TYPE_U8, 0, 1, 0}, "no name");
+  wrong({"x", 11, 0, 1, 0}, "no known type");
+  wrong({"x", VANITY_TYPE_U8, 0, 0, 0}, "no elements");
+  wrong({"x", VANITY_TYPE_U64, 0, 2, 4}, "overlap");
+  wrong({"x", VANITY_TYPE_U32, 61, 1, 0}, "ends at 65");
+  wrong({"x", VANITY_TYPE_BYTES, 0, 0xffffffff, 0xffffffff}, "ends at");
+  const std::string name(limits::kNameBytes + 1, 'n');
+  wrong({name.c_str(), VANITY_TYPE_U8, 0, 1, 0}, "no name");
+}
