@@ -10,6 +10,7 @@ import { note, print, printJson } from './output.js';
 
 export interface BenchOptions {
   rounds?: string;
+  reloads?: number;
   quick?: boolean;
   json?: boolean;
 }
@@ -23,6 +24,7 @@ export interface BenchReport {
 /** A module of bench/ exports `run` of this type. */
 export type RunBench = (options: {
   rounds: number | undefined;
+  reloads: number | undefined;
   quick: boolean;
   /** Progress, to stderr. */
   log: (text: string) => void;
@@ -55,6 +57,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   memory: {
     about: 'growth of the resident set while running, and the size of the segment',
     module: 'memory.js',
+  },
+  reload: {
+    about:
+      'a module replaced again and again under a million packets a second: pauses, losses, order',
+    module: 'reload.js',
   },
   typescript: {
     about: 'a TypeScript shard taking and giving bursts, beside MessagePort',
@@ -98,6 +105,9 @@ export async function benchCommand(
       hint: `Type: vanity bench ${names[0]} (there is: ${names.join(', ')})`,
     });
   }
+  if (options.reloads !== undefined && name !== 'reload') {
+    throw new VanityError('VANITY_E_USAGE', { problem: '--reloads is for: vanity bench reload' });
+  }
   const rounds = options.rounds === undefined ? undefined : parseRounds(options.rounds);
   const path = join(ROOT, 'bench');
   if (!existsSync(path)) throw new VanityError('VANITY_E_BENCH_SOURCES', { path });
@@ -107,7 +117,12 @@ export async function benchCommand(
     report = await runNative(name, bench.target, rounds, options.quick === true);
   } else {
     const { run } = (await import(join(path, bench.module))) as { run: RunBench };
-    report = await run({ rounds, quick: options.quick === true, log: (text) => note(text) });
+    report = await run({
+      rounds,
+      reloads: options.reloads,
+      quick: options.quick === true,
+      log: (text) => note(text),
+    });
   }
   if (!isReport(report)) {
     throw new VanityError('VANITY_E_BENCH_FAILED', { name, problem: 'it reported no figures' });

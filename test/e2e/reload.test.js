@@ -141,6 +141,20 @@ test.serial(
   },
 );
 
+test.serial('bench reload loses and reorders nothing', async (t) => {
+  const at = workspace(t);
+  const { code, stdout, stderr } = await at.run('bench', 'reload', '--reloads', '6', '--json');
+  t.is(code, 0, stderr);
+  const { figures, pauses_us } = JSON.parse(stdout);
+  const zero = figures.filter(({ target }) => target === '= 0');
+  t.deepEqual(
+    zero.map(({ value }) => value),
+    [0, 0, 0],
+  );
+  t.is(pauses_us.length, 6);
+  t.is((await at.run('bench', 'flow-split', '--reloads', '6')).code, 2);
+});
+
 test.serial('reload() of the API; a new program that faults goes again', async (t) => {
   const at = workspace(t);
   modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');

@@ -69,8 +69,9 @@ Plan line(const std::string& name, const std::string& rate = "200000",
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;
-  plan.shards = {module("source", "numberer", {{"buffers", "4096"}, {"rate", rate}}),
-                 module("middle", middle), module("end", "checker")};
+  plan.shards = {
+      module("source", "numberer", {{"buffers", "4096"}, {"flows", "4"}, {"rate", rate}}),
+      module("middle", middle), module("end", "checker")};
   for (uint32_t s = 1; s < 3; ++s) {
     ChannelPlan channel;
     channel.name = "to-" + plan.shards[s].name;
