@@ -104,6 +104,22 @@ test('filter', async (t) => {
   t.is(stdout, '');
 });
 
+test('reload', async (t) => {
+  if (await missing(t, 'cc')) return;
+  const folder = clone(t);
+  const [build, back] = shellBlocks(join(ROOT, 'examples/reload/README.md'));
+  const there = await shell(build, folder);
+  t.is(there.code, 0, there.stderr);
+  t.regex(there.stdout, /^meter runs meter 2 in place of meter 1, generation 2$/m, there.stderr);
+  t.regex(there.stdout, /^state {6}16 bytes migrated$/m);
+  const [, received] = /^meter +\S+ +\S+ +stopped +([\d,]+)/m.exec(there.stdout);
+  t.regex(there.stdout, new RegExp(`^meter +total +${received}$`, 'm'));
+  t.notRegex(there.stdout, /[1-9,]+ packets lost/);
+  const { stdout, stderr } = await shell(back, folder);
+  t.regex(stdout, /^ {2}- long_packets: u64 at 8$/m, stderr);
+  t.regex(stdout, /^refused$/m);
+});
+
 test('mirror', async (t) => {
   const folder = await paste(t, 'mirror');
   const run = await figures(t, folder, 'mirror', '--set', 'shards.make.options.rate=0');
