@@ -9,6 +9,7 @@ import type { CheckOptions } from './check.js';
 import type { DeviceBindOptions, DeviceOptions } from './device.js';
 import type { DumpOptions } from './dump.js';
 import type { HoldOptions } from './hold.js';
+import type { PlanOptions } from './plan.js';
 import type { ReloadCommandOptions } from './reload.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
@@ -123,6 +124,23 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
         import('./output.js'),
       ]);
       done(checkCommand(manifest, { ...options, color: wantsColor(process.stderr) }));
+    });
+
+  program
+    .command('plan')
+    .description('compare two manifests: what is kept, reloaded, moved, restarted, added, removed')
+    .argument('<old>', 'path of the TOML file of the system that runs')
+    .argument('<new>', 'path of the other one')
+    .option('--all', 'show what is kept as well')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `${examples('vanity plan running.toml next.toml', 'vanity plan running.toml next.toml --json | jq .commands')}
+Exit codes: 0 the same, 3 nothing has to stop for it, 4 something has to be restarted or removed.
+`,
+    )
+    .action(async (before: string, after: string, options: PlanOptions) => {
+      done((await import('./plan.js')).planCommand(before, after, options));
     });
 
   program

@@ -1,0 +1,242 @@
+// What it takes to turn one plan into another, part by part. Parts are the same when their names are; values are compared
+// under the words of the manifest.
+import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.js';
+
+/**
+ * `reload`: another native module in its place, while packets flow. `move`: another core. `restart`: made anew.
+ * In this order what several reasons call for.
+ */
+export type Action = 'keep' | 'add' | 'remove' | 'reload' | 'move' | 'restart';
+
+/** A value that is another one; empty: there is none on that side. */
+export interface Changed {
+  key: string;
+  before: string;
+  after: string;
+}
+
+export interface PartChange {
+  part: 'system' | 'shard' | 'channel' | 'port' | 'device';
+  name: string;
+  action: Action;
+  changed: Changed[];
+  /** What else calls for it: a channel or a port that is another one. */
+  because: string[];
+}
+
+type Words = Record<string, string>;
+
+/** Every part of both plans, in the order of the later one, and what has gone behind. */
+export function planChanges(before: Plan, after: Plan): PartChange[] {
+  const channels = parts('channel', before, after, before.channels, after.channels, channelWords);
+  const ports = parts('port', before, after, before.ports, after.ports, portWords);
+  const devices = parts('device', before, after, before.devices, after.devices, deviceWords);
+  const shards = parts('shard', before, after, before.shards, after.shards, shardWords);
+  const around = [...channels, ...ports, ...devices].filter(({ action }) => action !== 'keep');
+  for (const shard of shards) {
+    if (shard.action === 'add' || shard.action === 'remove') continue;
+    const [old, fresh] = [before, after].map(({ shards }) =>
+      shards.find(({ name }) => name === shard.name),
+    ) as [ShardPlan, ShardPlan];
+    shard.because = around.flatMap(({ part, name, action }) => {
+      const joined = [...ends(before, part, name), ...ends(after, part, name)];
+      const what = { add: 'is new', remove: 'goes' }[action as string] ?? 'is another one';
+      return joined.includes(shard.name) ? [`${part} ${name} ${what}`] : [];
+    });
+    shard.action = shardAction(shard, old, fresh, holdsDevice(after, shard.name));
+  }
+  return [systemChange(before, after), ...shards, ...channels, ...ports, ...devices];
+}
+
+function shardAction(
+  { changed, because }: PartChange,
+  before: ShardPlan,
+  after: ShardPlan,
+  device: boolean,
+): Action {
+  if (changed.length === 0 && because.length === 0) return 'keep';
+  const only = (key: string): boolean =>
+    because.length === 0 && changed.every((one) => one.key === key);
+  if (only('core')) return 'move';
+  const modules = before.programKind === 'native' && after.programKind === 'native';
+  // Two programs would drive the device at once, and nothing contains the faults of a trial.
+  return only('program') && modules && !device && after.watch.onFault !== 'crash'
+    ? 'reload'
+    : 'restart';
+}
+
+function parts<P extends { readonly name: string }>(
+  part: PartChange['part'],
+  before: Plan,
+  after: Plan,
+  old: readonly P[],
+  fresh: readonly P[],
+  words: (plan: Plan, one: P) => Words,
+): PartChange[] {
+  const change = (name: string, action: Action, changed: Changed[] = []): PartChange => ({
+    part,
+    name,
+    action,
+    changed,
+    because: [],
+  });
+  const known = new Map(old.map((one) => [one.name, one]));
+  return [
+    ...fresh.map((one) => {
+      const was = known.get(one.name);
+      known.delete(one.name);
+      if (was === undefined) return change(one.name, 'add');
+      const changed = compare(words(before, was), words(after, one));
+      return change(one.name, changed.length === 0 ? 'keep' : 'restart', changed);
+    }),
+    ...[...known.keys()].map((name) => change(name, 'remove')),
+  ];
+}
+
+function compare(before: Words, after: Words): Changed[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap((key) => {
+    const [old, fresh] = [before, after].map((words) =>
+      Object.hasOwn(words, key) ? (words[key] ?? '') : '',
+    ) as [string, string];
+    return old === fresh ? [] : [{ key, before: old, after: fresh }];
+  });
+}
+
+function systemChange(before: Plan, after: Plan): PartChange {
+  const words = (plan: Plan): Words => ({
+    name: plan.name,
+    oversubscribe: String(plan.oversubscribe),
+    huge_pages: plan.pages,
+    'kernel.core': plan.kernelCore < 0 ? 'any' : String(plan.kernelCore),
+    'kernel.stall_ms': String(plan.stallNs / 1e6),
+    'kernel.drain_ms': String(plan.drainNs / 1e6),
+    metrics: plan.metrics,
+  });
+  const changed = compare(words(before), words(after));
+  return {
+    part: 'system',
+    name: after.name,
+    action: changed.length === 0 ? 'keep' : 'restart',
+    changed,
+    because: [],
+  };
+}
+
+const nameOf = (all: readonly { readonly name: string }[], index: number): string =>
+  all[index]?.name ?? '';
+const namesOf = (plan: Plan, shards: readonly number[]): string =>
+  shards.map((index) => nameOf(plan.shards, index)).join(', ');
+
+/** Shards that have an end of the part. */
+function ends(plan: Plan, part: PartChange['part'], name: string): string[] {
+  const indices = (): readonly number[] => {
+    const named = <T extends { readonly name: string }>(all: readonly T[]): T | undefined =>
+      all.find((one) => one.name === name);
+    if (part === 'channel') {
+      const channel = named(plan.channels);
+      return channel ? [channel.from, channel.to] : [];
+    }
+    if (part === 'port') {
+      const port = named(plan.ports);
+      return port ? [...port.rx, ...port.tx] : [];
+    }
+    const device = named(plan.devices);
+    return device ? granted(device).map(({ shard }) => shard) : [];
+  };
+  return indices().map((index) => nameOf(plan.shards, index));
+}
+
+const granted = ({ mmio, irqs, dma }: DevicePlan): { shard: number }[] => [
+  ...mmio,
+  ...irqs,
+  ...dma,
+];
+
+function holdsDevice(plan: Plan, shard: string): boolean {
+  return plan.devices.some(({ name }) => ends(plan, 'device', name).includes(shard));
+}
+
+function shardWords(plan: Plan, shard: ShardPlan): Words {
+  const { watch } = shard;
+  return {
+    program: shard.program,
+    ...Object.fromEntries(
+      Object.entries(shard.options).map(([key, value]) => [`options.${key}`, value]),
+    ),
+    core: shard.core === -1 ? 'any' : String(shard.core),
+    wait: shard.wait,
+    strategy: shard.strategy,
+    primary: nameOf(plan.channels, shard.primary),
+    burst: String(shard.burst),
+    fifo: String(shard.fifo),
+    spin_us_max: String(shard.spinNsMax / 1e3),
+    sleep_us_max: String(shard.sleepNsMax / 1e3),
+    arena: String(shard.arenaBytes),
+    'watchdog.progress_ms': String(watch.progressNs / 1e6),
+    'watchdog.service_us': String(watch.serviceNs / 1e3),
+    'watchdog.starve_ms': String(watch.starveNs / 1e6),
+    'watchdog.on_progress': watch.onProgress,
+    'watchdog.on_service': watch.onService,
+    'watchdog.on_starve': watch.onStarve,
+    'watchdog.on_fault': watch.onFault,
+    'watchdog.backoff_ms': String(watch.backoffNs / 1e6),
+    'watchdog.max_restarts': String(watch.maxRestarts),
+    'watchdog.window_ms': String(watch.windowNs / 1e6),
+  };
+}
+
+function channelWords(plan: Plan, channel: ChannelPlan): Words {
+  return {
+    from: nameOf(plan.shards, channel.from),
+    to: nameOf(plan.shards, channel.to),
+    capacity: String(channel.capacity),
+    carries: channel.packets ? 'packets' : 'messages',
+    element_bytes: String(channel.elementBytes),
+    layout: channel.layout,
+    overflow: channel.overflow,
+    high_watermark: String(channel.highWatermark),
+    low_watermark: String(channel.lowWatermark),
+  };
+}
+
+function portWords(plan: Plan, port: PortPlan): Words {
+  return {
+    driver: port.driver,
+    rx: namesOf(plan, port.rx),
+    tx: namesOf(plan, port.tx),
+    file: port.file,
+    write: port.write,
+    replay: port.replay,
+    interface: port.interface,
+    fanout: port.fanout,
+    promiscuous: String(port.promiscuous),
+    device: nameOf(plan.devices, port.device),
+    ring: String(port.ring),
+    poll_us_max: String(port.pollNsMax / 1e3),
+    interrupts: String(port.interrupts),
+    packed: port.packed,
+    mac: port.mac,
+    socket: port.socket,
+    server: String(port.server),
+    peer_uid: port.peerUid < 0 ? '' : String(port.peerUid),
+    overflow: port.overflow,
+    buffers: String(port.buffers),
+    buffer_bytes: String(port.bufferBytes),
+  };
+}
+
+function deviceWords(plan: Plan, device: DevicePlan): Words {
+  const grants = (all: readonly { shard: number }[]): string =>
+    all
+      .map(({ shard, ...rest }) => JSON.stringify({ ...rest, to: nameOf(plan.shards, shard) }))
+      .join(', ');
+  return {
+    pci: device.pci,
+    driver: device.driver,
+    backend: device.backend,
+    unsafe_noiommu: String(device.unsafeNoiommu),
+    mmio: grants(device.mmio),
+    irqs: grants(device.irqs),
+    dma: grants(device.dma),
+  };
+}
