@@ -113,7 +113,7 @@ void Reload::check_shard() const {
   }
   if (!shard_.contained()) {
     refuse("VANITY_E_RELOAD", "nothing contains the faults of its program",
-           "remove on_fault = \"report\"");
+           "remove on_fault = \"crash\"");
   }
   if (shard_.has_devices()) {
     refuse("VANITY_E_RELOAD", "it has been granted devices, which two programs would drive at once",
@@ -128,7 +128,6 @@ void Reload::check_shard() const {
 
 void Reload::prepare() {
   check_shard();
-  left_ = shard_.left();
   Module& old = *shard_.program()->module();
   certificate_.old_name = old.name();
   certificate_.old_version = old.version();
@@ -142,6 +141,8 @@ void Reload::prepare() {
                 request_.path + ": it was compiled before programs could be replaced",
                 "compile it again with this version's include/vanity/program.h");
   }
+  uintptr_t text_end;
+  fresh.text(&text_begin_, &text_end);
   compare_states();
   copy_bursts();
   rehearse();
@@ -276,7 +277,7 @@ void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
     shard_.wish(Wish::keep);
   } else if (now_ns - progress_ns_ > patience) {
     missed_ = "a turn of it took longer than " + std::to_string(patience / 1'000'000) + " ms";
-    shard_.leave_program();
+    shard_.leave_trial(text_begin_);
   } else if (now_ns - received_ns_ > kStarvedNs) {
     missed_ = "it took nothing for " + std::to_string(kStarvedNs / 1'000'000) +
               " ms while its input waited";

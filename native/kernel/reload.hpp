@@ -71,7 +71,7 @@ class Reload {
   Certificate certificate_;
   std::string missed_;  // what the trial was ended for
   bool posted_ = false;
-  uint64_t left_ = 0;
+  uintptr_t text_begin_ = 0;  // of the new program
   uint64_t began_ns_ = 0;
   // Of the trial: what was seen last, and when.
   uint64_t progress_ = 0;

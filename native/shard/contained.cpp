@@ -15,7 +15,7 @@ Shard& of(vanity_shard* shard) {
 
 // Where a program that only calls the runtime can be left.
 void leave_if_asked(Shard& shard) noexcept {
-  if (shard.asked_to_leave()) [[unlikely]]
+  if (shard.asked_to_leave() || shard.asked_to_leave_trial()) [[unlikely]]
     shard.guard().leave(FaultKind::asked, "");
 }
 

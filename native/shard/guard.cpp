@@ -186,7 +186,7 @@ void Guard::on_sample(int, siginfo_t* info, void* context) {
     guard->sampled_ = guard->unwind(guard->samples_, Evidence::kFrames, pc);
     guard->asked_.store(2, std::memory_order_release);  // pairs with sample()
   } else if (asked == 3 && guard->where_ != 0 && pc >= guard->text_begin_ &&
-             pc < guard->text_end_) {
+             pc < guard->text_end_ && guard->means(guard->text_begin_)) {
     guard->asked_.store(0, std::memory_order_relaxed);
     guard->take_evidence(FaultKind::asked, 0, nullptr, context);
     guard->where_ = 0;
@@ -259,7 +259,13 @@ uint32_t Guard::sample(int tid, uintptr_t* frames, uint32_t most, uint64_t ns) n
   return count;
 }
 
-void Guard::ask_to_leave(int tid) noexcept {
+bool Guard::means(uintptr_t text_begin) const noexcept {
+  const uintptr_t only = only_.load(std::memory_order_relaxed);
+  return only == 0 || only == text_begin;
+}
+
+void Guard::ask_to_leave(int tid, uintptr_t only) noexcept {
+  only_.store(only, std::memory_order_relaxed);
   asked_.store(3, std::memory_order_relaxed);
   syscall(SYS_tgkill, getpid(), tid, sample_signal());
 }

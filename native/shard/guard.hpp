@@ -129,8 +129,9 @@ class Guard {
   // The frames of the guard's thread as they are now, at most `most`; 0: it does not answer within
   // `ns`. One caller at a time.
   uint32_t sample(int tid, uintptr_t* frames, uint32_t most, uint64_t ns) noexcept;
-  // Leaves the program where that is possible; to be repeated until it has happened.
-  void ask_to_leave(int tid) noexcept;
+  // Leaves the program where that is possible; to be repeated until it has happened. `only`: where
+  // the text begins of the one program that is meant; 0: whatever runs.
+  void ask_to_leave(int tid, uintptr_t only = 0) noexcept;
 
  private:
   // The handlers run on the same thread: only the compiler must not move anything across.
@@ -139,6 +140,7 @@ class Guard {
   static void on_sample(int number, siginfo_t* info, void* context);
   static void pass_on(int number, siginfo_t* info, void* context);
   void take_evidence(FaultKind kind, int number, const siginfo_t* info, void* context) noexcept;
+  bool means(uintptr_t text_begin) const noexcept;
   uint32_t unwind(uintptr_t* frames, uint32_t most, uintptr_t from) noexcept;
 
   volatile uint32_t where_ = 0;  // 1: the program's code, and the guard is armed
@@ -153,6 +155,7 @@ class Guard {
   void* stack_ = nullptr;
   // 0 none, 1 asked for frames, 2 they are there, 3 asked to leave
   std::atomic<uint32_t> asked_{0};
+  std::atomic<uintptr_t> only_{0};
   uint32_t sampled_ = 0;
   uintptr_t samples_[Evidence::kFrames] = {};
 };

@@ -13,6 +13,7 @@ namespace vanity {
 namespace {
 
 constexpr uint32_t kWishBits = 4;
+constexpr uint32_t kWishMask = (1u << kWishBits) - 1;
 
 }  // namespace
 
@@ -41,6 +42,17 @@ Cut Shard::cut() const noexcept {
   if (own_pool_ != nullptr) cut.allocated = own_pool_->taken();
   cut.held = held_.count() + again_.size() - again_at_;
   return cut;
+}
+
+// Not by the command word: what is asked of the new one must never meet the old one.
+void Shard::leave_trial(uintptr_t text_begin) noexcept {
+  wish(Wish::leave);
+  guard_.ask_to_leave(static_cast<int>(record_->tid), text_begin);
+}
+
+bool Shard::asked_to_leave_trial() const noexcept {
+  if (handover_ == nullptr || !handover_->switched) return false;
+  return static_cast<Wish>(line_->wish.load(std::memory_order_relaxed) & kWishMask) == Wish::leave;
 }
 
 uint64_t Shard::waiting() const noexcept {
@@ -73,7 +85,7 @@ void Shard::attend(uint64_t since) noexcept {
   if (handover_ == nullptr) posted_->begin = cut();
   handover_ = posted_;
   Handover& handover = *handover_;
-  const auto wanted = static_cast<Wish>(word & ((1u << kWishBits) - 1));
+  const auto wanted = static_cast<Wish>(word & kWishMask);
   if (handover.at == Step::trial) {
     try_out(wanted, since);
     return;
@@ -168,7 +180,7 @@ void Shard::switch_programs(uint64_t since) noexcept {
 
 void Shard::try_out(Wish wanted, uint64_t since) noexcept {
   Handover& handover = *handover_;
-  if (wanted == Wish::undo) {
+  if (wanted == Wish::undo || wanted == Wish::leave) {
     undo(Unkept::wished, 0);
     return;
   }

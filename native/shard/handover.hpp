@@ -77,7 +77,8 @@ enum class Wish : uint32_t {
   swap,
   cancel,  // when it has not begun
   keep,    // the time of trial is over
-  undo
+  undo,
+  leave  // the same, of one that does not come back from its turn
 };
 enum class Step : uint32_t { none, copying, copied, trial, kept, undone, refused };
 

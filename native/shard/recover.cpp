@@ -37,9 +37,8 @@ bool Shard::recover() noexcept {
   if (handover_ != nullptr && handover_->switched) {
     if (asked_to_leave()) {
       record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
-    } else {
-      record_->faults.add(1);
     }
+    if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
     undo(Unkept::fault, 0);
     return true;
   }

@@ -253,6 +253,9 @@ class Shard {
   bool carries_messages() const noexcept;
   // What readers see as its program.
   void name_program(const std::string& path) noexcept;
+  // Leaves a program that is on trial, wherever it is, and no other; to be repeated until it has.
+  void leave_trial(uintptr_t text_begin) noexcept;
+  bool asked_to_leave_trial() const noexcept;
   // What is asked in each call that receives: are bursts copied, or noted down, or come again?
   bool attentive() const noexcept { return attentive_; }
   uint32_t receive_attentively(vanity_packet* packets, uint32_t n) noexcept;

@@ -290,6 +290,7 @@ TEST(the_old_one_comes_back_when_the_new_one_faults_or_is_not_well) {
       {"unhealthy", "healthy() of the new program returned 6 after 8 bursts"},
       {"nothing", "it took nothing for 200 ms while its input waited"},
       {"loop", "a turn of it took longer than 100 ms"},
+      {"calls", "a turn of it took longer than 100 ms"},
   };
   Plan plan = line("undone");
   plan.shards[1].watch.progress_ns = 100'000'000;
@@ -300,6 +301,7 @@ TEST(the_old_one_comes_back_when_the_new_one_faults_or_is_not_well) {
   uint64_t undone = 0;
   for (const auto& [how, text] : kinds) {
     const std::string kind = how;
+    const uint64_t faults = system.segment().shard(1).faults.get();
     if (!kFaults && kind != "unhealthy" && kind != "nothing") continue;
     const How does(how);
     const ReloadRecord& record = reload(system, "passer_1b");
@@ -313,6 +315,8 @@ TEST(the_old_one_comes_back_when_the_new_one_faults_or_is_not_well) {
       CHECK(record.end_sent.get() > record.switch_sent.get());
     }
     if (kind == "fault") CHECK(record.again.get() > 0);
+    const bool faulted = kind == "fault" || kind == "late-fault";
+    CHECK_EQ(system.segment().shard(1).faults.get() - faults, faulted ? 1u : 0u);
     // What the new one has given away the old one never sees.
     apart += record.end_received.get() - record.switch_received.get() - record.again.get();
     flows(system);

@@ -2,7 +2,7 @@
  * state looks like; VANITY_TEST_PASSER what a new one does that it should not:
  *   init-number, init-fault, init-loop, rehearsal-fault     before the switch
  *   restore-number, restore-fault                           in it
- *   fault, late-fault, unhealthy, loop, nothing             on trial
+ *   fault, late-fault, unhealthy, loop, calls, nothing             on trial
  * and an old one: save-number, save-fault, keep (a packet, from one turn to the next). It is looked
  * at in init, so it is of whoever is loaded while it is set. */
 #include <stdlib.h>
@@ -71,6 +71,7 @@ static uint32_t poll_once(vanity_shard* shard, void* opaque) {
     fault_if(s, "fault");
     while (misbehaves(s, "loop") && forever) {
     }
+    while (misbehaves(s, "calls") && forever) vanity_receive(shard, packets, 0);
     if (misbehaves(s, "late-fault") && s->turns > 10) {
       vanity_send(shard, 0, packets, got / 2); /* the others it still holds */
       fault_if(s, "late-fault");
