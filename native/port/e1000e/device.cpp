@@ -54,6 +54,13 @@ void Device::stop() noexcept {
   becomes(kStatus, kStatusMaster, 0);
 }
 
+void Device::leave() noexcept {
+  // Interrupts that it holds back (EITR) end with it, before VFIO takes their vectors away: QEMU
+  // dies of one that comes due without.
+  write(kCtrl, read(kCtrl) | kCtrlReset);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 void Device::reset() {
   if (read(kStatus) == ~0u) throw broken("does not answer");
   stop();

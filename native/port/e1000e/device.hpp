@@ -47,6 +47,8 @@ class Device {
   void enable(const RxSize& size);
   // No frame, no DMA, no interrupt any more. Fine on a device that is gone.
   void stop() noexcept;
+  // The last that is done to it, once it is stopped.
+  void leave() noexcept;
 
   // All ones: the device is gone.
   uint32_t status() const noexcept { return read(kStatus); }

@@ -123,7 +123,10 @@ class E1000ePort final : public Port {
 
   void close() noexcept override {
     if (step_ == Step::running) count_losses();
-    if (step_ != Step::down) stop();
+    if (step_ != Step::down) {
+      stop();
+      device_.leave();
+    }
     step_ = Step::down;
   }
 
