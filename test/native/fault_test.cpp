@@ -14,6 +14,7 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 
 using namespace vanity;
 
@@ -47,10 +48,7 @@ ShardPlan crasher(const std::string& how, uint64_t after,
 
 Plan line(const std::string& name, std::vector<ShardPlan> shards,
           Overflow overflow = Overflow::block) {
-  static char folder[] = "/tmp/vanity-fault-test-XXXXXX";
-  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", folder, 1);
-  }
+  runtime_folder();
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;

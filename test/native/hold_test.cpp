@@ -8,16 +8,14 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 
 using namespace vanity;
 
 namespace {
 
 Plan line(const char* name) {
-  static char folder[] = "/tmp/vanity-hold-test-XXXXXX";
-  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", folder, 1);
-  }
+  runtime_folder();
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;

@@ -9,19 +9,11 @@
 #include "kernel/system.hpp"
 #include "kernel/validate.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 
 using namespace vanity;
 
 namespace {
-
-std::string folder() {
-  static char path[] = "/tmp/vanity-limits-test-XXXXXX";
-  if (path[sizeof(path) - 2] == 'X' && mkdtemp(path) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", path, 1);
-    std::atexit([] { rmdir(path); });
-  }
-  return path;
-}
 
 ShardPlan shard(const std::string& name, const std::string& program,
                 std::map<std::string, std::string> options = {}) {
@@ -47,13 +39,13 @@ PortPlan port(const std::string& name) {
   plan.name = name;
   plan.driver = "capture";
   plan.tx = {0};
-  plan.write = folder() + "/" + name + ".pcap";
+  plan.write = runtime_folder() + "/" + name + ".pcap";
   return plan;
 }
 
 // A source, a chain of `count - 2` shards that pass on, a sink.
 Plan chain(uint32_t count) {
-  folder();
+  runtime_folder();
   Plan plan;
   plan.name = "limits";
   plan.oversubscribe = true;

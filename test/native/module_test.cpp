@@ -11,6 +11,7 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 // A thread that never returns is left behind on purpose here.
@@ -55,11 +56,7 @@ ChannelPlan link(const std::string& name, Overflow overflow) {
 }
 
 Plan plan_of(const std::string& name, std::vector<ShardPlan> shards, ChannelPlan channel) {
-  static char folder[] = "/tmp/vanity-module-test-XXXXXX";
-  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", folder, 1);
-    std::atexit([] { rmdir(folder); });
-  }
+  runtime_folder();
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;

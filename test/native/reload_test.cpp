@@ -12,6 +12,7 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 #include "shard/state.hpp"
 
 using namespace vanity;
@@ -57,15 +58,15 @@ class How {
 // numberer > passer > checker, each with a channel that blocks.
 Plan line(const std::string& name, const std::string& rate = "200000",
           const std::string& middle = "passer_1") {
-  static char folder[] = "/tmp/vanity-reload-test-XXXXXX";
-  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", folder, 1);
+  static const bool prepared = [] {
+    runtime_folder();
     // Each reload leaves a copy of its module, and its descriptor.
     rlimit files{};
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-  }
+    return setrlimit(RLIMIT_NOFILE, &files) == 0;
+  }();
+  CHECK(prepared);
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;

@@ -15,21 +15,11 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "runtime_folder.hpp"
 
 using namespace vanity;
 
 namespace {
-
-// Everything the tests create lives in a folder of their own.
-const std::string& runtime() {
-  static const std::string path = [] {
-    char name[] = "/tmp/vanity-system-test-XXXXXX";
-    if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp");
-    setenv("VANITY_RUNTIME_DIR", name, 1);
-    return std::string(name);
-  }();
-  return path;
-}
 
 ShardPlan shard(const std::string& name, const std::string& program,
                 std::map<std::string, std::string> options = {}) {
@@ -51,7 +41,7 @@ ChannelPlan channel(const std::string& name, uint32_t from, uint32_t to,
 }
 
 Plan plan_of(const std::string& name) {
-  runtime();
+  runtime_folder();
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;  // unpinned threads on however few cores the tests have
@@ -241,9 +231,9 @@ TEST(nothing_is_left_behind) {
     System system(plan, {});
     system.start();
     CHECK(wait_for(system, SystemState::running));
-    CHECK_EQ(access((runtime() + "/clean.segment").c_str(), F_OK), 0);
+    CHECK_EQ(access((runtime_folder() + "/clean.segment").c_str(), F_OK), 0);
   }
-  CHECK(access((runtime() + "/clean.segment").c_str(), F_OK) != 0);
+  CHECK(access((runtime_folder() + "/clean.segment").c_str(), F_OK) != 0);
 }
 
 TEST(what_a_killed_process_left_is_swept_and_what_lives_is_not) {
@@ -255,7 +245,7 @@ TEST(what_a_killed_process_left_is_swept_and_what_lives_is_not) {
     system.start();
     pause();
   });
-  const std::string path = runtime() + "/killed.segment";
+  const std::string path = runtime_folder() + "/killed.segment";
   for (int i = 0; i < 5000 && access(path.c_str(), F_OK) != 0; ++i) usleep(1000);
   CHECK_EQ(access(path.c_str(), F_OK), 0);
   usleep(50000);
@@ -279,7 +269,7 @@ TEST(a_core_that_is_not_there_is_an_error) {
   } catch (const Error& error) {
     CHECK_EQ(std::string(error.code()), "VANITY_E_CORE_MISSING");
   }
-  CHECK(access((runtime() + "/nocore.segment").c_str(), F_OK) != 0);
+  CHECK(access((runtime_folder() + "/nocore.segment").c_str(), F_OK) != 0);
 }
 
 TEST(a_core_belongs_to_one_process) {
@@ -477,7 +467,7 @@ TEST(a_second_signal_ends_the_process_and_leaves_nothing) {
   Plan plan = plan_of("signals");
   plan.shards = {shard("gen", "generate"), shard("end", "sink")};
   plan.channels = {channel("c", 0, 1)};
-  const std::string path = runtime() + "/signals.segment";
+  const std::string path = runtime_folder() + "/signals.segment";
   const pid_t child = in_child([&] {
     BootOptions options;
     options.handle_signals = true;
@@ -504,11 +494,11 @@ TEST(a_second_signal_ends_the_process_and_leaves_nothing) {
 }
 
 TEST(the_runtime_folder_ends_empty) {
-  DIR* dir = opendir(runtime().c_str());
+  DIR* dir = opendir(runtime_folder().c_str());
   CHECK(dir != nullptr);
   int files = 0;
   while (const dirent* entry = readdir(dir)) files += entry->d_name[0] != '.';
   closedir(dir);
   CHECK_EQ(files, 0);
-  rmdir(runtime().c_str());
+  rmdir(runtime_folder().c_str());
 }

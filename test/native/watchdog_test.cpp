@@ -12,6 +12,7 @@
 #include "check.hpp"
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
+#include "runtime_folder.hpp"
 
 using namespace vanity;
 
@@ -38,10 +39,7 @@ ChannelPlan link(const std::string& name, uint32_t from, uint32_t to,
 
 Plan plan_of(const std::string& name, std::vector<ShardPlan> shards,
              std::vector<ChannelPlan> channels) {
-  static char folder[] = "/tmp/vanity-watchdog-test-XXXXXX";
-  if (folder[sizeof(folder) - 2] == 'X' && mkdtemp(folder) != nullptr) {
-    setenv("VANITY_RUNTIME_DIR", folder, 1);
-  }
+  runtime_folder();
   Plan plan;
   plan.name = name;
   plan.oversubscribe = true;
