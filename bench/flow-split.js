@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { median } from './median.js';
 import { installed, reservePages } from './testpmd.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -12,12 +13,6 @@ const CAPTURE = file('../examples/captures/two-hosts.pcap');
 const CLI = file('../dist/cli/main.js');
 const ROUNDS = 5;
 const SECONDS = 3;
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
 
 function capture(command, args, seconds) {
   return new Promise((resolve, reject) => {

@@ -9,18 +9,13 @@ import { fileURLToPath } from 'node:url';
 import { loadManifest } from '../dist/manifest/plan.js';
 import { forecast } from '../dist/planning/forecast.js';
 import { readHostModel } from '../dist/planning/host-model.js';
+import { median } from './median.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const CLI = file('../dist/cli/main.js');
 const CAPTURE = file('../examples/captures/two-hosts.pcap');
 const ROUNDS = 5;
 const SECONDS = 2;
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
 
 /** Shards in a row: [name, program, core], fed by a looping capture or by the first of them. */
 function row(shards, fed = true) {

@@ -6,17 +6,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { median } from './median.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const RUN = file('../test/guest/run');
 const ROUNDS = 5;
 const SECONDS = 3;
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
 
 // Rounds of one guest; each is { vanity, testpmd }.
 async function rounds(name, count, log) {

@@ -5,9 +5,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { median } from './median.js';
 import { installed, reservePages } from './testpmd.js';
 import { coresAreEnough, FORWARDERS, forward } from './virtio-user/forward.js';
-import { cyclesPerSecond, kindOf, median } from './virtio-user/measure.js';
+import { cyclesPerSecond, kindOf } from './virtio-user/measure.js';
 import { nameOf, pair } from './virtio-user/pair.js';
 
 const ROUNDS = 3;

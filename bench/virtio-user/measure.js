@@ -11,12 +11,6 @@ const SETTLE_MS = 500;
 /** Of a Vanity port, and what testpmd is told of its own. */
 export const kindOf = ({ packed }) => (packed ? 'packed' : 'split');
 
-export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
 export async function until(what, limitMs, test) {
   const end = performance.now() + limitMs;
   for (;;) {
