@@ -47,7 +47,7 @@ export function simCommand(file: string, options: SimOptions): number {
       arrivals,
       costs,
     });
-    if (options.json) printJson(told);
+    if (options.json) printJson(jsonOf(told));
     else print(...lines(told));
     return 0;
   } catch (error) {
@@ -91,6 +91,23 @@ function seedOf(text: string): number {
   const seed = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(seed < 2 ** 32)) throw usage(`--seed is a whole number below 2^32; it is "${text}"`);
   return seed;
+}
+
+function jsonOf({ timeNs, latencyNs, firstFull, channels, ports, ...rest }: Forecast): unknown {
+  const queue = ({ depthMax, fullNs, blockedNs, ...same }: QueueForecast) => ({
+    ...same,
+    depth_max: depthMax,
+    full_ns: fullNs,
+    blocked_ns: blockedNs,
+  });
+  return {
+    ...rest,
+    time_ns: timeNs,
+    latency_ns: latencyNs,
+    first_full: firstFull,
+    channels: channels.map(queue),
+    ports: ports.map(queue),
+  };
 }
 
 function lines(told: Forecast): string[] {

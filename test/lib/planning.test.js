@@ -183,19 +183,35 @@ test('a cost that is given counts instead of the model', (t) => {
   t.is(told.busiest, 'split');
 });
 
-function says(t, file, more, pattern) {
+function printed(file, options) {
   const written = [];
   const { write } = process.stdout;
   process.stdout.write = (text) => written.push(text) > 0;
   try {
-    t.true(simCommand(file, { json: true, model: 'two-core-vm', ...more }) > 0);
+    return { code: simCommand(file, { json: true, model: 'two-core-vm', ...options }), written };
   } finally {
     process.stdout.write = write;
   }
+}
+
+function says(t, file, more, pattern) {
+  const { code, written } = printed(file, more);
+  t.true(code > 0);
   const { error } = JSON.parse(written.join(''));
   t.regex(error.message, pattern);
   return error;
 }
+
+test.serial('JSON has the names of every other command: units last', (t) => {
+  const { code, written } = printed(FLOW_SPLIT, { time: '1ms' });
+  t.is(code, 0);
+  const told = JSON.parse(written.join(''));
+  t.is(told.time_ns, 1e6);
+  t.true(told.latency_ns.p50 > 0);
+  t.is(told.shards.length, 4);
+  t.true(told.channels.every(({ depth_max, blocked_ns }) => depth_max > 0 && blocked_ns >= 0));
+  t.notRegex(written.join(''), /"[a-z]+[A-Z]\w*":/);
+});
 
 test.serial('bad input names what is wrong, and where', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'vanity-planning-'));
