@@ -116,9 +116,14 @@ TEST(it_works_while_the_kernel_is_stuck) {
   options.on_change = [&] {
     stuck = true;  // the first change: the system runs
     while (!go_on) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    stuck = false;
   };
   Plan plan = line("kernel-stuck");
   System system(plan, options);
+  struct GoOn {  // when a check throws, too: the end of the system waits for the kernel's thread
+    std::atomic<bool>& go_on;
+    ~GoOn() { go_on = true; }
+  } const at_the_end{go_on};
   const std::string path = system.segment().path();
   system.start();
   CHECK(soon([&] { return stuck.load(); }));
@@ -126,7 +131,6 @@ TEST(it_works_while_the_kernel_is_stuck) {
   CHECK(soon([&] { return received(system, 2) > 1000; }));
   go_on = false;
   system.stop(false);  // its thread announces the stop, and stays there
-  stuck = false;
   CHECK(soon([&] { return stuck.load(); }));
   const uint64_t heartbeat = system.segment().header().heartbeat_ns.get();
   // Told nothing yet, the shards run on, and are held and released without the kernel.
