@@ -115,6 +115,8 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
         notify(channel);
       }
       set_phase(Phase::polling);
+      // What the program held when it was left, though it had given it away.
+      if (sent < n && asked_to_leave()) record_->dropped_fault.add(n - sent);
       [[fallthrough]];
     case Overflow::drop:
       if (sent < n) {

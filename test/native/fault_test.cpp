@@ -298,6 +298,28 @@ TEST(a_program_that_does_not_come_back_is_left) {
   }
 }
 
+TEST(what_waits_for_a_full_ring_at_a_restart_is_dropped_by_it) {
+  System system(
+      line("full-restart", {stage("gen", "generate"), crasher("never", 0), stage("end", "sink")}),
+      {});
+  const std::string path = system.segment().path();
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.sent.get() > 1000; }));
+  command_shard(path, 2, Command::hold, 0);
+  CHECK(soon([&] { return system.segment().channel(1).blocked.get() != 0; }));
+  const uint64_t before = record.polls.get();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(record.polls.get() - before <= 1);  // it is in its send
+  command_shard(path, 1, Command::restart, 0);
+  CHECK(soon([&] { return record.restarts.get() == 1; }));
+  command_shard(path, 2, Command::run, 0);
+  stop(system);
+  CHECK_EQ(record.dropped.get(), 32u);
+  CHECK_EQ(record.dropped_fault.get(), 32u);
+  expect_balance(system, system.segment().shard(0).received.get());
+}
+
 // Two programs that fault in every way, and an operator who holds, steps, releases and restarts at
 // random: in the end every packet was forwarded or dropped with a reason.
 TEST(a_soak_of_random_faults_leaves_no_packet_unaccounted) {
