@@ -1,8 +1,7 @@
 // The calls that move packets, for a program that may be left at any instruction: what it points at
-// is read before the runtime begins and written when the books are right. The other calls touch
-// nothing that a jump out of them would leave half done.
+// is touched before the runtime begins, so that a wild pointer faults while the books are right.
+// The other calls touch nothing that a jump out of them would leave half done.
 #include <algorithm>
-#include <cstring>
 
 #include "shard/shard.hpp"
 
@@ -19,53 +18,61 @@ void leave_if_asked(Shard& shard) noexcept {
     shard.guard().leave(FaultKind::asked, "");
 }
 
+// A burst lies in two pages at most: its first and its last byte are in all of them.
+static_assert(limits::kBurstMax * sizeof(vanity_packet) <= 4096);
+void touch(const vanity_packet* packets, uint32_t n) noexcept {
+  const auto* const bytes = reinterpret_cast<const volatile uint8_t*>(packets);
+  static_cast<void>(bytes[0]);
+  static_cast<void>(bytes[n * sizeof(vanity_packet) - 1]);
+}
+void touch_to_write(vanity_packet* packets, uint32_t n) noexcept {
+  auto* const bytes = reinterpret_cast<volatile uint8_t*>(packets);
+  bytes[0] = 0;
+  bytes[n * sizeof(vanity_packet) - 1] = 0;
+}
+
 uint32_t receive(vanity_shard* handle, vanity_packet* packets, uint32_t n) {
   Shard& shard = of(handle);
   leave_if_asked(shard);
-  vanity_packet got[limits::kBurstMax];
-  uint32_t count;
-  {
-    const Guard::Runtime in(shard.guard());
-    n = std::min(n, limits::kBurstMax);
-    count = shard.attentive() ? shard.receive_attentively(got, n) : shard.receive(got, n);
-    shard.held().add(got, count);
-  }
-  std::memcpy(packets, got, count * sizeof(vanity_packet));
+  n = std::min(n, limits::kBurstMax);
+  if (n == 0) return 0;
+  touch_to_write(packets, n);
+  const Guard::Runtime in(shard.guard());
+  const uint32_t count =
+      shard.attentive() ? shard.receive_attentively(packets, n) : shard.receive(packets, n);
+  shard.held().add(packets, count);
   return count;
 }
 
 uint32_t allocate(vanity_shard* handle, vanity_packet* packets, uint32_t n) {
   Shard& shard = of(handle);
-  vanity_packet got[limits::kBurstMax];
-  uint32_t count;
-  {
-    const Guard::Runtime in(shard.guard());
-    count = shard.allocate(got, std::min(n, limits::kBurstMax));
-    shard.held().add(got, count);
-  }
-  std::memcpy(packets, got, count * sizeof(vanity_packet));
+  n = std::min(n, limits::kBurstMax);
+  if (n == 0) return 0;
+  touch_to_write(packets, n);
+  const Guard::Runtime in(shard.guard());
+  const uint32_t count = shard.allocate(packets, n);
+  shard.held().add(packets, count);
   return count;
 }
 
-// Takes the program's packets from it, at most a burst: into `taken`, in the runtime's memory.
-void take(Shard& shard, const vanity_packet* packets, uint32_t n, vanity_packet* taken) {
-  std::memcpy(taken, packets, n * sizeof(vanity_packet));
-  const uint32_t good = shard.held().remove(taken, n);
+// Takes the program's packets from it, at most a burst, at least one.
+void take(Shard& shard, const vanity_packet* packets, uint32_t n) {
+  touch(packets, n);
+  const uint32_t good = shard.held().remove(packets, n);
   if (good == n) [[likely]]
     return;
-  shard.held().add(taken, good);
+  shard.held().add(packets, good);
   shard.guard().leave(FaultKind::descriptor, "it gave away a packet that it does not hold");
 }
 
 template <class Give>
 void give(vanity_shard* handle, const vanity_packet* packets, uint32_t n, Give&& gives) {
   Shard& shard = of(handle);
-  vanity_packet taken[limits::kBurstMax];
   while (n != 0) {
     const uint32_t count = std::min(n, limits::kBurstMax);
-    take(shard, packets, count, taken);
+    take(shard, packets, count);
     const Guard::Runtime in(shard.guard());
-    gives(shard, taken, count);
+    gives(shard, packets, count);
     packets += count;
     n -= count;
   }
@@ -75,15 +82,14 @@ uint32_t send(vanity_shard* handle, uint32_t index, const vanity_packet* packets
   Shard& shard = of(handle);
   uint32_t all = 0;
   bool refused = false;
-  vanity_packet taken[limits::kBurstMax];
   while (n != 0 && !refused) {
     const uint32_t count = std::min(n, limits::kBurstMax);
-    take(shard, packets, count, taken);
+    take(shard, packets, count);
     const Guard::Runtime in(shard.guard());
-    const uint32_t sent = kApi.send(handle, index, taken, count);
+    const uint32_t sent = kApi.send(handle, index, packets, count);
     const vanity_channel* const channel = shard.output(index);
     if (sent < count && channel != nullptr && channel->overflow == Overflow::program) {
-      shard.held().add(taken + sent, count - sent);
+      shard.held().add(packets + sent, count - sent);
       refused = true;
     }
     all += sent;
@@ -95,14 +101,14 @@ uint32_t send(vanity_shard* handle, uint32_t index, const vanity_packet* packets
 }
 
 void free_packets(vanity_shard* handle, const vanity_packet* packets, uint32_t n) {
-  give(handle, packets, n, [](Shard& shard, const vanity_packet* taken, uint32_t count) {
-    shard.consume(taken, count);
+  give(handle, packets, n, [](Shard& shard, const vanity_packet* given, uint32_t count) {
+    shard.consume(given, count);
   });
 }
 
 void discard(vanity_shard* handle, const vanity_packet* packets, uint32_t n) {
-  give(handle, packets, n, [](Shard& shard, const vanity_packet* taken, uint32_t count) {
-    shard.discard(taken, count);
+  give(handle, packets, n, [](Shard& shard, const vanity_packet* given, uint32_t count) {
+    shard.discard(given, count);
   });
 }
 
