@@ -77,8 +77,8 @@ export interface NativeShard {
   flush(samples: number): void;
   /** Flushes; then spins and sleeps until an input may have work or the manifest's bound passes. */
   wait(samples: number): void;
-  /** Stays until the operator lets the shard go on, or take a step. */
-  obey(samples: number): void;
+  /** Stays until the operator lets the shard go on, or take a step. True: the program is to be left and started anew. */
+  obey(samples: number): boolean;
   /** A breath while a full channel blocks. */
   pause(): void;
   /** Wakes the consumer of output `index`, which said that it sleeps. */
@@ -95,6 +95,13 @@ export interface NativeShard {
   stopped(samples: number): void;
   /** Notes the failure, then drops what still comes until the shard may end. */
   failed(code: string, message: string, hint: string): void;
+  /** The program threw, or an operator wants it anew: drops what it held. False: its faults are not contained. */
+  left(threw: boolean, what: string): boolean;
+  /** What the kernel says of a program that was left; waits a moment. */
+  next(): 'wait' | 'restart' | 'end';
+  restarted(): void;
+  /** The system ends while there is no program: drops what still comes until the shard may end. */
+  ended(): void;
 }
 
 export interface NativeChannel {
@@ -129,6 +136,8 @@ export interface NativePool {
   readonly memory: ArrayBuffer;
   readonly strideBytes: number;
   readonly bufferBytes: number;
+  /** Uint16 a buffer: how often the program holds it, as native/shard/held.hpp counts. */
+  readonly held: ArrayBuffer;
 }
 
 /** What a shard has been granted of one device. */
@@ -195,6 +204,9 @@ export interface NativeLayout {
   readonly control: number;
   readonly packetBytes: number;
   readonly poolShift: number;
+  /** The flag of a descriptor whose buffer has several owners, and the one of the book of what is held. */
+  readonly packetShared: number;
+  readonly heldShared: number;
   readonly headroomBytes: number;
   readonly frameOffset: number;
 }

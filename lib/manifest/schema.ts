@@ -192,7 +192,7 @@ export const watchdogSchema = z
     on_starve: choice(policies, 'What is done about starved input.').default('report'),
     on_fault: choice(
       ['restart', 'hold', 'stop-system', 'crash'],
-      'What is done when a native module faults; "crash" ends the process, as without Vanity.',
+      'What is done when a native module faults or a TypeScript program throws; "crash" ends the process, as without Vanity, or fails the TypeScript shard and stops the system in order.',
     ).default('restart'),
     backoff_ms: integer(
       0,

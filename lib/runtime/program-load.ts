@@ -5,12 +5,14 @@ import { pathToFileURL } from 'node:url';
 import { VanityError } from '../errors.js';
 import type { Program } from './program.js';
 
-/** Loads the module and checks that it holds a program. */
-export async function loadProgram(file: string): Promise<Program> {
-  if (file.endsWith('.ts') && !stripsTypes()) compileTypeScript(file);
+/** Loads the module, its `start`th copy, and checks that it holds a program. Other modules that it imports stay as they are. */
+export async function loadProgram(file: string, start = 0): Promise<Program> {
+  if (start === 0 && file.endsWith('.ts') && !stripsTypes()) compileTypeScript(file);
   let module: { default?: unknown };
   try {
-    module = (await import(pathToFileURL(file).href)) as { default?: unknown };
+    const url = pathToFileURL(file);
+    if (start !== 0) url.search = `?start=${start}`;
+    module = (await import(url.href)) as { default?: unknown };
   } catch (error) {
     throw loadError(file, reasonOf(error), `Run it by itself to see more: node ${file}`);
   }

@@ -185,6 +185,7 @@ interface Pool {
   readonly u32: Uint32Array;
   readonly stride: number;
   readonly bufferBytes: number;
+  readonly held: Uint16Array;
 }
 
 /** Where the bytes behind the descriptors are. */
@@ -193,20 +194,54 @@ export class Pools {
   readonly #shift: number;
   readonly #mask: number;
   readonly #meta: number;
+  readonly #packetShared: number;
+  readonly #heldShared: number;
 
   /** @internal */
   constructor(pools: readonly NativePool[], layout: NativeLayout) {
+    this.#packetShared = layout.packetShared << 16;
+    this.#heldShared = layout.heldShared;
     this.#shift = layout.poolShift;
     this.#mask = 2 ** layout.poolShift - 1;
     this.#meta = layout.headroomBytes;
-    for (const { index, memory, strideBytes, bufferBytes } of pools) {
+    for (const { index, memory, strideBytes, bufferBytes, held } of pools) {
       const bytes = new Uint8Array(memory);
       this.#pools[index] = {
         bytes,
         u32: new Uint32Array(memory),
         stride: strideBytes,
         bufferBytes,
+        held: new Uint16Array(held),
       };
+    }
+  }
+
+  /** @internal The program holds these descriptors, four words each, from now on. */
+  hold(words: Uint32Array, first: number, n: number): void {
+    for (let i = first; i < first + n; ++i) {
+      const buffer = words[i * 4] as number;
+      const { held } = this.of(buffer);
+      const at = buffer & this.#mask;
+      held[at] = (held[at] as number) + 1;
+      if (((words[i * 4 + 3] as number) & this.#packetShared) !== 0) {
+        held[at] = (held[at] as number) | this.#heldShared;
+      }
+    }
+  }
+  /** @internal The program gives them away. Throws, with nothing given, for one that it does not hold. */
+  take(words: Uint32Array, first: number, n: number): void {
+    for (let i = first; i < first + n; ++i) {
+      const buffer = words[i * 4] as number;
+      const held = this.#pools[buffer >>> this.#shift]?.held;
+      const at = buffer & this.#mask;
+      const left = held?.[at] ?? 0;
+      if (held === undefined || (left & ~this.#heldShared) === 0) {
+        this.hold(words, first, i - first);
+        throw new RangeError(
+          `packet ${i - first} of these is not held: it was sent or freed before`,
+        );
+      }
+      held[at] = (left & ~this.#heldShared) === 1 ? 0 : left - 1;
     }
   }
 
@@ -432,6 +467,7 @@ export class ProgramShard {
       got = this.#native.receivePorts(burst.words, 0, share);
     }
     const words = burst.words;
+    const fromPorts = got;
     let bytes = 0;
     for (let k = 0; k < inputs.length && got < limit; ++k) {
       const input = inputs[this.#turn] as InputChannel;
@@ -445,6 +481,7 @@ export class ProgramShard {
         got += there;
       }
     }
+    this.#pools.hold(words, fromPorts, got - fromPorts); // those of ports are in the book
     this.ledger[BYTES] = (this.ledger[BYTES] as number) + bytes;
     burst.count = got;
     return burst;
@@ -466,8 +503,13 @@ export class ProgramShard {
       }
       return this.#native.transmit(burst.words, first, n, output);
     }
+    this.#pools.take(burst.words, first, n);
     let sent = channel.sendPackets(burst.words, first, n);
-    if (sent === n || channel.overflow === 'program') return sent;
+    if (sent === n) return sent;
+    if (channel.overflow === 'program') {
+      this.#pools.hold(burst.words, first + sent, n - sent);
+      return sent;
+    }
     if (channel.overflow === 'block') {
       channel.countBlocked();
       while (sent < n && this.control() !== CONTROL.stopNow) {

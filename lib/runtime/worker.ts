@@ -37,39 +37,86 @@ async function main(start: WorkerStart): Promise<void> {
   const program = await loadProgram(start.program);
   const attached = native.attachShard(start.system, start.index);
   const shard = new ProgramShard(attached, native.layout);
-  const fail = (error: unknown) => {
-    shard.flush();
-    attached.failed(
-      'VANITY_E_PROGRAM_THREW',
-      `shard ${start.name}: its program threw: ${reasonOf(error)}`,
-      'The stack above says where; poll() must not throw.',
-    );
-  };
-  if (program.watermark) {
-    const watermark = program.watermark.bind(program);
-    for (const output of shard.outputs) {
-      output.onWatermark = (channel, high) => watermark(shard, channel, high);
-    }
-  }
   try {
-    await program.init?.(shard);
+    await begin(program, shard);
   } catch (error) {
     const message = `shard ${start.name}: init threw: ${reasonOf(error)}`;
     attached.failed('VANITY_E_PROGRAM_INIT', message, '');
     throw VanityError.from({ code: 'VANITY_E_PROGRAM_INIT', message });
   }
-  // Of timers and promises that the program has left running.
-  process.on('uncaughtException', fail);
   attached.ready();
   parentPort?.postMessage({ ready: true } satisfies WorkerReport);
-  run(program, shard, attached, fail);
+  live(start, program, shard, attached);
 }
+
+async function begin(program: Program, shard: ProgramShard): Promise<void> {
+  const watermark = program.watermark?.bind(program);
+  for (const output of shard.outputs) {
+    output.onWatermark = watermark && ((channel, high) => watermark(shard, channel, high));
+  }
+  await program.init?.(shard);
+}
+
+type Attached = ReturnType<typeof native.attachShard>;
+
+// One program after the other: what throws is left, with what it held, and a new copy of its module takes its
+// place when the kernel says so.
+function live(start: WorkerStart, first: Program, shard: ProgramShard, attached: Attached): void {
+  let starts = 0;
+  let life = 0; // of which program; 0: there is none
+  const leave = (error: unknown) => {
+    life = 0;
+    shard.flush();
+    const threw = error !== ANEW;
+    const running = shard.control() === CONTROL.run;
+    if (running && attached.left(threw, threw ? reasonOf(error) : '')) void anew();
+    else {
+      attached.failed(
+        'VANITY_E_PROGRAM_THREW',
+        `shard ${start.name}: its program threw: ${reasonOf(error)}`,
+        'The stack above says where; poll() must not throw.',
+      );
+    }
+  };
+  const anew = async () => {
+    const devices = watchDevices({ poll: () => 0 }, shard, attached); // which are let go of meanwhile
+    for (;;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      const next = attached.next();
+      devices?.all();
+      if (next === 'wait') continue;
+      if (next === 'end') return attached.ended();
+      try {
+        starts += 1;
+        const program = await loadProgram(start.program, starts);
+        await begin(program, shard);
+        attached.restarted();
+        return go(program);
+      } catch (error) {
+        attached.left(true, `started anew, ${reasonOf(error)}`);
+      }
+    }
+  };
+  const go = (program: Program) => {
+    const mine = starts + 1;
+    life = mine;
+    run(program, shard, attached, () => life === mine, leave);
+  };
+  // Of timers and promises that the program has left running; also of one that is gone.
+  process.on('uncaughtException', (error) => {
+    if (life !== 0) leave(error);
+  });
+  go(first);
+}
+
+const ANEW = Symbol('an operator wants the program started anew');
 
 function run(
   program: Program,
   shard: ProgramShard,
-  attached: ReturnType<typeof native.attachShard>,
-  fail: (error: unknown) => void,
+  attached: Attached,
+  lives: () => boolean,
+  leave: (error: unknown) => void,
 ): void {
   const { ledger } = shard;
   const firstSample = attached.ledger.samples;
@@ -101,7 +148,8 @@ function run(
       if (state === CONTROL.finish && shard.inputsEmpty()) return false;
       if (shard.commanded() && state === CONTROL.run) {
         shard.flush();
-        attached.obey(samples);
+        const anew = attached.obey(samples);
+        if (anew) throw ANEW;
         devices?.all();
         samples = 0;
         last = performance.now();
@@ -135,12 +183,12 @@ function run(
     }
   };
   const turn = () => {
+    if (!lives()) return; // a timer of its own threw
     try {
       if (slice()) setImmediate(turn);
       else end();
     } catch (error) {
-      samples = 0;
-      fail(error);
+      leave(error);
     }
   };
   turn();
@@ -149,7 +197,7 @@ function run(
 function watchDevices(
   program: Program,
   shard: ProgramShard,
-  attached: ReturnType<typeof native.attachShard>,
+  attached: Attached,
 ): DeviceWatch | undefined {
   if (shard.devices.length === 0) return undefined;
   const interrupt = program.interrupt?.bind(program, shard);

@@ -119,6 +119,16 @@ uint32_t count_of(const Napi::CallbackInfo& info, size_t argument) {
   return info[argument].As<Napi::Number>().Uint32Value();
 }
 
+// What the program gives away is not held any more, and has to have been.
+void take_from_program(const Napi::CallbackInfo& info, Shard& shard, const vanity_packet* packets,
+                       uint32_t n) {
+  const uint32_t good = shard.held().remove(packets, n);
+  if (good == n) return;
+  shard.held().add(packets, good);
+  throw Napi::RangeError::New(info.Env(), "packet " + std::to_string(good) +
+                                              " of these is not held: it was sent or freed before");
+}
+
 // Descriptors in a Uint32Array: (words, first, count), the last two in packets.
 struct Packets {
   vanity_packet* data;
@@ -153,11 +163,13 @@ void wait(const Napi::CallbackInfo& info) {
   flush(at, count_of(info, 0));
   at.shard->wait_for_work();
 }
-void obey(const Napi::CallbackInfo& info) {
+// True: the program is to be left and started anew.
+Napi::Value obey(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
-  if (at.over) return;
+  if (at.over) return Napi::Boolean::New(info.Env(), false);
   flush(at, count_of(info, 0));
   at.shard->obey();
+  return Napi::Boolean::New(info.Env(), at.shard->asked_to_leave());
 }
 void pause(const Napi::CallbackInfo& info) {
   self(info).shard->pause();
@@ -171,6 +183,7 @@ Napi::Value receive_ports(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
   const Packets to = packets_of(info);
   const uint32_t got = at.over ? 0 : at.shard->receive_ports(to.data, to.count);
+  at.shard->held().add(to.data, got);
   return Napi::Number::New(info.Env(), got);
 }
 // To a port's queue; (words, first, count, output).
@@ -179,21 +192,32 @@ Napi::Value transmit(const Napi::CallbackInfo& info) {
   const Packets from = packets_of(info);
   const uint32_t output = count_of(info, 3);
   const bool port = output >= at.channel_outputs && output < at.shard->output_count();
-  return Napi::Number::New(info.Env(),
-                           at.over || !port ? 0 : at.shard->offer(output, from.data, from.count));
+  if (at.over || !port) return Napi::Number::New(info.Env(), 0);
+  take_from_program(info, *at.shard, from.data, from.count);
+  return Napi::Number::New(info.Env(), at.shard->offer(output, from.data, from.count));
 }
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
   const Packets to = packets_of(info);
   if (at.over) return Napi::Number::New(info.Env(), 0);
   at.shard->take_all_returns();
-  return Napi::Number::New(info.Env(), at.shard->allocate(to.data, to.count));
+  const uint32_t got = at.shard->allocate(to.data, to.count);
+  at.shard->held().add(to.data, got);
+  return Napi::Number::New(info.Env(), got);
 }
 template <void (Shard::*Give)(const vanity_packet*, uint32_t) noexcept>
 void give(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
   const Packets from = packets_of(info);
-  if (!at.over) (at.shard->*Give)(from.data, from.count);
+  if (at.over) return;
+  take_from_program(info, *at.shard, from.data, from.count);
+  (at.shard->*Give)(from.data, from.count);
+}
+// What a channel had no room for. JavaScript has taken it from the program.
+void refuse(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const Packets from = packets_of(info);
+  if (!at.over) at.shard->refuse(from.data, from.count);
 }
 
 Napi::Value counter(const Napi::CallbackInfo& info) {
@@ -222,6 +246,35 @@ void failed(const Napi::CallbackInfo& info) {
   at.over = true;
   at.shard->fail_and_drain(info[0].ToString().Utf8Value(), info[1].ToString().Utf8Value(),
                            info[2].ToString().Utf8Value());
+}
+
+// (threw, what): what the program held is dropped. False: its faults are not contained.
+Napi::Value left(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  Shard& shard = *at.shard;
+  const bool contained = !at.over && shard.plan().watch.on_fault != Policy::report;
+  if (contained) {
+    flush(at, 0);
+    const FaultKind kind = info[0].ToBoolean() ? FaultKind::exception : FaultKind::asked;
+    shard.script_left(kind, info[1].ToString().Utf8Value());
+  }
+  return Napi::Boolean::New(info.Env(), contained);
+}
+// What now: wait, restart or end.
+Napi::Value next(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const Shard::Next found = at.over ? Shard::Next::end : at.shard->script_next();
+  const char* const names[] = {"wait", "restart", "end"};
+  return Napi::String::New(info.Env(), names[static_cast<uint32_t>(found)]);
+}
+void restarted(const Napi::CallbackInfo& info) {
+  if (!self(info).over) self(info).shard->script_restarted();
+}
+void ended(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  if (at.over) return;
+  at.over = true;
+  at.shard->script_ended();
 }
 
 // However the worker ended: terminated in an endless poll, process.exit(), out of memory.
@@ -359,6 +412,9 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
       row.Set("strideBytes", pool->stride());
       row.Set("memory", wrap(pool->base(), size_t{pool->stride()} * pool->buffers()));
       row.Set("bufferBytes", pool->buffer_bytes());
+      HeldBook& book = shard.held();
+      row.Set("held", wrap(book.entries(pool->index()),
+                           size_t{book.buffers(pool->index())} * sizeof(uint16_t)));
       pools.Set(pools.Length(), row);
     }
     object.Set("pools", pools);
@@ -382,10 +438,14 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     method<allocate>(object, "allocate", held);
     method<give<&Shard::consume>>(object, "consume", held);
     method<give<&Shard::discard>>(object, "discard", held);
-    method<give<&Shard::refuse>>(object, "refuse", held);
+    method<refuse>(object, "refuse", held);
     method<counter>(object, "counter", held);
     method<stopped>(object, "stopped", held);
     method<failed>(object, "failed", held);
+    method<left>(object, "left", held);
+    method<next>(object, "next", held);
+    method<restarted>(object, "restarted", held);
+    method<ended>(object, "ended", held);
     napi_add_env_cleanup_hook(env, at_exit, at.release());
     return object;
   });
@@ -414,6 +474,8 @@ Napi::Object layout(Napi::Env env) {
   set("control", offsetof(ShardLine, control));
   set("packetBytes", sizeof(vanity_packet));
   set("poolShift", kPoolShift);
+  set("packetShared", VANITY_PACKET_SHARED);
+  set("heldShared", HeldBook::kShared);
   set("headroomBytes", VANITY_HEADROOM_BYTES);
   set("frameOffset", VANITY_FRAME_OFFSET);
   return row;

@@ -1,8 +1,19 @@
 // A shard whose poll loop is a worker thread of JavaScript: what that thread calls instead.
+#include <time.h>
+
+#include <cstring>
+
 #include "platform/clock.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
+namespace {
+
+// How long one wait for the kernel's verdict takes: the worker's event loop has its turn in
+// between.
+constexpr long kLookNs = 500'000;
+
+}  // namespace
 
 // JavaScript has moved the indices since; what it published is all there is to know.
 void Shard::take_up_rings() noexcept {
@@ -34,6 +45,41 @@ void Shard::wait_for_work() noexcept {
 uint32_t Shard::receive_ports(vanity_packet* packets, uint32_t n) noexcept {
   take_all_returns();
   return count_received(packets, take_from_ports(packets, n));
+}
+
+void Shard::script_left(FaultKind kind, const std::string& what) noexcept {
+  guard_.evidence() = Evidence{};
+  guard_.evidence().kind = kind;
+  std::strncpy(guard_.evidence().what, what.c_str(), sizeof(Evidence::what) - 1);
+  take_up_rings();
+  put_right();
+}
+
+Shard::Next Shard::script_next() noexcept {
+  const auto verdict = static_cast<Verdict>(verdict_.load(std::memory_order_relaxed));
+  gave_up_ |= verdict == Verdict::give_up;
+  if (control() != Control::run) return Next::end;
+  if (verdict == Verdict::restart || asked_to_leave()) {
+    gave_up_ = false;
+    record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+    verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
+    return Next::restart;
+  }
+  record_->progress.add(1);
+  take_all_returns();
+  const timespec nap{0, kLookNs};
+  nanosleep(&nap, nullptr);
+  return Next::wait;
+}
+
+void Shard::script_restarted() noexcept {
+  down_ = false;
+  record_->restarts.add(1);
+  set_phase(Phase::polling);
+}
+
+void Shard::script_ended() noexcept {
+  end_without_program();
 }
 
 void Shard::fail_and_drain(const std::string& code, const std::string& message,

@@ -22,6 +22,12 @@ class HeldBook {
     pages_[pool] = {std::make_unique<uint16_t[]>(buffers), buffers};
   }
 
+  // For who counts by himself: a TypeScript shard, in JavaScript. An entry holds how often the
+  // buffer is held, and kShared when a descriptor said that it has several owners.
+  static constexpr uint16_t kShared = 0x8000;
+  uint16_t* entries(uint32_t pool) noexcept { return pages_[pool].entries.get(); }
+  uint32_t buffers(uint32_t pool) const noexcept { return pages_[pool].buffers; }
+
   // Packets that are held.
   uint64_t count() const noexcept { return count_; }
 
@@ -72,7 +78,6 @@ class HeldBook {
     return n;
   }
 
-  static constexpr uint16_t kShared = 0x8000;
   struct Page {
     std::unique_ptr<uint16_t[]> entries;
     uint32_t buffers = 0;

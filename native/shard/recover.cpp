@@ -43,21 +43,7 @@ bool Shard::recover() noexcept {
     return true;
   }
   if (handover_ != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
-  down_ = true;
-  set_phase(Phase::faulted);
-  set_state(ShardState::faulted);
-  record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
-  // What the program had claimed of a channel was never committed, and what it had peeked at never
-  // released: the indices say so by themselves. What it held goes home.
-  lost_last_ = held_.clear([this](const vanity_packet& packet) { give_home(&packet, 1); });
-  record_->dropped.add(lost_last_);
-  record_->dropped_fault.add(lost_last_);
-  if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
-  flush_ports();
-  ready_.flush();
-  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
-  left_.store(left_.load(std::memory_order_relaxed) + 1,
-              std::memory_order_release);  // pairs with left()
+  put_right();
   while (control() == Control::run) {
     const auto verdict = static_cast<Verdict>(verdict_.load(std::memory_order_relaxed));
     gave_up_ |= verdict == Verdict::give_up;
@@ -80,6 +66,25 @@ bool Shard::recover() noexcept {
   gave_up_ |= static_cast<Verdict>(verdict_.load(std::memory_order_relaxed)) == Verdict::give_up;
   end_without_program();
   return false;
+}
+
+// The program was left: nobody waits for what it held or had begun, and the kernel hears of it.
+void Shard::put_right() noexcept {
+  down_ = true;
+  set_phase(Phase::faulted);
+  set_state(ShardState::faulted);
+  record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
+  // What the program had claimed of a channel was never committed, and what it had peeked at never
+  // released: the indices say so by themselves. What it held goes home.
+  lost_last_ = held_.clear([this](const vanity_packet& packet) { give_home(&packet, 1); });
+  record_->dropped.add(lost_last_);
+  record_->dropped_fault.add(lost_last_);
+  if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
+  flush_ports();
+  ready_.flush();
+  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
+  left_.store(left_.load(std::memory_order_relaxed) + 1,
+              std::memory_order_release);  // pairs with left()
 }
 
 bool Shard::start_again() noexcept {

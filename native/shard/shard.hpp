@@ -210,6 +210,13 @@ class Shard {
   void wake(uint32_t output) noexcept { signal(*outputs_[output]->sleeper); }
   void pause() noexcept;  // while a full channel blocks
   bool may_hold(uint32_t pool) const noexcept;
+  // The program threw, or is to be started anew: as a native one that was left. The kernel judges;
+  // script_next() waits a moment for it, and JavaScript asks again until it is told something else.
+  void script_left(FaultKind kind, const std::string& what) noexcept;
+  enum class Next : uint32_t { wait, restart, end };
+  Next script_next() noexcept;
+  void script_restarted() noexcept;
+  void script_ended() noexcept;
   // The program is over, but its inputs still have to run empty: drops what comes until it may end.
   void fail_and_drain(const std::string& code, const std::string& message,
                       const std::string& hint) noexcept;
@@ -293,6 +300,7 @@ class Shard {
   bool run_program() noexcept;
   // After the program was left: false when the shard has ended.
   bool recover() noexcept;
+  void put_right() noexcept;
   bool start_again() noexcept;
   void end_without_program() noexcept;
   bool wished() const noexcept {

@@ -78,7 +78,7 @@ void Shard::wire(const PoolTable* pools) {
   ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
                   needs_bell(input_count()));
   if (inputs_.empty()) polled_.resize(rx_.size());
-  if (!contained()) return;
+  if (!contained() && plan_.kind != ProgramKind::typescript) return;
   for (uint32_t pool = 0; pool < owned_pools_.size(); ++pool) {
     if (owned_pools_[pool] != nullptr) held_.expect(pool, owned_pools_[pool]->buffers());
   }

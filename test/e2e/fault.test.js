@@ -79,3 +79,29 @@ test.serial('vanity restart starts a module anew', async (t) => {
   t.is(shards.middle.user.starts, 2);
   t.is(shards.middle.dropped, shards.middle.dropped_fault);
 });
+
+test.serial('vanity restart starts a TypeScript program anew', async (t) => {
+  const at = workspace(t);
+  const middle = root('test/fixtures/programs/fragile.js');
+  const extra = '[shards.middle.options]\nhow = "never"\n';
+  const system = at.start(
+    'run',
+    at.file('script.toml', generator({ name: 'script', middle, extra })),
+    '--json',
+  );
+  await system.said(/script/);
+  await sleep(300);
+  for (const times of [1, 2]) {
+    const { code, stdout, stderr } = await at.run('restart', 'script', 'middle');
+    t.is(code, 0, stderr);
+    t.regex(stdout, /^middle was started anew, after [\d.]+ ms$/m, `${times}`);
+  }
+  system.kill('SIGINT');
+  const end = await system.ended;
+  t.is(end.code, 0, end.stderr);
+  const { shards } = JSON.parse(end.stdout);
+  t.is(shards.middle.restarts, 2);
+  t.is(shards.middle.faults, 0);
+  t.is(shards.middle.user.starts, 3);
+  t.is(shards.source.received, shards.end.consumed + shards.middle.dropped);
+});

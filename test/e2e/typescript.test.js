@@ -43,6 +43,7 @@ async function run(text, { ms = 20_000, name = nameOf() } = {}) {
   return {
     state: snapshot.system.state,
     failures,
+    warnings,
     codes: failures.map(({ code }) => code),
     shards: of('shards'),
     channels: of('channels'),
@@ -51,6 +52,9 @@ async function run(text, { ms = 20_000, name = nameOf() } = {}) {
     left: left(name),
   };
 }
+
+const faultsOf = (warnings) =>
+  warnings.filter(({ code }) => code === 'VANITY_W_SHARD_FAULT').map(({ message }) => message);
 
 const through = (program, { count = 200_000, overflow = 'block', more = '' } = {}) => `
 [kernel]
@@ -275,8 +279,51 @@ test.serial('an immediate stop in full traffic loses no buffer', async (t) => {
   t.is(snapshot.pools[0].taken, snapshot.pools[0].returned);
 });
 
-test.serial('a program that throws fails its shard; the system stops in order', async (t) => {
-  const { state, codes, failures, shards, pools, left } = await run(through('throws.js'));
+test.serial(
+  'a program that throws is started anew, and every packet is accounted for',
+  async (t) => {
+    for (const how of ['throws', 'twice']) {
+      const more = `options = { how = "${how}" }\nwatchdog = { backoff_ms = 1, max_restarts = 1000, window_ms = 1000 }`;
+      const { state, failures, shards, pools, warnings, left } = await run(
+        through('fragile.js', { count: 30_000, more }),
+      );
+      t.is(state, 'stopped', JSON.stringify(failures));
+      t.true(shards.ts.faults >= 5, `${shards.ts.faults} faults`);
+      const down = shards.ts.faults - shards.ts.restarts;
+      t.true(down === 0 || down === 1, 'the last may be in the way of the end');
+      t.is(shards.ts.user.starts, shards.ts.restarts + 1);
+      t.is(shards.from.received, 30_000);
+      t.is(shards.to.consumed + shards.ts.dropped, 30_000);
+      t.true(shards.ts.dropped_fault > 0);
+      if (down === 0) t.is(shards.ts.dropped, shards.ts.dropped_fault);
+      t.is(pools.from.leaked, 0);
+      const reason =
+        how === 'twice'
+          ? /packet \d+ of these is not held/
+          : /Error: enough is enough[\s\S]*fragile\.js/;
+      t.regex(faultsOf(warnings)[0], reason);
+      t.deepEqual(left, []);
+    }
+  },
+);
+
+test.serial('one that throws too often is given up, and the rest runs on', async (t) => {
+  const more = 'watchdog = { backoff_ms = 1, max_restarts = 2 }';
+  const { state, codes, shards, pools } = await run(
+    through('throws.js', { count: 0, overflow: 'drop', more }),
+    { ms: 1500 },
+  );
+  t.is(state, 'failed');
+  t.deepEqual(codes, ['VANITY_E_PROGRAM_FAULT']);
+  t.is(shards.ts.restarts, 2);
+  t.is(shards.ts.faults, 3);
+  t.is(shards.from.state, 'stopped');
+  t.is(pools.from.leaked, 0);
+});
+
+test.serial('a program that throws fails its shard where that is asked for', async (t) => {
+  const more = 'watchdog = { on_fault = "crash" }';
+  const { state, codes, failures, shards, pools, left } = await run(through('throws.js', { more }));
   t.is(state, 'failed');
   t.deepEqual(codes, ['VANITY_E_PROGRAM_THREW']);
   t.regex(failures[0].message, /shard ts: .*enough is enough[\s\S]*throws\.js:\d+/);
@@ -287,8 +334,20 @@ test.serial('a program that throws fails its shard; the system stops in order', 
   t.deepEqual(left, []);
 });
 
+test.serial('one that cannot be started again is tried, and given up', async (t) => {
+  const more = 'watchdog = { backoff_ms = 1, max_restarts = 2 }';
+  const { shards, warnings } = await run(through('once.js', { count: 0, overflow: 'drop', more }), {
+    ms: 1500,
+  });
+  t.is(shards.ts.restarts, 0);
+  t.is(shards.ts.faults, 3);
+  t.regex(faultsOf(warnings)[1], /started anew, Error: never twice/);
+});
+
 test.serial('a program that throws in a timer, too', async (t) => {
-  const { codes, failures } = await run(through('later-throws.js', { count: 0 }));
+  const { codes, failures } = await run(
+    through('later-throws.js', { count: 0, more: 'watchdog = { on_fault = "crash" }' }),
+  );
   t.deepEqual(codes, ['VANITY_E_PROGRAM_THREW']);
   t.regex(failures[0].message, /in a timer/);
 });
@@ -326,7 +385,9 @@ for (const [program, code, message] of refused) {
 }
 
 test.serial('a poll that returns no number is an error', async (t) => {
-  const { codes, failures } = await run(through('returns-nothing.js'));
+  const { codes, failures } = await run(
+    through('returns-nothing.js', { more: 'watchdog = { on_fault = "crash" }' }),
+  );
   t.deepEqual(codes, ['VANITY_E_PROGRAM_THREW']);
   t.regex(failures[0].message, /poll returned undefined/);
 });
