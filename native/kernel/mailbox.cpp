@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "kernel/mail.hpp"
 #include "kernel/mapped_segment.hpp"
 #include "platform/error.hpp"
 
@@ -43,10 +44,7 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request) {
                                       std::to_string(limits::kReloadBursts) + " bursts, not " +
                                       std::to_string(request.trial_bursts));
   }
-  auto idle = static_cast<uint32_t>(MailState::idle);
-  // Two may ask at once; what the first of them writes is published by `posted`.
-  if (!state.compare_exchange_strong(idle, static_cast<uint32_t>(MailState::writing),
-                                     std::memory_order_acquire)) {
+  if (!Mail::begin(state)) {
     throw Error("VANITY_E_RELOAD_BUSY", "another reload of this system is under way",
                 "wait until it is over");
   }
@@ -58,17 +56,12 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request) {
   auto& asked = segment.word<Counter>(table, 0, "asked");
   asked.add(1);
   const uint64_t number = asked.get();
-  state.store(static_cast<uint32_t>(MailState::posted),
-              std::memory_order_release);  // pairs with take_request()
+  Mail::post(state);
   return number;
 }
 
 bool take_request(ReloadRecord& record, ReloadRequest* request) {
-  if (record.state.load(std::memory_order_acquire) !=  // pairs with ask_reload()
-      static_cast<uint32_t>(MailState::posted)) {
-    return false;
-  }
-  record.state.store(static_cast<uint32_t>(MailState::working), std::memory_order_relaxed);
+  if (!Mail::take(record.state)) return false;
   request->shard = record.shard;
   request->drain = record.drain != 0;
   request->dry_run = record.dry_run != 0;
@@ -118,8 +111,7 @@ void answer(ReloadRecord& record, const Certificate& c) {
   record.held.set(c.end.held);
   record.unaccounted.set(c.balanced ? c.unaccounted() : 0);
   record.answered.set(record.asked.get());
-  record.state.store(static_cast<uint32_t>(MailState::idle),
-                     std::memory_order_release);  // pairs with ask_reload(), of the next
+  Mail::settle(record.state);
 }
 
 }  // namespace vanity

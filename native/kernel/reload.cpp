@@ -24,16 +24,16 @@ constexpr uint64_t kCloseNs = 1'000'000'000;
 constexpr uint64_t kWritingNs = 1'000'000'000;
 constexpr uint64_t kArenaSlack = 4096;
 
-bool ended(ShardState state) {
-  return state == ShardState::stopped || state == ShardState::failed;
+}  // namespace
+
+uint64_t ReloadClock::now_ns() noexcept {
+  return monotonic_ns();
 }
 
-void nap() {
+void ReloadClock::nap() noexcept {
   const timespec time{0, kLookNs};
   nanosleep(&time, nullptr);
 }
-
-}  // namespace
 
 Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request)
     : plan_(plan), shard_(shard), request_(std::move(request)), began_ns_(monotonic_ns()) {}
@@ -54,7 +54,7 @@ void Reload::run() noexcept {
       certificate_.outcome = ReloadOutcome::rehearsed;
       rehearsal_->farewell(*handover_.program);
     } else {
-      if (switch_programs()) watch();
+      if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
       settle();
     }
   } catch (const Error& error) {
@@ -67,40 +67,11 @@ void Reload::run() noexcept {
     certificate_.code = "VANITY_E_RELOAD";
     certificate_.message = error.what();
   }
-  // Refused before the switch was wished for: the shard may still be copying.
-  if (posted_) {
-    if (!over()) {
-      shard_.wish(Wish::cancel);
-      wait([] { return false; }, UINT64_MAX);
-    }
-    shard_.withdraw();
-  }
+  asking_.call_off();  // refused before the switch was wished for: the shard may still be copying
   rehearsing_.store(0, std::memory_order_relaxed);
   rehearsal_.reset();
   certificate_.generation = shard_.record().generation.get();
-  done_.store(true, std::memory_order_release);  // pairs with done()
-}
-
-Step Reload::step() const noexcept {
-  // Pairs with what the shard stores there: what it has written of the handover.
-  return static_cast<Step>(handover_.step.load(std::memory_order_acquire));
-}
-
-bool Reload::over() const noexcept {
-  const Step now = step();
-  return now == Step::kept || now == Step::undone || now == Step::refused || ended(shard_.state());
-}
-
-// Until it is done, the shard has done its last, or the time is over; true only for the first.
-template <class Done>
-bool Reload::wait(Done&& done, uint64_t ns) {
-  const uint64_t since = monotonic_ns();
-  while (!done()) {
-    if (over() || (ns != UINT64_MAX && hurried_.load(std::memory_order_relaxed))) return done();
-    if (ns != UINT64_MAX && monotonic_ns() - since > ns) return false;
-    nap();
-  }
-  return true;
+  asking_.finish();
 }
 
 void Reload::check_shard() const {
@@ -197,16 +168,9 @@ void Reload::copy_bursts() {
   handover_.above.resize(shard_.output_count());
   const uint64_t arena = shard_.plan().arena_bytes + kArenaSlack;
   rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, arena, plan_.pages);
-  shard_.post(handover_);
-  posted_ = true;
-  shard_.wish(Wish::copy);
-  const auto copied = [this] { return step() == Step::copied; };
-  if (!wait(copied, kCopyNs)) {
-    shard_.wish(Wish::enough);
-    if (!wait(copied, kHoldNs)) {
-      refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
-             "look at it: vanity stats; restart it: vanity restart");
-    }
+  if (!asking_.copy(kCopyNs, kHoldNs)) {
+    refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
+           "look at it: vanity stats; restart it: vanity restart");
   }
 }
 
@@ -235,23 +199,11 @@ void Reload::urge() noexcept {
   if (thread != 0) guard_.ask_to_leave(thread);
 }
 
-// True: the new one is on trial.
-bool Reload::switch_programs() {
-  shard_.wish(Wish::swap);
-  const auto switched = [this] { return step() == Step::trial; };
-  if (wait(switched, request_.drain ? plan_.drain_ns : kHoldNs)) return true;
-  if (!over()) {
-    shard_.wish(Wish::cancel);
-    wait(switched, UINT64_MAX);  // it may have begun in between
-  }
-  return step() == Step::trial;
-}
-
 void Reload::watch() {
   const uint64_t since = monotonic_ns();
   progress_ns_ = received_ns_ = since;
-  while (!over()) {
-    nap();
+  while (!asking_.over()) {
+    ReloadClock::nap();
     judge(monotonic_ns(), since);
   }
   certificate_.trial_ns = monotonic_ns() - since;
@@ -273,7 +225,7 @@ void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
   }
   const uint64_t own = shard_.plan().watch.progress_ns;
   const uint64_t patience = own != 0 ? own : plan_.stall_ns;
-  if (hurried_.load(std::memory_order_relaxed)) {
+  if (asking_.hurried()) {
     shard_.wish(Wish::keep);
   } else if (now_ns - progress_ns_ > patience) {
     missed_ = "a turn of it took longer than " + std::to_string(patience / 1'000'000) + " ms";
@@ -294,7 +246,7 @@ void Reload::say_why() {
     case Unkept::none:
       break;
     case Unkept::cancelled:
-      if (hurried_.load(std::memory_order_relaxed)) {
+      if (asking_.hurried()) {
         refuse("VANITY_E_RELOAD", "the system stops", "");
       }
       refuse("VANITY_E_RELOAD_LATE",
@@ -321,7 +273,7 @@ void Reload::say_why() {
       refuse("VANITY_E_RELOAD", "the old program faulted before it was replaced",
              "try again when it runs");
     case Unkept::fault:
-      refuse(step() == Step::undone ? "VANITY_E_RELOAD_UNDONE" : "VANITY_E_RELOAD_FAULT",
+      refuse(asking_.step() == Step::undone ? "VANITY_E_RELOAD_UNDONE" : "VANITY_E_RELOAD_FAULT",
              (missed_.empty() ? "the new program faulted: " : missed_ + ": ") +
                  evidence_text(handover_.evidence),
              "the old one goes on with its state; mend the new one");
@@ -338,7 +290,7 @@ void Reload::say_why() {
 
 void Reload::settle() {
   // A shard that has ended with the new program on trial has kept it.
-  const Step last = step();
+  const Step last = asking_.step();
   const bool kept = last == Step::kept || last == Step::trial;
   certificate_.outcome = kept                   ? ReloadOutcome::kept
                          : last == Step::undone ? ReloadOutcome::undone
@@ -354,8 +306,7 @@ void Reload::settle() {
     certificate_.trial_bursts = handover_.bursts;
     certificate_.again = handover_.again;
   }
-  shard_.withdraw();
-  posted_ = false;
+  asking_.withdraw();
   // Whoever has gone: the old one, or the new one that was not kept. One that faulted has said all.
   if (handover_.why != Unkept::fault && last != Step::trial) {
     rehearsal_->farewell(*handover_.program);
@@ -447,7 +398,7 @@ bool Reloads::close() noexcept {
       return false;
     }
     current_->urge();
-    nap();
+    ReloadClock::nap();
   }
   end();
   return true;

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernel/asking.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
 #include "shard/handover.hpp"
@@ -20,6 +21,13 @@
 #include "shard/shard.hpp"
 
 namespace vanity {
+
+// What a reload asks of Linux while it waits for a shard.
+struct ReloadClock : Hardware {
+  static uint64_t now_ns() noexcept;
+  static void nap() noexcept;
+};
+using Asking = BasicAsking<Shard, Handover, ReloadClock>;
 
 class Reload {
  public:
@@ -32,12 +40,10 @@ class Reload {
   void start() {
     thread_ = std::thread([this] { run(); });
   }
-  bool done() const noexcept {
-    return done_.load(std::memory_order_acquire);  // pairs with run()
-  }
+  bool done() const noexcept { return asking_.done(); }
   const Certificate& certificate() const { return certificate_; }  // once it is done
   // The system stops: what has not begun does not begin, and what is on trial stays.
-  void hurry() noexcept { hurried_.store(true, std::memory_order_relaxed); }
+  void hurry() noexcept { asking_.hurry(); }
   // A new program that does not come back from its init or its rehearsal.
   void urge() noexcept;
   uint64_t began_ns() const noexcept { return began_ns_; }
@@ -51,15 +57,10 @@ class Reload {
   void compare_states();
   void copy_bursts();
   void rehearse();
-  bool switch_programs();
   void watch();
   void judge(uint64_t now_ns, uint64_t since_ns);
   void settle();
   void say_why();
-  Step step() const noexcept;
-  bool over() const noexcept;  // the shard has done its last
-  template <class Done>
-  bool wait(Done&& done, uint64_t ns);
   [[noreturn]] void refuse(const char* code, const std::string& message,
                            const std::string& hint) const;
 
@@ -67,10 +68,10 @@ class Reload {
   Shard& shard_;
   const ReloadRequest request_;
   Handover handover_;
+  Asking asking_{shard_, handover_};
   std::unique_ptr<Rehearsal> rehearsal_;
   Certificate certificate_;
-  std::string missed_;  // what the trial was ended for
-  bool posted_ = false;
+  std::string missed_;        // what the trial was ended for
   uintptr_t text_begin_ = 0;  // of the new program
   uint64_t began_ns_ = 0;
   // Of the trial: what was seen last, and when.
@@ -78,8 +79,6 @@ class Reload {
   uint64_t progress_ns_ = 0;
   uint64_t received_ = 0;
   uint64_t received_ns_ = 0;
-  std::atomic<bool> hurried_{false};
-  std::atomic<bool> done_{false};
   Guard guard_;
   std::atomic<int> rehearsing_{0};  // its thread; 0: not now
   std::thread thread_;

@@ -389,9 +389,11 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
   Watch& watch = watches_[s];
   Shard& shard = *shards_[s];
   const WatchPlan& plan = plan_.shards[s].watch;
-  const uint64_t left = shard.left();
+  Verdicts& verdicts = shard.verdicts();
+  const uint64_t left = verdicts.left();
   if (left != watch.left) {
     watch.left = left;
+    watch.due_ns = 0;  // of the time before: it was started anew by hand
     const auto out = [&](uint64_t when) { return now_ns - when > plan.window_ns; };
     watch.restarts.erase(std::remove_if(watch.restarts.begin(), watch.restarts.end(), out),
                          watch.restarts.end());
@@ -402,13 +404,14 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
       message += "; " + std::to_string(shard.lost_last()) + " packets that it held are dropped";
     }
     const bool asked = evidence.kind == FaultKind::asked;
+    verdicts.judge(Verdict::seen, left);  // the evidence is read
     if (plan.on_fault == Policy::stop_system && !asked) {
-      shard.judge(Shard::Verdict::give_up);
+      verdicts.judge(Verdict::give_up, left);
       says_.stop("VANITY_E_PROGRAM_FAULT", message, "");
       return;
     }
     if (times >= plan.max_restarts || (plan.on_fault == Policy::hold && !asked)) {
-      shard.judge(Shard::Verdict::give_up);
+      verdicts.judge(Verdict::give_up, left);
       message += "; started anew " + std::to_string(times) + " times within " +
                  ms_text(plan.window_ns) + ", it is given up";
       says_.warn("VANITY_W_SHARD_FAULT", message, "start it by hand: vanity restart");
@@ -427,7 +430,7 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
   }
   watch.due_ns = 0;
   watch.restarts.push_back(now_ns);
-  shard.judge(Shard::Verdict::restart);
+  verdicts.judge(Verdict::restart, left);
 }
 
 }  // namespace vanity

@@ -56,13 +56,12 @@ void Shard::script_left(FaultKind kind, const std::string& what) noexcept {
 }
 
 Shard::Next Shard::script_next() noexcept {
-  const auto verdict = static_cast<Verdict>(verdict_.load(std::memory_order_relaxed));
+  const Verdict verdict = verdicts_.verdict();
   gave_up_ |= verdict == Verdict::give_up;
   if (control() != Control::run) return Next::end;
-  if (verdict == Verdict::restart || asked_to_leave()) {
+  if (Verdicts::may_start(verdict, asked_to_leave())) {
     gave_up_ = false;
     record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
-    verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
     return Next::restart;
   }
   record_->progress.add(1);

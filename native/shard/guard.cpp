@@ -261,7 +261,7 @@ uint32_t Guard::sample(int tid, uintptr_t* frames, uint32_t most, uint64_t ns) n
 
 bool Guard::means(uintptr_t text_begin) const noexcept {
   const uintptr_t only = only_.load(std::memory_order_relaxed);
-  return only == 0 || only == text_begin;
+  return only == 0 || (trial_ && only == text_begin);
 }
 
 void Guard::ask_to_leave(int tid, uintptr_t only) noexcept {

@@ -121,6 +121,8 @@ class Guard {
   sigjmp_buf& exit() noexcept { return exit_; }
   // On the guard's thread, by the runtime: the program is left here.
   [[noreturn]] void leave(FaultKind kind, const char* what) noexcept;
+  // Its program is on trial. The guard's thread: the handler, which is on it, is never late.
+  void try_out(bool begins) noexcept { trial_ = begins; }
   // What it was left for last. The guard's thread.
   Evidence& evidence() noexcept { return evidence_; }
   uint64_t faults() const noexcept { return faults_; }
@@ -130,7 +132,7 @@ class Guard {
   // `ns`. One caller at a time.
   uint32_t sample(int tid, uintptr_t* frames, uint32_t most, uint64_t ns) noexcept;
   // Leaves the program where that is possible; to be repeated until it has happened. `only`: where
-  // the text begins of the one program that is meant; 0: whatever runs.
+  // the text begins of the one program that is meant, while it is on trial; 0: whatever runs.
   void ask_to_leave(int tid, uintptr_t only = 0) noexcept;
 
  private:
@@ -144,6 +146,7 @@ class Guard {
   uint32_t unwind(uintptr_t* frames, uint32_t most, uintptr_t from) noexcept;
 
   volatile uint32_t where_ = 0;  // 1: the program's code, and the guard is armed
+  volatile bool trial_ = false;
   uint32_t armed_ = 0;
   volatile uint32_t unwinding_ = 0;
   sigjmp_buf exit_;

@@ -10,23 +10,13 @@
 #include "shard/shard.hpp"
 
 namespace vanity {
-namespace {
-
-constexpr uint32_t kWishBits = 4;
-constexpr uint32_t kWishMask = (1u << kWishBits) - 1;
-
-}  // namespace
 
 void Shard::post(Handover& handover) noexcept {
-  posted_ = &handover;
-  ++posts_;
+  line_->wishes.post(handover);
 }
 
 void Shard::wish(Wish wanted) noexcept {
-  line_->wish.store(posts_ << kWishBits | static_cast<uint32_t>(wanted),
-                    std::memory_order_release);  // pairs with attend(): what was posted
-  line_->doorbell.ring(Doorbell::kControlKernel);
-  signal(line_->sleeper);
+  line_->wishes.wish(wanted, line_->doorbell, line_->sleeper);
 }
 
 Cut Shard::cut() const noexcept {
@@ -51,8 +41,8 @@ void Shard::leave_trial(uintptr_t text_begin) noexcept {
 }
 
 bool Shard::asked_to_leave_trial() const noexcept {
-  if (handover_ == nullptr || !handover_->switched) return false;
-  return static_cast<Wish>(line_->wish.load(std::memory_order_relaxed) & kWishMask) == Wish::leave;
+  const Handover* const handover = attendant_.current();
+  return handover != nullptr && handover->switched && line_->wishes.leaves();
 }
 
 uint64_t Shard::waiting() const noexcept {
@@ -79,60 +69,41 @@ bool Shard::carries_messages() const noexcept {
   return message_inputs_ != 0 || std::any_of(outputs_.begin(), outputs_.end(), messages);
 }
 
-void Shard::attend(uint64_t since) noexcept {
-  const uint32_t word = line_->wish.load(std::memory_order_acquire);  // pairs with wish()
-  if (word == 0 || word >> kWishBits == settled_) return;
-  if (handover_ == nullptr) posted_->begin = cut();
-  handover_ = posted_;
-  Handover& handover = *handover_;
-  const auto wanted = static_cast<Wish>(word & kWishMask);
-  if (handover.at == Step::trial) {
-    try_out(wanted, since);
-    return;
-  }
-  if (down_) {
-    conclude(Step::refused, Unkept::old_fault, 0);
-  } else if (wanted == Wish::cancel) {
-    conclude(Step::refused, held_.count() == 0 ? Unkept::cancelled : Unkept::held, held_.count());
-  } else if (wanted == Wish::copy && handover.at == Step::none) {
-    handover.at = Step::copying;
-    attentive_ = true;
-  } else if (wanted == Wish::enough && handover.at != Step::copied) {
-    handover.at = Step::copied;
-    attentive_ = !again_.empty();
-    handover.step.store(static_cast<uint32_t>(Step::copied),
-                        std::memory_order_release);  // pairs with Reload::step()
-  } else if (wanted == Wish::swap) {
-    // A packet that the old one keeps over turns is neither the new one's nor to be lost.
-    if (held_.count() == 0 && again_.empty() && (!handover.drain || inputs_empty())) {
-      switch_programs(since);
-    }
-  }
+void Shard::refuse(Unkept why) noexcept {
+  const uint64_t held = why == Unkept::cancelled ? held_.count() : 0;
+  conclude(Step::refused, held == 0 ? why : Unkept::held, held);
 }
 
-// Nothing of the handover is touched after its last step: the control path may take it down.
+void Shard::attend_bursts() noexcept {
+  attentive_ = !again_.empty() || attendant_.is(Step::copying);
+}
+
+// A packet that the old one keeps over turns is neither the new one's nor to be lost.
+bool Shard::may_switch() noexcept {
+  return held_.count() == 0 && again_.empty() && (!attendant_.current()->drain || inputs_empty());
+}
+
 void Shard::conclude(Step step, Unkept why, uint64_t number) noexcept {
-  Handover& handover = *handover_;
+  Handover& handover = *attendant_.current();
   handover.why = why;
   handover.number = number;
   handover.end = cut();
-  handover_ = nullptr;
-  settled_ = line_->wish.load(std::memory_order_relaxed) >> kWishBits;
+  guard_.try_out(false);
   attentive_ = !again_.empty();
-  handover.step.store(static_cast<uint32_t>(step),
-                      std::memory_order_release);  // pairs with Reload::step()
+  attendant_.conclude(step);
 }
 
 void Shard::change_places() noexcept {
-  std::unique_ptr<Program> now = std::move(handover_->program);
-  handover_->program.reset(program_.release()->module());
+  Handover& handover = *attendant_.current();
+  std::unique_ptr<Program> now = std::move(handover.program);
+  handover.program.reset(program_.release()->module());
   program_ = std::move(now);
-  std::swap(place_, handover_->place);
+  std::swap(place_, handover.place);
   contain();
 }
 
 void Shard::switch_programs(uint64_t since) noexcept {
-  Handover& handover = *handover_;
+  Handover& handover = *attendant_.current();
   // Nothing that others wait for stays half done.
   flush_ports();
   ready_.flush();
@@ -169,21 +140,16 @@ void Shard::switch_programs(uint64_t since) noexcept {
   for (const auto& output : outputs_) {
     if (output->above) module.watermark(*this, output.get(), true);
   }
-  handover.at = Step::trial;
   attentive_ = true;
   const uint64_t now = now_ticks();
   handover.cut.ticks = now;
   handover.pause_ticks = now - since;
-  handover.step.store(static_cast<uint32_t>(Step::trial),
-                      std::memory_order_release);  // pairs with Reload::step()
+  guard_.try_out(true);
+  attendant_.on_trial();
 }
 
-void Shard::try_out(Wish wanted, uint64_t since) noexcept {
-  Handover& handover = *handover_;
-  if (wanted == Wish::undo || wanted == Wish::leave) {
-    undo(Unkept::wished, 0);
-    return;
-  }
+void Shard::try_out(bool keep, uint64_t since) noexcept {
+  Handover& handover = *attendant_.current();
   const uint64_t bursts = record_->polls_busy.get() - handover.busy_before;
   if (bursts != handover.bursts) {
     if (handover.bursts == 0) handover.first_turn_ticks = since - handover.cut.ticks;
@@ -196,7 +162,7 @@ void Shard::try_out(Wish wanted, uint64_t since) noexcept {
   }
   const bool full =
       handover.received.capacity() - handover.received.size() < size_t{limits::kBurstMax};
-  if (bursts >= handover.trial_bursts || wanted == Wish::keep || full) {
+  if (bursts >= handover.trial_bursts || keep || full) {
     record_->reloads.add(1);
     conclude(Step::kept, Unkept::none, 0);
   }
@@ -204,7 +170,7 @@ void Shard::try_out(Wish wanted, uint64_t since) noexcept {
 
 // The old one goes on where it was. What the new one had received and not given away, comes again.
 void Shard::undo(Unkept why, uint64_t number) noexcept {
-  Handover& handover = *handover_;
+  Handover& handover = *attendant_.current();
   const uint64_t began = now_ticks();
   if (why == Unkept::fault) handover.evidence = guard_.evidence();
   hold_again();
@@ -220,7 +186,7 @@ void Shard::undo(Unkept why, uint64_t number) noexcept {
   change_places();
   handover.switched = false;
   record_->generation.set(record_->generation.get() - 1);
-  const bool tried = handover.at == Step::trial;
+  const bool tried = attendant_.is(Step::trial);
   if (tried) record_->reloads_undone.add(1);
   tell_watermarks();
   handover.back_ticks = now_ticks() - began;
@@ -230,7 +196,7 @@ void Shard::undo(Unkept why, uint64_t number) noexcept {
 // What became of its outputs while it was away.
 void Shard::tell_watermarks() noexcept {
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    if (outputs_[i]->above != handover_->above[i]) {
+    if (outputs_[i]->above != attendant_.current()->above[i]) {
       program_->watermark(*this, outputs_[i].get(), outputs_[i]->above);
     }
   }
@@ -239,7 +205,7 @@ void Shard::tell_watermarks() noexcept {
 // In the order in which it came. A buffer that was given away may have come by once more since: the
 // last time is the one that counts.
 void Shard::hold_again() noexcept {
-  std::vector<vanity_packet>& received = handover_->received;
+  std::vector<vanity_packet>& received = attendant_.current()->received;
   size_t kept = received.size();
   for (size_t i = received.size(); i-- != 0;) {
     if (held_.remove(&received[i], 1) == 1) received[--kept] = received[i];
@@ -263,27 +229,29 @@ uint32_t Shard::receive_attentively(vanity_packet* packets, uint32_t n) noexcept
     if (again_at_ == again_.size()) {
       again_.clear();
       again_at_ = 0;
-      attentive_ = handover_ != nullptr;
+      attentive_ = attendant_.current() != nullptr;
     }
     return got;
   }
-  const bool trial = handover_ != nullptr && handover_->at == Step::trial;
+  Handover* const handover = attendant_.current();
+  const bool trial = attendant_.is(Step::trial);
   if (trial) {
-    const size_t room = handover_->received.capacity() - handover_->received.size();
+    const size_t room = handover->received.capacity() - handover->received.size();
     n = static_cast<uint32_t>(std::min<size_t>(n, room));
   }
   const uint32_t got = receive(packets, n);
   if (got == 0) return 0;
   if (trial) {
-    handover_->received.insert(handover_->received.end(), packets, packets + got);
-  } else if (handover_ != nullptr && handover_->at == Step::copying) {
+    handover->received.insert(handover->received.end(), packets, packets + got);
+  } else if (attendant_.is(Step::copying)) {
     copy_burst(packets, got);
   }
   return got;
 }
 
 void Shard::copy_burst(const vanity_packet* packets, uint32_t n) noexcept {
-  BurstCopies& copies = handover_->copies;
+  Handover& handover = *attendant_.current();
+  BurstCopies& copies = handover.copies;
   for (uint32_t i = 0; i < n && copies.packets.size() < BurstCopies::kPackets; ++i) {
     const uint32_t bytes = uint32_t{packets[i].offset} + packets[i].length;
     if (bytes > BurstCopies::kStride) continue;
@@ -295,14 +263,12 @@ void Shard::copy_burst(const vanity_packet* packets, uint32_t n) noexcept {
     copies.packets.back().buffer = index;
   }
   copies.ends.push_back(static_cast<uint32_t>(copies.packets.size()));
-  if (copies.ends.size() < handover_->copy_bursts &&
+  if (copies.ends.size() < attendant_.current()->copy_bursts &&
       copies.packets.size() < BurstCopies::kPackets) {
     return;
   }
-  handover_->at = Step::copied;
   attentive_ = false;
-  handover_->step.store(static_cast<uint32_t>(Step::copied),
-                        std::memory_order_release);  // pairs with Reload::step()
+  attendant_.copied();
 }
 
 }  // namespace vanity

@@ -2,11 +2,9 @@
 // control path prepares it, posts it to the shard by one word, and settles it afterwards; the shard
 // does, between two turns, what nobody else can: copy bursts, switch, try out, and go back.
 //
-// Each word has one writer: `wish` in the shard's line is the control path's, `step` the shard's.
-// After `kept`, `undone` or `refused` the shard never touches it again.
+// The words between the two are wishes.hpp.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,6 +12,7 @@
 
 #include "memory/arena.hpp"
 #include "shard/module.hpp"
+#include "shard/wishes.hpp"
 #include "vanity/packet.h"
 #include "vanity/program.h"
 
@@ -70,32 +69,6 @@ struct BurstCopies {
   std::vector<uint32_t> ends;          // of each burst, in packets
 };
 
-enum class Wish : uint32_t {
-  none,
-  copy,    // the next bursts
-  enough,  // of them
-  swap,
-  cancel,  // when it has not begun
-  keep,    // the time of trial is over
-  undo,
-  leave  // the same, of one that does not come back from its turn
-};
-enum class Step : uint32_t { none, copying, copied, trial, kept, undone, refused };
-
-// Why it was refused or undone.
-enum class Unkept : uint32_t {
-  none,
-  cancelled,
-  held,       // the old one holds packets over turns
-  save,       // returned a number
-  restore,    // the same
-  migrate,    // the same
-  fault,      // the new one was left
-  old_fault,  // the old one was
-  unhealthy,  // the new one says so itself
-  wished      // by the control path
-};
-
 struct Handover {
   // ---- the control path's, until it is posted
   std::unique_ptr<Module> program;  // the new one; once it has taken its place, the old one
@@ -111,8 +84,7 @@ struct Handover {
   std::vector<bool> above;              // outputs that were above their watermark at the switch
 
   // ---- the shard's
-  std::atomic<uint32_t> step{0};  // Step
-  Step at = Step::none;
+  BasicStep<> step;
   bool switched = false;
   Unkept why = Unkept::none;
   uint64_t number = 0;  // what it returned, or how many it holds
@@ -127,5 +99,8 @@ struct Handover {
   Cut end;              // when it was kept or undone
   Evidence evidence;    // of a fault of the new one
 };
+
+using Wishes = BasicWishes<Handover>;
+using Attendant = BasicAttendant<Handover>;
 
 }  // namespace vanity

@@ -69,8 +69,10 @@ void Shard::sleep_idle() noexcept {
   ready_.flush();
   if (!again_.empty()) return;
   // Control was read at the head of the turn or will be at the head of the next, and so will be
-  // what an interrupt is for: the mark has done its work and must not keep the shard awake.
-  for (const uint32_t byte : {Doorbell::kControlKernel, Doorbell::kControlIrq}) {
+  // what an interrupt or a wish is for: the mark has done its work and must not keep the shard
+  // awake.
+  for (const uint32_t byte :
+       {Doorbell::kControlKernel, Doorbell::kControlIrq, Doorbell::kControlReload}) {
     if (line_->doorbell.bytes[byte].load(std::memory_order_relaxed) == 0) continue;
     line_->doorbell.take(byte);
     return;

@@ -34,7 +34,8 @@ void Shard::leave_program() noexcept {
 }
 
 bool Shard::recover() noexcept {
-  if (handover_ != nullptr && handover_->switched) {
+  Handover* const handover = attendant_.current();
+  if (handover != nullptr && handover->switched) {
     if (asked_to_leave()) {
       record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
     }
@@ -42,18 +43,17 @@ bool Shard::recover() noexcept {
     undo(Unkept::fault, 0);
     return true;
   }
-  if (handover_ != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
+  if (handover != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
   put_right();
   while (control() == Control::run) {
-    const auto verdict = static_cast<Verdict>(verdict_.load(std::memory_order_relaxed));
+    const Verdict verdict = verdicts_.verdict();
     gave_up_ |= verdict == Verdict::give_up;
-    if (verdict == Verdict::restart || asked_to_leave()) {
+    if (Verdicts::may_start(verdict, asked_to_leave())) {
       gave_up_ = false;
       if (start_again()) return true;
       down_ = true;  // as any other fault: the kernel counts, and waits for longer
       record_->faults.add(1);
-      left_.store(left_.load(std::memory_order_relaxed) + 1,
-                  std::memory_order_release);  // pairs with left()
+      verdicts_.leave();
     }
     record_->progress.add(1);
     take_all_returns();
@@ -63,7 +63,7 @@ bool Shard::recover() noexcept {
     nanosleep(&nap, nullptr);
   }
   // The stop may have come with the verdict.
-  gave_up_ |= static_cast<Verdict>(verdict_.load(std::memory_order_relaxed)) == Verdict::give_up;
+  gave_up_ |= verdicts_.verdict() == Verdict::give_up;
   end_without_program();
   return false;
 }
@@ -82,14 +82,11 @@ void Shard::put_right() noexcept {
   if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
   flush_ports();
   ready_.flush();
-  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
-  left_.store(left_.load(std::memory_order_relaxed) + 1,
-              std::memory_order_release);  // pairs with left()
+  verdicts_.leave();
 }
 
 bool Shard::start_again() noexcept {
   record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
-  verdict_.store(static_cast<uint32_t>(Verdict::none), std::memory_order_relaxed);
   for (const auto& output : outputs_) output->above = false;
   watched_above_ = 0;
   full_ = nullptr;

@@ -27,6 +27,7 @@
 #include "shard/held.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
+#include "shard/verdict.hpp"
 #include "vanity/channel.hpp"
 #include "vanity/doorbell.hpp"
 #include "vanity/limits.hpp"
@@ -71,7 +72,7 @@ struct alignas(128) ShardLine {
   Doorbell doorbell;
   Sleeper sleeper;
   alignas(64) std::atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
-  std::atomic<uint32_t> wish{0};  // Wish, and above it the number of the handover it is about
+  Wishes wishes;
 };
 
 class Shard {
@@ -233,23 +234,19 @@ class Shard {
   // ---- faults of its program. What the kernel calls:
   Guard& guard() noexcept { return guard_; }
   HeldBook& held() noexcept { return held_; }
-  // How often it has left its program; the evidence of the last time is there, and stays until the
-  // verdict.
-  uint64_t left() const noexcept {
-    return left_.load(std::memory_order_acquire);  // pairs with recover()
-  }
+  Verdicts& verdicts() noexcept { return verdicts_; }
   // Asks it to leave its program, wherever that is; to be repeated until it has.
   void leave_program() noexcept;
   uint32_t lost_last() const noexcept { return lost_last_; }
-  enum class Verdict : uint32_t { none, restart, give_up };
-  void judge(Verdict verdict) noexcept {
-    verdict_.store(static_cast<uint32_t>(verdict), std::memory_order_relaxed);
-  }
 
   // ---- one program in another's place (handover.hpp). What the control path calls:
   void post(Handover& handover) noexcept;  // before the first wish; not before the last is settled
   void wish(Wish wanted) noexcept;
-  void withdraw() noexcept { line_->wish.store(0, std::memory_order_relaxed); }
+  void withdraw() noexcept { line_->wishes.withdraw(); }
+  bool ended() const noexcept {
+    const ShardState now = state();
+    return now == ShardState::stopped || now == ShardState::failed;
+  }
   // May anything be posted to it? And what its counters say; between two turns, or of a shard that
   // has ended.
   bool has_devices() const noexcept { return !devices_.empty(); }
@@ -303,14 +300,20 @@ class Shard {
   void put_right() noexcept;
   bool start_again() noexcept;
   void end_without_program() noexcept;
-  bool wished() const noexcept {
-    return line_->wish.load(std::memory_order_relaxed) != 0;  // attend() looks closer
-  }
+  bool wished() const noexcept { return line_->wishes.any(); }
   // Once a turn while something is wished of it; its last turn ended at `since`.
-  void attend(uint64_t since) noexcept;
+  void attend(uint64_t since) noexcept { attendant_.attend(line_->wishes, *this, since); }
+  // What that leads to.
+  template <class, class>
+  friend class BasicAttendant;
+  void begin_handover() noexcept { attendant_.current()->begin = cut(); }
+  bool is_down() const noexcept { return down_; }
+  void refuse(Unkept why) noexcept;
+  void attend_bursts() noexcept;
+  bool may_switch() noexcept;
   void switch_programs(uint64_t since) noexcept;
   void change_places() noexcept;
-  void try_out(Wish wanted, uint64_t since) noexcept;
+  void try_out(bool keep, uint64_t since) noexcept;
   void undo(Unkept why, uint64_t number) noexcept;
   void conclude(Step step, Unkept why, uint64_t number) noexcept;
   void tell_watermarks() noexcept;
@@ -393,13 +396,9 @@ class Shard {
   Guard guard_;
   HeldBook held_;
   size_t arena_mark_ = 0;  // what the program allocates lies above
-  std::atomic<uint64_t> left_{0};
-  std::atomic<uint32_t> verdict_{0};
+  Verdicts verdicts_;
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
-  Handover* posted_ = nullptr;
-  uint32_t posts_ = 0;            // the control path's
-  Handover* handover_ = nullptr;  // under way, as the shard sees it
-  uint32_t settled_ = 0;          // the number of the last one that it is done with
+  Attendant attendant_;
   bool attentive_ = false;
   std::vector<vanity_packet> again_;  // a program that was left had received them
   size_t again_at_ = 0;

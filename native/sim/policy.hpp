@@ -42,20 +42,36 @@ class Atomic {
   T fetch_sub(T n, std::memory_order order = std::memory_order_seq_cst) {
     return change(n, order, [](uint64_t old, uint64_t operand) { return old - operand; });
   }
+  // As a read-modify-write that leaves what it found where that was not expected.
+  bool compare_exchange_strong(T& expected, T wanted,
+                               std::memory_order order = std::memory_order_seq_cst) {
+    static_assert(sizeof(T) <= 4);
+    constexpr uint64_t kLow = 0xffffffff;
+    const uint64_t both = uint64_t{expected} << 32 | wanted;
+    const uint64_t old = exchange_by(both, order, [](uint64_t found, uint64_t operand) {
+      return found == operand >> 32 ? operand & kLow : found;
+    });
+    const bool same = old == expected;
+    expected = static_cast<T>(old);
+    return same;
+  }
   // A read-modify-write of any kind.
   T change(T operand, std::memory_order order, uint64_t (*how)(uint64_t, uint64_t)) {
-    if (!World::running()) {
-      const T old = word_;
-      word_ = static_cast<T>(how(static_cast<uint64_t>(old), static_cast<uint64_t>(operand)));
-      return old;
-    }
-    return static_cast<T>(
-        World::current().exchange(&word_, sizeof(T), how, static_cast<uint64_t>(operand), order));
+    return exchange_by(static_cast<uint64_t>(operand), order, how);
   }
   // As it is in memory, for who looks from outside: no step of any thread.
   T peek() const noexcept { return word_; }
 
  private:
+  T exchange_by(uint64_t operand, std::memory_order order, uint64_t (*how)(uint64_t, uint64_t)) {
+    if (!World::running()) {
+      const T old = word_;
+      word_ = static_cast<T>(how(static_cast<uint64_t>(old), operand));
+      return old;
+    }
+    return static_cast<T>(World::current().exchange(&word_, sizeof(T), how, operand, order));
+  }
+
   T word_;
 };
 

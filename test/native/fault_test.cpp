@@ -226,6 +226,27 @@ TEST(hold_and_stop_system_are_policies_of_a_fault) {
   expect_balance(system, system.segment().shard(0).received.get());
 }
 
+TEST(a_restart_that_was_due_is_none_of_a_later_fault) {
+  Plan plan = line("fault-due", {stage("gen", "generate", {{"rate", "200000"}}),
+                                 crasher("segv", 60000), stage("end", "sink")});
+  plan.shards[1].watch.on_fault = Policy::hold;
+  plan.shards[1].watch.backoff_ns = 1'500'000'000;
+  System system(plan, {});
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.received.get() != 0; }));
+  // Left because it was asked to: it is due in a while, and does not wait for that.
+  command_shard(system.segment().path(), 1, Command::restart, 0);
+  CHECK(soon([&] { return system.shard(1).state() == ShardState::faulted; }));
+  command_shard(system.segment().path(), 1, Command::restart, 0);
+  CHECK(soon([&] { return record.restarts.get() == 1; }));
+  CHECK(soon([&] { return said(system).find("it is given up") != std::string::npos; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2000));
+  CHECK_EQ(record.restarts.get(), 1u);
+  CHECK(system.shard(1).state() == ShardState::faulted);
+  stop(system, SystemState::failed);
+}
+
 TEST(without_containment_a_fault_ends_the_process) {
   const pid_t child = fork();
   if (child == 0) {

@@ -395,6 +395,28 @@ TEST(a_new_one_that_faults_later_is_started_anew_itself) {
   for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
 }
 
+TEST(who_is_asked_to_leave_its_trial_too_late_stays) {
+  if (!kFaults) return;
+  System system(line("too-late", "0"), {});
+  start(system);
+  {
+    const How how("busy");  // most of the time in its own code
+    expect(reload(system, "passer_1b"), ReloadOutcome::kept);
+  }
+  Shard& middle = system.shard(1);
+  uintptr_t begin;
+  uintptr_t end;
+  middle.program()->text(&begin, &end);
+  for (uint32_t i = 0; i < 3000; ++i) {
+    middle.leave_trial(begin);
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  middle.withdraw();
+  CHECK_EQ(middle.verdicts().left(), 0u);
+  expect(reload(system, "passer_1"), ReloadOutcome::kept);
+  ends_whole(system);
+}
+
 TEST(drain_waits_until_the_inputs_are_empty) {
   {
     System system(line("drained"), {});

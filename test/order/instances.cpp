@@ -1,6 +1,7 @@
 // Makes the compiler write out what is otherwise inlined into its callers, so that each function of
 // the table has a symbol. Compiled, disassembled, never run.
 #include "device/irq_line.hpp"
+#include "kernel/mail.hpp"
 #include "kernel/reload.hpp"
 #include "kernel/system.hpp"
 #include "memory/pool.hpp"
@@ -16,6 +17,11 @@ template class BasicProducer<Hardware>;
 template class BasicConsumer<Hardware>;
 template struct BasicDoorbell<Hardware>;
 template class BasicWaiter<Hardware>;
+template class BasicStep<Hardware>;
+template class BasicWishes<Handover, Hardware>;
+template class BasicVerdicts<Hardware>;
+template struct BasicMail<Hardware>;
+template class BasicAsking<Shard, Handover, ReloadClock>;
 template void signal(BasicSleeper<Hardware>&) noexcept;
 template void signal_slow(BasicSleeper<Hardware>&) noexcept;
 
@@ -25,8 +31,6 @@ auto control_ = static_cast<Control (Shard::*)() const noexcept>(&Shard::control
 auto set_state_ = &Shard::set_state;
 auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::state);
 auto has_failed_ = &Shard::has_failed;
-auto left_ = &Shard::left;
-auto reload_done_ = &Reload::done;
 auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
 auto irq_raise_ = &IrqLine::raise;

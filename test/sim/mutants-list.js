@@ -10,6 +10,10 @@ const LINE = 'device/irq_line.hpp';
 const RING = 'virtio/split_ring.hpp';
 const PACKED = 'virtio/packed_ring.hpp';
 const TENURE = 'port/tenure.hpp';
+const WISHES = 'shard/wishes.hpp';
+const VERDICT = 'shard/verdict.hpp';
+const ASKING = 'kernel/asking.hpp';
+const MAIL = 'kernel/mail.hpp';
 
 const mutant = (check, name, file, ...changes) => ({ check, name, file, changes });
 const relaxed = (before, order, after = '') => [
@@ -300,5 +304,105 @@ export const MUTANTS = [
   mutant('tenure', 'given back twice', TENURE, [
     'return asked == life_ + kReleased &&\n           answer_.load(std::memory_order_relaxed) != life_ + kDrained;',
     'return asked == life_ + kReleased;',
+  ]),
+
+  // ---- one program in another's place
+  mutant('handover', 'wished, said relaxed', WISHES, [
+    'static_cast<uint32_t>(wanted),\n                std::memory_order_release)',
+    'static_cast<uint32_t>(wanted),\n                std::memory_order_relaxed)',
+  ]),
+  mutant('handover', 'wished, heard relaxed', WISHES, [
+    'return word_.load(std::memory_order_acquire);  // pairs with wish()',
+    'return word_.load(std::memory_order_relaxed);  // pairs with wish()',
+  ]),
+  mutant('handover', 'a step, said relaxed', WISHES, relaxed('(step), ', 'release')),
+  mutant('handover', 'a step, seen relaxed', WISHES, [
+    'word_.load(std::memory_order_acquire));  // pairs with set()',
+    'word_.load(std::memory_order_relaxed));  // pairs with set()',
+  ]),
+  mutant(
+    'handover',
+    'the bell is rung before the wish',
+    WISHES,
+    [
+      '    bell.ring(BasicDoorbell<Policy>::kControlReload);\n    signal(sleeper);',
+      '    signal(sleeper);',
+    ],
+    [
+      '    word_.store(posts_',
+      '    bell.ring(BasicDoorbell<Policy>::kControlReload);\n    word_.store(posts_',
+    ],
+  ),
+  mutant('handover', "the reload rings the kernel's byte", WISHES, [
+    'BasicDoorbell<Policy>::kControlReload',
+    'BasicDoorbell<Policy>::kControlKernel',
+  ]),
+  mutant('handover', 'wished without a signal', WISHES, ['    signal(sleeper);\n', '']),
+  mutant('handover', 'a wish of no number', WISHES, [
+    'Wishes::about(word) == settled_) return;',
+    'Wishes::about(word) == ~0u) return;',
+  ]),
+  mutant('handover', 'concluded, and not settled', WISHES, ['settled_ = number_;', '']),
+  mutant('handover', 'concluded, and still under way', WISHES, ['    current_ = nullptr;\n', '']),
+  mutant('handover', 'cancelled while it is on trial', WISHES, [
+    'if (wanted == Wish::undo || wanted == Wish::leave) {',
+    'if (wanted == Wish::cancel) {\n        shard.refuse(Unkept::cancelled);\n      } else if (wanted == Wish::undo || wanted == Wish::leave) {',
+  ]),
+  mutant('handover', 'the last step is not the last', ASKING, [
+    'return is_last(step()) || shard_.ended();',
+    'return is_last(step()) || step() == Step::trial || shard_.ended();',
+  ]),
+  mutant('handover', 'nobody asks whether the shard has ended', ASKING, [
+    'return is_last(step()) || shard_.ended();',
+    'return is_last(step());',
+  ]),
+  mutant('handover', 'called off without an answer', ASKING, [
+    'wait([] { return false; }, UINT64_MAX);',
+    '',
+  ]),
+  mutant('handover', 'late, and not called off', ASKING, [
+    'wait(switched, UINT64_MAX);  // it may have begun in between',
+    '',
+  ]),
+  mutant('handover', 'done, said relaxed', ASKING, relaxed('done_.store(true, ', 'release')),
+  mutant('handover', 'done, seen relaxed', ASKING, relaxed('done_.load(', 'acquire')),
+
+  // ---- a program that was left
+  mutant('handover', 'left, said relaxed', VERDICT, [
+    '+ 1,\n                std::memory_order_release)',
+    '+ 1,\n                std::memory_order_relaxed)',
+  ]),
+  mutant('handover', 'left, seen relaxed', VERDICT, relaxed('left_.load(', 'acquire')),
+  mutant('handover', 'judged, said relaxed', VERDICT, [
+    'static_cast<uint64_t>(verdict),\n                   std::memory_order_release)',
+    'static_cast<uint64_t>(verdict),\n                   std::memory_order_relaxed)',
+  ]),
+  mutant('handover', 'judged, seen relaxed', VERDICT, relaxed('verdict_.load(', 'acquire')),
+  mutant('handover', 'a verdict about any time', VERDICT, [
+    'if (word >> kBits != left_.load(std::memory_order_relaxed)) return Verdict::none;',
+    '',
+  ]),
+  mutant('handover', 'by hand before the evidence is read', VERDICT, [
+    '(by_hand && verdict != Verdict::none)',
+    'by_hand',
+  ]),
+
+  // ---- how a reload is asked for
+  mutant('handover', 'posted, said relaxed', MAIL, [
+    'static_cast<uint32_t>(MailState::posted),\n                std::memory_order_release)',
+    'static_cast<uint32_t>(MailState::posted),\n                std::memory_order_relaxed)',
+  ]),
+  mutant('handover', 'posted, seen relaxed', MAIL, relaxed('state.load(', 'acquire')),
+  mutant('handover', 'answered, said relaxed', MAIL, [
+    'static_cast<uint32_t>(MailState::idle),\n                std::memory_order_release)',
+    'static_cast<uint32_t>(MailState::idle),\n                std::memory_order_relaxed)',
+  ]),
+  mutant('handover', 'answered, seen relaxed', MAIL, [
+    'std::memory_order_acquire);  // pairs with settle()',
+    'std::memory_order_relaxed);  // pairs with settle()',
+  ]),
+  mutant('handover', 'two get the record', MAIL, [
+    'return state.compare_exchange_strong(idle, static_cast<uint32_t>(MailState::writing),\n                                         std::memory_order_acquire);  // pairs with settle()',
+    'if (state.load(std::memory_order_acquire) != idle) return false;\n    state.store(static_cast<uint32_t>(MailState::writing), std::memory_order_relaxed);\n    return true;',
   ]),
 ];

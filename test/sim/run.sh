@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=.cache/sim/native
 keep=.cache/sim/failures
-cases="ring wait doorbell interrupt tenure"
+cases="ring wait doorbell interrupt tenure handover"
 passed=0
 failed=0
 work=$(mktemp -d)
@@ -49,7 +49,7 @@ seed=${SIM_SEED:-$(($(date +%s) * 1000 + RANDOM))}
 seconds=${SIM_SECONDS:-60}
 echo "# fresh seeds for $seconds s: SIM_SEED=$seed bash test/sim/run.sh runs them again"
 for name in $cases; do
-  add "$out/${name}_sim" --time "$((seconds / 5))" --seed "$seed" --keep "$keep"
+  add "$out/${name}_sim" --time "$((seconds / 6))" --seed "$seed" --keep "$keep"
 done
 
 echo "# what a failure gives"

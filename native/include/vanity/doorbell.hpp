@@ -35,7 +35,8 @@ struct alignas(kLineBytes) BasicDoorbell {
   static constexpr uint32_t kGroups = 32;
   static constexpr uint32_t kGroupChannels = 16;
   static constexpr uint32_t kControlKernel = 32;
-  static constexpr uint32_t kControlIrq = 33;  // the kernel's too: an interrupt of a device
+  static constexpr uint32_t kControlIrq = 33;     // the kernel's too: an interrupt of a device
+  static constexpr uint32_t kControlReload = 34;  // of the thread that replaces its program
   static_assert(kGroups * kGroupChannels == limits::kChannelsIntoShard);
 
   Byte bytes[kLineBytes];

@@ -71,6 +71,10 @@ static uint32_t poll_once(vanity_shard* shard, void* opaque) {
     fault_if(s, "fault");
     while (misbehaves(s, "loop") && forever) {
     }
+    if (misbehaves(s, "busy")) {
+      for (volatile int i = 0; i < 20000; ++i) {
+      }
+    }
     while (misbehaves(s, "calls") && forever) vanity_receive(shard, packets, 0);
     if (misbehaves(s, "late-fault") && s->turns > 10) {
       vanity_send(shard, 0, packets, got / 2); /* the others it still holds */
