@@ -99,9 +99,10 @@ export async function startTypeScriptShards(
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<void>((resolve, reject) => {
     const until = Date.now() + READY_MS;
+    let looks = 0; // since the stop: what a shard that failed has to report is on its way
     timer = setInterval(() => {
       shards.look();
-      if (!booting()) resolve();
+      if (!booting() && looks++ > 0) resolve();
       else if (Date.now() > until) {
         reject(new VanityError('VANITY_E_BOOT_TIMEOUT', { shards: [...waiting].join(', ') }));
       }
