@@ -38,6 +38,12 @@ export {
 } from './runtime/program.js';
 export type { ReloadCertificate, ReloadOptions, ReloadRange } from './runtime/reload.js';
 export { type BootOptions, boot, type RunResult, type System } from './runtime/run.js';
+export {
+  type EventKind,
+  EventReader,
+  type EventSource,
+  type ShardEvent,
+} from './telemetry/events.js';
 export { Histogram } from './telemetry/histogram.js';
 export {
   type ChannelRate,
@@ -54,6 +60,7 @@ export {
   type Row,
   Segment,
   type SegmentField,
+  type SegmentRing,
   type Snapshot,
   type SystemRow,
   type TableName,

@@ -322,6 +322,19 @@ export interface Native {
     command: 'run' | 'hold' | 'restart',
     steps: number,
   ): void;
+  /** Turns the events of bursts and waits of a shard of another process on or off. */
+  traceShard(path: string, shard: number, on: boolean): void;
+  /**
+   * The events of a ring in a segment, from number `from` on, four words each. Those that were written over
+   * meanwhile are not among them: `first` tells.
+   */
+  copyEvents(
+    segment: ArrayBuffer,
+    written: number,
+    ring: number,
+    slots: number,
+    from: number,
+  ): { first: number; count: number; words: ArrayBuffer };
   /** Asks a system, by its segment, to replace the program of a shard; returns the number of the request. */
   askReload(
     path: string,

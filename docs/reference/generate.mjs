@@ -13,6 +13,7 @@ const TABLES = {
   pool: 'One record a buffer pool. `pools.NAME` in JSON.',
   device: 'One record a PCI device. `devices.NAME` in JSON.',
   vector: 'One record an interrupt vector. `vectors.NAME` in JSON.',
+  events: 'One record a shard: its rings of [events](../guide/tracing.md), which `vanity trace` prints. In no JSON, and not exported as metrics.',
   reload: 'One record: the last [reload](../design/reload.md), as it was asked for and answered. Not exported as metrics.',
 };
 

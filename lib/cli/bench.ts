@@ -42,6 +42,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'channels and doorbells beside the machine floor and the peers that are installed',
     target: 'channel_bench',
   },
+  events: {
+    about: 'what an event costs a shard that is traced, and one that is not',
+    target: 'events_bench',
+  },
   'flow-split': {
     about: 'a looping capture through two shards, beside testpmd on the same capture',
     module: 'flow-split.js',

@@ -6,8 +6,9 @@ import { native } from '../native.js';
 import { summarize } from '../report/summary.js';
 import { examine } from '../runtime/doctor.js';
 import { type Member, packArchive, SEGMENT_MEMBER } from '../telemetry/archive.js';
+import { settleEvents } from '../telemetry/events.js';
 import { Segment } from '../telemetry/segment.js';
-import { chooseLeft, readSegment } from '../telemetry/systems.js';
+import { chooseLeft, openSystem, readSegment } from '../telemetry/systems.js';
 import { json } from '../text/format.js';
 import { checkWritable, writeWhole } from './files.js';
 import { print, printJson } from './output.js';
@@ -24,6 +25,7 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
   const found = chooseLeft(name, 'dump');
   const taken = new Date();
   const bytes = readSegment(found);
+  settleEvents(openSystem(found), new Segment(bytes));
   const segment = new Segment(bytes.slice(0));
   const snapshot = segment.read();
   const stamp = taken.toISOString().replace(/[-:]|\.\d+/g, '');

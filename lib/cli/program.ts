@@ -15,6 +15,7 @@ import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { SimOptions } from './sim.js';
 import type { TopOptions } from './top.js';
+import type { TraceOptions } from './trace.js';
 
 const packageFile = new URL('../../package.json', import.meta.url);
 
@@ -176,6 +177,33 @@ Exit codes: 0 the same, 3 nothing has to stop for it, 4 something has to be rest
     .addHelpText('after', examples('vanity dump', 'vanity dump flow-split --out flow-split.tar'))
     .action(async (name: string | undefined, options: DumpOptions) => {
       done((await import('./dump.js')).dumpCommand(name, options));
+    });
+
+  program
+    .command('trace')
+    .description('what shards did, event by event: bursts, waits, faults, and who woke whom')
+    .argument('<system>', 'name of the system, path of its segment, or of an archive')
+    .argument('[shards...]', 'names of shards; all of them when none is given')
+    .option('--on', 'note every burst and wait from now on, and print nothing')
+    .option('--off', 'no more')
+    .option('-f, --follow', 'go on until Ctrl-C; what is not traced is, for so long')
+    .option('--duration <time>', 'the same for so long: 500ms, 5s')
+    .option('--fault', 'the events before the last fault')
+    .option('--last <n>', 'only so many, the latest', wholeOf(1, 1e9))
+    .option('--perfetto <file>', 'write them for https://ui.perfetto.dev instead')
+    .option('--json', 'print one JSON object; with --follow or --duration one a line')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity trace flow-split --duration 100ms --perfetto trace.json',
+        'vanity trace flow-split left right --follow',
+        'vanity trace flow-split left --fault',
+        'vanity trace flow-split.tar --last 50',
+        'vanity trace flow-split left --on',
+      ),
+    )
+    .action(async (system: string, shards: string[], options: TraceOptions) => {
+      done(await (await import('./trace.js')).traceCommand(system, shards, options));
     });
 
   program

@@ -172,6 +172,7 @@ function shardWords(plan: Plan, shard: ShardPlan): Words {
     spin_us_max: String(shard.spinNsMax / 1e3),
     sleep_us_max: String(shard.sleepNsMax / 1e3),
     arena: String(shard.arenaBytes),
+    // Not `trace`: vanity trace switches that while it runs.
     'watchdog.progress_ms': String(watch.progressNs / 1e6),
     'watchdog.service_us': String(watch.serviceNs / 1e3),
     'watchdog.starve_ms': String(watch.starveNs / 1e6),

@@ -24,6 +24,8 @@ export const limits = {
   stateFields: 1024,
   stateBytes: 2 ** 26,
   reloadBursts: 1024,
+  shardEvents: 4096,
+  faultEvents: 256,
   coreMax: 1023,
   manifestBytes: 2 ** 20,
   captureRecordBytes: 262144,

@@ -45,6 +45,8 @@ export interface ShardPlan {
   readonly spinNsMax: number;
   readonly sleepNsMax: number;
   readonly arenaBytes: number;
+  /** Its bursts and waits are events from the start. */
+  readonly trace: boolean;
   readonly watch: WatchPlan;
 }
 
@@ -254,6 +256,7 @@ function planOf(model: Model): Plan {
         spinNsMax: value.spin_us_max * 1e3,
         sleepNsMax: value.sleep_us_max * 1e3,
         arenaBytes: value.arena,
+        trace: value.trace,
         watch: {
           progressNs: value.watchdog.progress_ms * 1e6,
           serviceNs: value.watchdog.service_us * 1e3,

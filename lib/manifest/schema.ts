@@ -266,6 +266,7 @@ export const shardSchema = z
       )
       .describe('What the program reads as its options.')
       .prefault({}),
+    trace: boolean('Note every burst and wait as an event, for vanity trace.').default(false),
     watchdog: watchdogSchema.prefault({}),
   })
   .describe('One shard: a core, a thread, a program.');

@@ -23,7 +23,8 @@ export type TableName =
   | 'pools'
   | 'devices'
   | 'vectors'
-  | 'reloads';
+  | 'reloads'
+  | 'events';
 export type FieldType = (typeof FIELD_TYPES)[number];
 /** 64-bit words are numbers while a number can hold them exactly. */
 export type Count = number | bigint;
@@ -67,6 +68,14 @@ export interface Snapshot {
   reloads: Row[];
 }
 
+/** Where a ring of events lies in a segment: the offset of the count of all that were written, that of the slots, and how many. */
+export interface SegmentRing {
+  buffer: ArrayBuffer;
+  written: number;
+  ring: number;
+  slots: number;
+}
+
 interface Table {
   name: TableName;
   count: number;
@@ -85,6 +94,7 @@ const KINDS: Record<number, TableName> = {
   7: 'devices',
   8: 'vectors',
   9: 'reloads',
+  10: 'events',
 };
 const FIELD_TYPES = [
   'counter',
@@ -94,7 +104,9 @@ const FIELD_TYPES = [
   'label',
   'histogram',
   'dynamic',
+  'ring',
 ] as const;
+const EVENT_BYTES = 32;
 const NO_SHARD = 0xffffffff;
 const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 
@@ -108,6 +120,7 @@ export function exact(value: bigint): Count {
 }
 
 export class Segment {
+  readonly #buffer: ArrayBuffer;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #words: BigUint64Array;
@@ -122,6 +135,7 @@ export class Segment {
     if (buffer.byteLength < HEADER_BYTES) {
       throw invalid(`${buffer.byteLength} bytes, a header alone has ${HEADER_BYTES}`);
     }
+    this.#buffer = buffer;
     this.#view = new DataView(buffer);
     this.#bytes = new Uint8Array(buffer);
     this.#words = new BigUint64Array(buffer, 0, buffer.byteLength >> 3);
@@ -192,7 +206,7 @@ export class Segment {
     };
     for (const table of this.#tables) {
       if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));
-      else snapshot[table.name] = this.rows(table.name);
+      else if (table.name !== 'events') snapshot[table.name] = this.rows(table.name);
     }
     return snapshot;
   }
@@ -204,10 +218,26 @@ export class Segment {
     return Array.from({ length: table.count }, (_, i) => {
       const row: Row = {};
       for (const field of table.fields) {
+        if (field.type === 'ring') continue;
         row[field.name] = this.#value(table.offset + i * table.stride, field);
       }
       return row;
     });
+  }
+
+  /** A ring of events of the shard with this index; undefined in a segment that has none. */
+  ring(name: 'events' | 'fault_events', index: number): SegmentRing | undefined {
+    const table = this.#tables.find((t) => t.name === 'events');
+    const ring = table?.fields.find((field) => field.name === name && field.type === 'ring');
+    const written = table?.fields.find((field) => field.name === `${name}_written`);
+    if (!table || !ring || written?.type !== 'counter' || index >= table.count) return undefined;
+    const at = table.offset + index * table.stride;
+    return {
+      buffer: this.#buffer,
+      written: at + written.offset,
+      ring: at + ring.offset,
+      slots: ring.count,
+    };
   }
 
   #readTables(count: number, end: number): Table[] {
@@ -261,6 +291,7 @@ export class Segment {
       label: count,
       histogram: 8 * count,
       dynamic: (NAME_BYTES + 8) * count,
+      ring: EVENT_BYTES * count,
     }[type];
     const align = type === 'label' ? 1 : type === 'number' || type === 'state' ? 4 : 8;
     if (offset % align !== 0 || offset + size > stride) {
@@ -306,6 +337,8 @@ export class Segment {
         // Not by assignment: a name may be __proto__.
         return Object.fromEntries(entries);
       }
+      case 'ring':
+        return field.count;
     }
   }
 

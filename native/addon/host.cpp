@@ -12,6 +12,7 @@
 #include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
 #include "platform/detect.hpp"
+#include "vanity/events.hpp"
 #include "vanity/platform.hpp"
 
 namespace vanity::addon {
@@ -33,6 +34,8 @@ const char* type_name(FieldType type) {
       return "histogram";
     case FieldType::dynamic:
       return "dynamic";
+    case FieldType::ring:
+      return "ring";
   }
   return "unknown";
 }
@@ -125,6 +128,45 @@ Napi::Value command_shard_js(const Napi::CallbackInfo& info) {
   });
 }
 
+// traceShard(path, shard, on): the same.
+Napi::Value trace_shard_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    trace_shard(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Number>().Uint32Value(),
+                info[2].ToBoolean().Value());
+    return env.Undefined();
+  });
+}
+
+// copyEvents(segment, written, ring, slots, from): the events of a ring whose count and slots lie
+// at these offsets, from number `from` on, four words each.
+Napi::Value copy_events_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto segment = info[0].As<Napi::ArrayBuffer>();
+  const auto offset = [&info](size_t argument) {
+    return static_cast<uint64_t>(info[argument].As<Napi::Number>().Int64Value());
+  };
+  const uint64_t written = offset(1);
+  const uint64_t ring = offset(2);
+  const uint64_t slots = offset(3);
+  const uint64_t bytes = segment.ByteLength();
+  if (written % 8 != 0 || ring % 8 != 0 || slots == 0 || slots > UINT16_MAX || bytes < 8 ||
+      written > bytes - 8 || ring > bytes || slots * sizeof(EventSlot) > bytes - ring) {
+    throw Napi::RangeError::New(env, "copyEvents: no ring there");
+  }
+  const auto* base = static_cast<const uint8_t*>(segment.Data());
+  Napi::ArrayBuffer words = Napi::ArrayBuffer::New(env, slots * sizeof(EventSlot));
+  const CopiedEvents copied =
+      copy_events(*reinterpret_cast<const Counter*>(base + written),
+                  reinterpret_cast<const EventSlot*>(base + ring), static_cast<uint32_t>(slots),
+                  offset(4), static_cast<uint64_t*>(words.Data()));
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("first", static_cast<double>(copied.first));
+  result.Set("count", static_cast<double>(copied.count));
+  result.Set("words", words);
+  return result;
+}
+
 // askReload(path, { shard, program, drain, dryRun, bursts }): the number of the request.
 Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -168,6 +210,8 @@ void export_host(Napi::Env env, Napi::Object exports) {
               Napi::Function::New(env, runtime_directory_js, "runtimeDirectory"));
   exports.Set("tryLock", Napi::Function::New(env, try_lock, "tryLock"));
   exports.Set("commandShard", Napi::Function::New(env, command_shard_js, "commandShard"));
+  exports.Set("traceShard", Napi::Function::New(env, trace_shard_js, "traceShard"));
+  exports.Set("copyEvents", Napi::Function::New(env, copy_events_js, "copyEvents"));
   exports.Set("askReload", Napi::Function::New(env, ask_reload_js, "askReload"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
 }

@@ -104,6 +104,7 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.spin_ns_max = whole(o, "spinNsMax");
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
+  shard.trace = flag(o, "trace");
   if (has(o, "watch")) shard.watch = watch_from(o.Get("watch").As<Napi::Object>());
   return shard;
 }

@@ -145,13 +145,13 @@ Packets packets_of(const Napi::CallbackInfo& info) {
 }
 
 void ready(const Napi::CallbackInfo& info) {
-  if (!self(info).over) self(info).shard->set_state(ShardState::ready);
+  if (!self(info).over) self(info).shard->enter(ShardState::ready);
 }
 void running(const Napi::CallbackInfo& info) {
-  if (!self(info).over) self(info).shard->set_state(ShardState::running);
+  if (!self(info).over) self(info).shard->enter(ShardState::running);
 }
 void draining(const Napi::CallbackInfo& info) {
-  if (!self(info).over) self(info).shard->set_state(ShardState::draining);
+  if (!self(info).over) self(info).shard->enter(ShardState::draining);
 }
 void flush_js(const Napi::CallbackInfo& info) {
   Attached& at = self(info);

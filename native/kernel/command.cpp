@@ -12,18 +12,35 @@
 
 namespace vanity {
 
-void command_shard(const std::string& path, uint32_t shard, Command wanted, uint64_t steps) {
-  MappedSegment segment(path);
+namespace {
+
+const Table& table_with(const MappedSegment& segment, const std::string& path, uint32_t shard) {
   const Table& table = segment.table(TableKind::shard);
   if (shard >= table.count) {
     throw Error("VANITY_E_COMMAND", path + " has no shard " + std::to_string(shard));
   }
+  return table;
+}
+
+}  // namespace
+
+void command_shard(const std::string& path, uint32_t shard, Command wanted, uint64_t steps) {
+  MappedSegment segment(path);
+  const Table& table = table_with(segment, path, shard);
   auto& command = segment.word<std::atomic<uint32_t>>(table, shard, "command");
   auto& asked = segment.word<Counter>(table, shard, "steps_asked");
   // Neither carries anything with it: the shard reads one word and then the other, each turn anew.
   command.store(static_cast<uint32_t>(wanted), std::memory_order_relaxed);
   if (steps != 0) asked.add_shared(steps);
   syscall(SYS_futex, &command, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void trace_shard(const std::string& path, uint32_t shard, bool on) {
+  MappedSegment segment(path);
+  const Table& table = table_with(segment, path, shard);
+  // Carries nothing with it: the shard reads it for each burst.
+  segment.word<std::atomic<uint32_t>>(table, shard, "tracing")
+      .store(on ? 1 : 0, std::memory_order_relaxed);
 }
 
 }  // namespace vanity

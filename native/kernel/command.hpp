@@ -14,4 +14,7 @@ namespace vanity {
 // VANITY_E_COMMAND when there is no such shard or it has no such words.
 void command_shard(const std::string& path, uint32_t shard, Command wanted, uint64_t steps);
 
+// Turns the events of bursts and waits of a shard on or off (vanity/events.hpp). Throws the same.
+void trace_shard(const std::string& path, uint32_t shard, bool on);
+
 }  // namespace vanity

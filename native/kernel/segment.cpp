@@ -44,8 +44,12 @@ Field make_field(const char* name, FieldType type, size_t offset, uint16_t count
   make_field(#member, FieldType::histogram, offsetof(Record, member), \
              static_cast<uint16_t>(Histogram::kBuckets), unit, text)
 
+#define VANITY_RING(Record, member, slots, text)                                                   \
+  make_field(#member, FieldType::ring, offsetof(Record, member), static_cast<uint16_t>(slots), "", \
+             text)
+
 // offsetof of the standard-layout records below is defined; atomics keep them standard-layout.
-static_assert(std::is_standard_layout_v<ShardRecord>);
+static_assert(std::is_standard_layout_v<ShardRecord> && std::is_standard_layout_v<EventsRecord>);
 
 const std::vector<Field> kSystemFields = {
     make_field("state", FieldType::state, offsetof(SegmentHeader, state), 1, "",
@@ -73,6 +77,7 @@ const std::vector<Field> kShardFields = {
     VANITY_FIELD(ShardRecord, polls, counter, "", "Turns of the poll loop"),
     VANITY_FIELD(ShardRecord, polls_busy, counter, "", "Turns that found work"),
     VANITY_FIELD(ShardRecord, command, state, "", "run|hold|restart"),
+    VANITY_FIELD(ShardRecord, tracing, state, "", "off|on"),
     VANITY_FIELD(ShardRecord, steps_asked, counter, "", "Turns that a held shard may take, asked"),
     VANITY_FIELD(ShardRecord, steps_taken, counter, "", "Turns that it took while it was held"),
     VANITY_FIELD(ShardRecord, phase, state, "", "polling|idle|held|blocked|transmitting|faulted"),
@@ -266,15 +271,25 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, unaccounted, gauge, "packets", "What the balance lacks; 0"),
 };
 
+const std::vector<Field> kEventsFields = {
+    VANITY_FIELD(EventsRecord, epoch_ticks, gauge, "ticks", "When the segment was made"),
+    VANITY_FIELD(EventsRecord, events_written, counter, "", "Events of the shard, ever"),
+    VANITY_RING(EventsRecord, events, limits::kShardEvents, "Its last events"),
+    VANITY_FIELD(EventsRecord, fault_events_written, counter, "", "Events kept at faults, ever"),
+    VANITY_RING(EventsRecord, fault_events, EventsRecord::kFaultSlots,
+                "Its last events when its program last faulted"),
+};
+
 #undef VANITY_FIELD
 #undef VANITY_LABEL
 #undef VANITY_HISTOGRAM
+#undef VANITY_RING
 
 uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
-constexpr uint32_t kTables = 9;
+constexpr uint32_t kTables = 10;
 
 struct Placed {
   Table tables[kTables];
@@ -282,19 +297,13 @@ struct Placed {
 };
 
 Placed place(const SegmentShape& shape) {
-  const uint32_t counts[kTables] = {1,
-                                    shape.shards,
-                                    shape.channels,
-                                    shape.ports,
-                                    shape.queues,
-                                    shape.pools,
-                                    shape.devices,
-                                    shape.vectors,
-                                    1};
+  const uint32_t counts[kTables] = {
+      1,           shape.shards,  shape.channels, shape.ports, shape.queues,
+      shape.pools, shape.devices, shape.vectors,  1,           shape.shards};
   const uint32_t strides[kTables] = {
-      kSegmentHeaderBytes,  sizeof(ShardRecord),  sizeof(ChannelRecord),
-      sizeof(PortRecord),   sizeof(QueueRecord),  sizeof(PoolRecord),
-      sizeof(DeviceRecord), sizeof(VectorRecord), sizeof(ReloadRecord)};
+      kSegmentHeaderBytes,  sizeof(ShardRecord), sizeof(ChannelRecord), sizeof(PortRecord),
+      sizeof(QueueRecord),  sizeof(PoolRecord),  sizeof(DeviceRecord),  sizeof(VectorRecord),
+      sizeof(ReloadRecord), sizeof(EventsRecord)};
   Placed placed{};
   uint64_t at = kSegmentHeaderBytes;
   const auto& tables = field_tables();
@@ -398,6 +407,7 @@ const std::vector<FieldTable>& field_tables() {
       {TableKind::device, "device", &kDeviceFields},
       {TableKind::vector, "vector", &kVectorFields},
       {TableKind::reload, "reload", &kReloadFields},
+      {TableKind::events, "events", &kEventsFields},
   };
   return tables;
 }

@@ -47,10 +47,14 @@ System::System(const Plan& plan, BootOptions options)
         return Segment(plan_.name, shape());
       }()) {
   segment_.header().ticks_per_second = ticks_per_second();
+  const uint64_t epoch = now_ticks();
   for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
     shards_.push_back(
         std::make_unique<Shard>(plan_.shards[s], s, &segment_.shard(s), plan_.oversubscribe));
     shards_[s]->set_program(std::move(programs_[s]));
+    shards_[s]->log_to(segment_.events(s));
+    segment_.events(s).epoch_ticks.set(epoch);
+    segment_.shard(s).tracing.store(plan_.shards[s].trace ? 1 : 0, std::memory_order_relaxed);
   }
   open_devices();
   make_arenas();

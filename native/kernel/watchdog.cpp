@@ -403,6 +403,7 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
     if (shard.lost_last() != 0) {
       message += "; " + std::to_string(shard.lost_last()) + " packets that it held are dropped";
     }
+    message += "; what it did before: vanity trace " + plan_.name + " " + name(s) + " --fault";
     const bool asked = evidence.kind == FaultKind::asked;
     verdicts.judge(Verdict::seen, left);  // the evidence is read
     if (plan.on_fault == Policy::stop_system && !asked) {

@@ -84,17 +84,17 @@ void Shard::script_ended() noexcept {
 void Shard::fail_and_drain(const std::string& code, const std::string& message,
                            const std::string& hint) noexcept {
   const bool ran = control() != Control::wait;
-  if (ran) set_state(ShardState::draining);
+  if (ran) enter(ShardState::draining);
   note_failure(code, message, hint);
   if (ran) drain_inputs();
   send_off();
-  set_state(ShardState::failed);
+  enter(ShardState::failed);
 }
 
 void Shard::stopped() noexcept {
   send_off();
   publish_wait_counters();
-  set_state(ShardState::stopped);
+  enter(ShardState::stopped);
 }
 
 void Shard::forsake(const std::string& code, const std::string& message,

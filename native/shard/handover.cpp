@@ -86,6 +86,9 @@ bool Shard::may_switch() noexcept {
 void Shard::conclude(Step step, Unkept why, uint64_t number) noexcept {
   Handover& handover = *attendant_.current();
   handover.why = why;
+  note_reload(step == Step::kept     ? Event::Change::kept
+              : step == Step::undone ? Event::Change::undone
+                                     : Event::Change::refused);
   handover.number = number;
   handover.end = cut();
   guard_.try_out(false);
@@ -125,6 +128,7 @@ void Shard::switch_programs(uint64_t since) noexcept {
   handover.switched = true;
   record_->generation.add(1);
   handover.cut = cut();
+  note_reload(Event::Change::switched);
   handover.busy_before = record_->polls_busy.get();
   Module& module = *program_->module();
   place_->handle.rehearsal = nullptr;

@@ -29,13 +29,13 @@ void Shard::obey() noexcept {
            control() == Control::run;
   };
   if (held() && record_->steps_taken.get() < record_->steps_asked.get()) {
-    record_->steps_taken.add(1);
+    take_step();
     return;
   }
   // Nothing that others wait for stays half done.
   flush_ports();
   ready_.flush();
-  set_state(ShardState::held);
+  enter(ShardState::held);
   set_phase(Phase::held);
   const uint64_t since = now_ticks();
   uint64_t counted = since;
@@ -52,9 +52,15 @@ void Shard::obey() noexcept {
     counted = now;
   }
   set_phase(Phase::polling);
-  set_state(ShardState::running);
+  enter(ShardState::running);
   if (asked_to_leave()) obey();
-  if (held()) record_->steps_taken.add(1);
+  if (held()) take_step();
+}
+
+void Shard::take_step() noexcept {
+  record_->steps_taken.add(1);
+  events_.note(
+      {.kind = EventKind::step, .count = static_cast<uint32_t>(record_->steps_taken.get())});
 }
 
 }  // namespace vanity

@@ -58,6 +58,24 @@ void Shard::send_off() noexcept {
   }
 }
 
+// Who has work for it: the marks of the doorbell, and where producers do not ring, the same of the
+// channels themselves.
+uint64_t Shard::marks() noexcept {
+  uint64_t marks = line_->doorbell.marks();
+  if (ready_.by_bell()) return marks;
+  for (uint32_t i = 0; i < input_count(); ++i) {
+    if (consumers_[i].ready()) marks |= uint64_t{1} << Doorbell::byte_of(i, input_count());
+  }
+  return marks;
+}
+
+void Shard::note_wake(Wake wake, uint64_t waits) noexcept {
+  events_.note({.kind = EventKind::wake,
+                .what = static_cast<uint8_t>(wake),
+                .count = static_cast<uint32_t>(waits),
+                .a = marks()});
+}
+
 void Shard::idle() noexcept {
   set_phase(Phase::idle);
   sleep_idle();
@@ -109,12 +127,15 @@ void Shard::sleep_idle() noexcept {
   // Whoever slept to the bound, and has found nothing since, may wait for long yet.
   const uint64_t busy = record_->polls_busy.get();
   if (oversubscribed_ && slept_through_ != busy && yield_for_work()) return;
+  const uint64_t waits = waiter_->counters().waits;
+  if (traced()) events_.note({.kind = EventKind::sleep, .a = deadline});
   // A futex is signalled for whatever it is; a monitor watches one line.
   const bool signals_for_all = waiter_->backend() == Backend::futex;
   const Wake wake = waiter_->idle(
       ready_.watch(), [this] { return anything(); }, deadline,
       [&] { return signals_for_all || ready_.anything_watched(); });
   slept_through_ = wake == Wake::deadline ? busy : UINT64_MAX;
+  if (traced()) note_wake(wake, waiter_->counters().waits - waits);
   publish_wait_counters();
 }
 
@@ -155,9 +176,11 @@ bool Shard::sleep_on_ports() noexcept {
   }
   if (count == 0) return false;
   const timespec timeout{0, static_cast<long>(ns)};
+  if (traced()) events_.note({.kind = EventKind::sleep, .a = now_ticks() + ns_to_ticks(ns)});
   const int ready = ppoll(polled_.data(), count, &timeout, nullptr);
   ++port_waits_.waits;
   ++(ready > 0 ? port_waits_.signalled : port_waits_.deadline);
+  if (traced()) note_wake(ready > 0 ? Wake::signalled : Wake::deadline, 1);
   for (nfds_t i = 0; ready > 0 && i < count; ++i) {
     // An interface that goes leaves an error behind, which would end every wait from now on.
     int error;

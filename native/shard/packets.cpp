@@ -19,7 +19,14 @@ uint32_t Shard::take_from_ports(vanity_packet* packets, uint32_t n) noexcept {
   for (uint32_t i = 0; i < rx_.size() && got < n; ++i) {
     Rx& rx = rx_[rx_turn_];
     if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
-    got += rx.queue->receive(*rx.pool, packets + got, n - got);
+    const uint32_t more = rx.queue->receive(*rx.pool, packets + got, n - got);
+    if (more != 0 && traced()) [[unlikely]] {
+      events_.note({.kind = EventKind::receive,
+                    .what = static_cast<uint8_t>(Event::Source::port),
+                    .place = packets[got].port,
+                    .count = more});
+    }
+    got += more;
   }
   return got;
 }
@@ -55,6 +62,8 @@ uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
     record.depth_max.raise(taken + consumers_[input].depth());
+    if (traced()) [[unlikely]]
+      note_received(*inputs_[input], taken);
     got += taken;
   }
   return count_received(packets, got);
@@ -73,11 +82,14 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
     drop(packets, n);  // descriptors are no messages
     return 0;
   }
+  const uint64_t began = trace_send();
   uint32_t sent = channel.producer.send(packets, n);
   if (sent != 0) {
     channel.record->sent.add(sent);
     channel.record->bursts.add(1);
     notify(channel);
+    if (began != 0) [[unlikely]]
+      note_sent(channel, sent, began);
   }
   if (sent < n) [[unlikely]]
     sent += overflow(channel, packets + sent, n - sent);
@@ -104,7 +116,9 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
     case Overflow::block:
       channel.record->blocked.add(1);
       set_phase(Phase::blocked, channel.index);
+      if (traced()) note_blocked(EventKind::block, Event::Target::channel, channel.index, n);
       while (sent < n && control() != Control::stop_now && !asked_to_leave()) {
+        const uint64_t began = trace_send();
         const uint32_t more = channel.producer.send(packets + sent, n - sent);
         if (more == 0) {
           pause();
@@ -113,6 +127,10 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
         sent += more;
         channel.record->sent.add(more);
         notify(channel);
+        if (began != 0) note_sent(channel, more, began);
+      }
+      if (traced()) {
+        note_blocked(EventKind::unblock, Event::Target::channel, channel.index, n - sent);
       }
       set_phase(Phase::polling);
       // What the program held when it was left, though it had given it away.
@@ -131,13 +149,20 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   if (tx.keeps) take_completed(*tx.queue);
   uint32_t sent = tx.queue->transmit(*pools_, packets, n);
   const bool blocks = sent < n && tx.overflow == Overflow::block;
-  if (blocks) set_phase(Phase::transmitting, static_cast<uint32_t>(&tx - tx_.data()));
+  const auto place = static_cast<uint32_t>(outputs_.size() + static_cast<size_t>(&tx - tx_.data()));
+  if (blocks) {
+    set_phase(Phase::transmitting, static_cast<uint32_t>(&tx - tx_.data()));
+    if (traced()) note_blocked(EventKind::block, Event::Target::port, place, n - sent);
+  }
   while (sent < n && blocks && control() != Control::stop_now && !asked_to_leave()) {
     pause();
     if (tx.keeps) take_completed(*tx.queue);
     sent += tx.queue->transmit(*pools_, packets + sent, n - sent);
   }
-  if (blocks) set_phase(Phase::polling);
+  if (blocks) {
+    set_phase(Phase::polling);
+    if (traced()) note_blocked(EventKind::unblock, Event::Target::port, place, n - sent);
+  }
   // Counted by the queue and not here too, so that every loss stands in one place.
   if (sent < n) {
     tx.queue->drop(n - sent);
@@ -146,6 +171,12 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   const uint32_t kept = tx.keeps ? sent : 0;
   give_home(packets + kept, n - kept);
   record_->sent.add(sent);
+  if (sent != 0 && traced()) [[unlikely]] {
+    events_.note({.kind = EventKind::send,
+                  .what = static_cast<uint8_t>(Event::Target::port),
+                  .place = static_cast<uint16_t>(place),
+                  .count = sent});
+  }
   return sent;
 }
 
@@ -160,6 +191,7 @@ void Shard::take_completed(TxQueue& queue) noexcept {
 
 void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {
   record_->dropped.add(n);
+  if (n != 0 && traced()) events_.note({.kind = EventKind::drop, .count = n});
   give_home(packets, n);
 }
 
@@ -192,6 +224,11 @@ uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
 void Shard::originated(uint32_t packets, uint64_t bytes) noexcept {
   record_->received.add(packets);
   record_->bytes.add(bytes);
+  if (traced()) [[unlikely]] {
+    events_.note({.kind = EventKind::receive,
+                  .what = static_cast<uint8_t>(Event::Source::made),
+                  .count = packets});
+  }
 }
 
 void Shard::give_home(const vanity_packet* packets, uint32_t n) noexcept {

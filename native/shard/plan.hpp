@@ -53,6 +53,7 @@ struct ShardPlan {
   uint64_t spin_ns_max = 50'000;
   uint64_t sleep_ns_max = 10'000'000;
   uint64_t arena_bytes = 0;  // beyond what channels and pools need
+  bool trace = false;        // from the start
   WatchPlan watch;
 };
 

@@ -33,7 +33,18 @@ void Shard::leave_program() noexcept {
   guard_.ask_to_leave(static_cast<int>(record_->tid));
 }
 
+void Shard::note_fault() noexcept {
+  const Evidence& evidence = guard_.evidence();
+  events_.note({.kind = EventKind::fault,
+                .what = static_cast<uint8_t>(evidence.kind),
+                .count = static_cast<uint32_t>(evidence.signal),
+                .a = evidence.address,
+                .b = evidence.frame_count == 0 ? 0 : evidence.frames[0]});
+  events_.keep();
+}
+
 bool Shard::recover() noexcept {
+  note_fault();
   Handover* const handover = attendant_.current();
   if (handover != nullptr && handover->switched) {
     if (asked_to_leave()) {
@@ -52,6 +63,7 @@ bool Shard::recover() noexcept {
       gave_up_ = false;
       if (start_again()) return true;
       down_ = true;  // as any other fault: the kernel counts, and waits for longer
+      note_fault();
       record_->faults.add(1);
       verdicts_.leave();
     }
@@ -72,7 +84,7 @@ bool Shard::recover() noexcept {
 void Shard::put_right() noexcept {
   down_ = true;
   set_phase(Phase::faulted);
-  set_state(ShardState::faulted);
+  enter(ShardState::faulted);
   record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
   // What the program had claimed of a channel was never committed, and what it had peeked at never
   // released: the indices say so by themselves. What it held goes home.
@@ -102,6 +114,8 @@ bool Shard::start_again() noexcept {
     down_ = false;
     if (!init_program()) return false;
     record_->restarts.add(1);
+    events_.note(
+        {.kind = EventKind::restart, .count = static_cast<uint32_t>(record_->restarts.get())});
     set_phase(Phase::polling);
     return true;
   } catch (const std::exception& error) {
@@ -114,7 +128,7 @@ bool Shard::start_again() noexcept {
 }
 
 void Shard::end_without_program() noexcept {
-  set_state(ShardState::draining);
+  enter(ShardState::draining);
   const bool stuck = guard_.evidence().kind == FaultKind::asked && control() == Control::stop_now;
   if (stuck) {
     note_failure("VANITY_E_STUCK", "did not stop, and was left: " + plan_.name,
@@ -129,7 +143,7 @@ void Shard::end_without_program() noexcept {
   drain_inputs();
   send_off();
   publish_wait_counters();
-  set_state(gave_up_ || stuck ? ShardState::failed : ShardState::stopped);
+  enter(gave_up_ || stuck ? ShardState::failed : ShardState::stopped);
 }
 
 // Until nothing more can come, or at once when there is no time.

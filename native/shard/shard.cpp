@@ -54,7 +54,7 @@ void Shard::control(Control wanted) noexcept {
 void Shard::fail(const std::string& code, const std::string& message,
                  const std::string& hint) noexcept {
   note_failure(code, message, hint);
-  set_state(ShardState::failed);
+  enter(ShardState::failed);
 }
 
 void Shard::note_failure(const std::string& code, const std::string& message,
@@ -123,7 +123,7 @@ void Shard::thread_main() noexcept {
     fail("VANITY_E_PROGRAM_INIT", "shard " + plan_.name + ": " + error.what(), "");
     return;
   }
-  set_state(ShardState::ready);
+  enter(ShardState::ready);
   while (control() == Control::wait) {
     record_->progress.add(1);
     waiter_->idle(
@@ -134,11 +134,11 @@ void Shard::thread_main() noexcept {
   }
   send_off();
   publish_wait_counters();
-  set_state(ShardState::stopped);
+  enter(ShardState::stopped);
 }
 
 void Shard::poll_loop() noexcept {
-  set_state(ShardState::running);
+  enter(ShardState::running);
   bool draining = false;
   uint32_t work = 0;
   uint32_t busy_turns = 0;
@@ -148,7 +148,7 @@ void Shard::poll_loop() noexcept {
     const Control wanted = control();
     if (wanted != Control::run) [[unlikely]] {
       if (wanted == Control::stop_now) return;
-      if (!draining) set_state(ShardState::draining);
+      if (!draining) enter(ShardState::draining);
       draining = true;
       if (wanted == Control::finish && inputs_empty()) return;
     } else if (commanded()) [[unlikely]] {
@@ -168,6 +168,9 @@ void Shard::poll_loop() noexcept {
       record_->busy_ticks.add(now - last);
       record_->burst.record(work);
       record_->service_ticks.record(now - last);
+      if (traced()) [[unlikely]] {
+        events_.note({.ticks = now, .kind = EventKind::turn, .count = work, .a = last});
+      }
       if (++busy_turns == kBusyTurnsBetweenFlushes) [[unlikely]] {
         busy_turns = 0;
         flush_ports();

@@ -21,6 +21,7 @@
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
 #include "port/port.hpp"
+#include "shard/event_log.hpp"
 #include "shard/grant.hpp"
 #include "shard/guard.hpp"
 #include "shard/handover.hpp"
@@ -99,6 +100,7 @@ class Shard {
   void add_tx(TxQueue* queue, Overflow overflow = Overflow::drop) {
     tx_.push_back({queue, overflow, queue->keeps()});
   }
+  void log_to(EventsRecord& record) noexcept { events_.write_to(record); }
   // The kernel core rings the doorbell of this shard for interrupts.
   void expect_interrupts() noexcept { interrupts_ = true; }
   // Must producers of its `inputs` channels ring? One channel is watched directly, unless
@@ -131,6 +133,11 @@ class Shard {
   }
   void set_state(ShardState state) noexcept {
     record_->state.store(static_cast<uint32_t>(state), std::memory_order_release);
+  }
+  // The same on its own thread, and noted down.
+  void enter(ShardState state) noexcept {
+    set_state(state);
+    events_.note({.kind = EventKind::state, .what = static_cast<uint8_t>(state)});
   }
   ShardState state() const noexcept {
     return static_cast<ShardState>(record_->state.load(std::memory_order_acquire));
@@ -181,6 +188,10 @@ class Shard {
   // Once a turn: does an operator want something of it? A line that it writes in the same turn.
   bool commanded() const noexcept {
     return record_->command.load(std::memory_order_relaxed) != 0;  // carries nothing with it
+  }
+  // Is what it does to be noted down? Looked at for each burst, in the same line.
+  bool traced() const noexcept {
+    return record_->tracing.load(std::memory_order_relaxed) != 0;  // carries nothing with it
   }
   // Stays until it is released, may take a step, or the system stops; or leaves its program.
   void obey() noexcept;
@@ -343,6 +354,40 @@ class Shard {
     channel.bell.ring();
     signal(*channel.sleeper);
   }
+  void note_received(const vanity_channel& channel, uint32_t n) noexcept {
+    events_.note({.kind = EventKind::receive,
+                  .what = static_cast<uint8_t>(Event::Source::channel),
+                  .place = static_cast<uint16_t>(channel.index),
+                  .count = n,
+                  .a = channel.record->received.get()});
+  }
+  // Before anything is sent, so that it is never later than what the receiver notes; 0: not traced.
+  uint64_t trace_send() const noexcept { return traced() ? now_ticks() : 0; }
+  void note_sent(const vanity_channel& channel, uint32_t n, uint64_t ticks) noexcept {
+    events_.note({.ticks = ticks,
+                  .kind = EventKind::send,
+                  .what = static_cast<uint8_t>(Event::Target::channel),
+                  .place = static_cast<uint16_t>(channel.index),
+                  .count = n,
+                  .a = channel.record->sent.get()});
+  }
+  // From when it waits for room, to when it does no more.
+  void note_blocked(EventKind kind, Event::Target target, uint32_t place, uint32_t n) noexcept {
+    events_.note({.kind = kind,
+                  .what = static_cast<uint8_t>(target),
+                  .place = static_cast<uint16_t>(place),
+                  .count = n});
+  }
+  void note_reload(Event::Change change) noexcept {
+    events_.note({.kind = EventKind::reload,
+                  .what = static_cast<uint8_t>(change),
+                  .count = static_cast<uint32_t>(record_->generation.get())});
+  }
+  void take_step() noexcept;
+  void note_fault() noexcept;
+  void note_watermark(const vanity_channel& channel, uint32_t depth) noexcept;
+  void note_wake(Wake wake, uint64_t waits) noexcept;
+  uint64_t marks() noexcept;
   uint32_t overflow(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
   uint32_t transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept;
   void take_completed(TxQueue& queue) noexcept;
@@ -395,6 +440,7 @@ class Shard {
   WaitCounters port_waits_;
   Guard guard_;
   HeldBook held_;
+  EventLog events_;
   size_t arena_mark_ = 0;  // what the program allocates lies above
   Verdicts verdicts_;
   uint32_t lost_last_ = 0;  // packets that its program held when it was left

@@ -15,6 +15,7 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "vanity/events.hpp"
 
 using namespace vanity;
 
@@ -392,4 +393,58 @@ TEST(a_soak_of_random_faults_leaves_no_packet_unaccounted) {
               static_cast<unsigned long long>(system.segment().shard(1).dropped_fault.get() +
                                               system.segment().shard(2).dropped_fault.get()));
   expect_balance(system, system.segment().shard(0).received.get());
+}
+
+namespace {
+
+// What was kept of the events of a shard: four words each.
+std::vector<uint64_t> kept_of(System& system, uint32_t shard) {
+  const EventsRecord& record = system.segment().events(shard);
+  std::vector<uint64_t> words(size_t{EventsRecord::kFaultSlots} * 4);
+  const CopiedEvents copied = copy_events(record.fault_events_written, record.fault_events,
+                                          EventsRecord::kFaultSlots, 0, words.data());
+  words.resize(copied.count * 4);
+  return words;
+}
+
+EventKind kind_of(const std::vector<uint64_t>& events, size_t n) {
+  return static_cast<EventKind>(events[n * 4 + 1] & 0xff);
+}
+
+}  // namespace
+
+TEST(a_fault_keeps_the_events_before_it) {
+  std::vector<ShardPlan> shards = {stage("source", "generate"), crasher("segv", 20000),
+                                   stage("end", "sink")};
+  shards[1].watch.max_restarts = 0;  // one fault, and no more
+  shards[1].trace = true;
+  System system(line("kept", std::move(shards)), {});
+  const ShardRecord& record = system.segment().shard(1);
+  system.start();
+  const auto down = [&](uint64_t times) {
+    return soon([&] {
+      return record.faults.get() == times && system.shard(1).state() == ShardState::faulted;
+    });
+  };
+  CHECK(down(1));
+  const std::vector<uint64_t> events = kept_of(system, 1);
+  const size_t last = events.size() / 4 - 1;
+  CHECK_EQ(last + 1, size_t{limits::kFaultEvents});
+  // The burst that it fell over, and how.
+  CHECK(kind_of(events, last - 1) == EventKind::receive);
+  CHECK(kind_of(events, last) == EventKind::fault);
+  CHECK_EQ(events[last * 4 + 1] >> 32, uint64_t{SIGSEGV});
+  CHECK_EQ(events[last * 4 + 2], 0u);  // where it wrote to
+  CHECK(events[last * 4 + 3] != 0);
+  CHECK(soon(
+      [&] { return said(system).find("vanity trace kept crasher --fault") != std::string::npos; }));
+  // What came since is kept with the next fault, and nothing twice.
+  const uint64_t written = system.segment().events(1).fault_events_written.get();
+  command_shard(system.segment().path(), 1, Command::restart, 0);
+  CHECK(down(2));
+  CHECK(system.segment().events(1).fault_events_written.get() > written);
+  const std::vector<uint64_t> more = kept_of(system, 1);
+  for (size_t n = 1; n < more.size() / 4; ++n) CHECK(more[n * 4] >= more[(n - 1) * 4]);
+  system.stop(false);
+  CHECK(soon([&] { return system.state() != SystemState::running; }));
 }

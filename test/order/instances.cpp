@@ -10,6 +10,7 @@
 #include "shard/shard.hpp"
 #include "vanity/channel.hpp"
 #include "vanity/doorbell.hpp"
+#include "vanity/events.hpp"
 
 namespace vanity {
 
@@ -33,6 +34,9 @@ auto shard_state_ = static_cast<ShardState (Shard::*)() const noexcept>(&Shard::
 auto has_failed_ = &Shard::has_failed;
 auto system_state_ = &System::state;
 auto release_ = &PoolTable::release;
+auto write_event_ = &write_event;
+auto copy_event_ = &copy_event;
+auto events_written_ = &events_written;
 auto irq_raise_ = &IrqLine::raise;
 auto irq_take_ = &IrqLine::take;
 auto grant_news_ = &vanity_device::news;

@@ -62,6 +62,7 @@ enum class FieldType : uint16_t {
   label = 4,      // char[count], zero-terminated
   histogram = 5,  // u64[count], buckets as Histogram::bucket_of
   dynamic = 6,    // count pairs of { char name[32]; u64 value }, empty name = unused
+  ring = 7,       // count EventSlots; the counter NAME_written says how many were ever written
 };
 
 struct Field {
@@ -83,7 +84,8 @@ enum class TableKind : uint32_t {
   pool,
   device,
   vector,
-  reload
+  reload,
+  events
 };
 
 struct Table {
@@ -166,7 +168,7 @@ struct alignas(128) ShardRecord {
   uint32_t reserved;
 
   // written by the shard, once a turn; switches_* and stalls by the kernel, ten times a second;
-  // command and steps_asked by whoever holds the shard
+  // command and steps_asked by whoever holds the shard, tracing by whoever looks into it
   alignas(128) Counter polls;
   Counter polls_busy;
   Counter progress;               // turns of the poll loop; the kernel watches it
@@ -174,8 +176,9 @@ struct alignas(128) ShardRecord {
   std::atomic<uint32_t> phase;    // Phase
   Counter steps_asked;
   Counter steps_taken;
-  Counter turn_ticks;  // when the turn began that is under way
-  Counter held_ticks;
+  Counter turn_ticks;             // when the turn began that is under way
+  std::atomic<uint32_t> tracing;  // 1: every burst and wait is an event
+  uint32_t reserved2;
   Counter busy_ticks;
   Counter idle_ticks;  // polled and found nothing
   Counter wait_ticks;  // slept
@@ -201,6 +204,8 @@ struct alignas(128) ShardRecord {
   Counter reloads;                    // programs that took over
   Counter reloads_undone;             // that were on trial, and went again
   std::atomic<uint32_t> waiting_for;  // channel or queue, with Phase::blocked and transmitting
+  uint32_t reserved3;
+  Counter held_ticks;
 
   // written by the kernel
   std::atomic<uint32_t> last_stall;  // Stall
@@ -371,6 +376,25 @@ struct alignas(128) ReloadRecord {
   Counter dropped_port;
   Counter held;
   Counter unaccounted;
+};
+
+// What a shard did, as four words (events.hpp has what they say):
+//
+//   0       8                                   16      24      32
+//   | ticks | kind 8, what 8, place 16, count 32 | a     | b     |
+struct EventSlot {
+  std::atomic<uint64_t> words[4];
+};
+
+// Rings of a shard's last events: event n lies in slot n % slots. Written by the shard alone.
+struct alignas(128) EventsRecord {
+  Counter epoch_ticks;  // when the segment was made: the beginning of its time
+  alignas(128) Counter events_written;
+  alignas(128) EventSlot events[limits::kShardEvents];
+  // The end of the same at the time of the last fault, and some of the one before.
+  static constexpr uint32_t kFaultSlots = 2 * limits::kFaultEvents;
+  alignas(128) Counter fault_events_written;
+  alignas(128) EventSlot fault_events[kFaultSlots];
 };
 
 }  // namespace vanity

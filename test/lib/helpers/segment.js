@@ -10,8 +10,9 @@ const KINDS = {
   pools: 6,
   devices: 7,
   vectors: 8,
+  events: 10,
 };
-const TYPES = ['counter', 'gauge', 'number', 'state', 'label', 'histogram', 'dynamic'];
+const TYPES = ['counter', 'gauge', 'number', 'state', 'label', 'histogram', 'dynamic', 'ring'];
 const STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 export const HISTOGRAM_BUCKETS = 496;
 
@@ -90,7 +91,14 @@ export const FIELDS = {
 };
 
 const sizeOf = ({ type, count = 1 }) =>
-  ({ number: 4, state: 4, label: count, histogram: 8 * count, dynamic: 40 * count })[type] ?? 8;
+  ({
+    number: 4,
+    state: 4,
+    label: count,
+    histogram: 8 * count,
+    dynamic: 40 * count,
+    ring: 32 * count,
+  })[type] ?? 8;
 const up = (n, to) => Math.ceil(n / to) * to;
 
 /**
@@ -175,6 +183,13 @@ export function writeSegment(system = {}, rows = {}, fields = FIELDS) {
             putText(base + 40 * k, name, 32);
             putWord(base + 40 * k + 32, n);
           });
+        } else if (field.type === 'ring') {
+          // The last of them, each in its slot.
+          value.forEach((words, n) => {
+            words.forEach((word, i) => {
+              putWord(base + 32 * (n % field.count) + 8 * i, word);
+            });
+          });
         } else putWord(base, value);
       }
     });
@@ -252,6 +267,26 @@ export function labRows(scale = 1) {
     ],
     pools: [{ name: 'in.0', shard: 0, buffers: 8192, taken: 1000 * scale, returned: 1000 * scale }],
   };
+}
+
+/** What a shard may have noted: `slots` of its last events, which are [kind, { ticks, what, place, n, a, b }]. */
+export function eventFields(slots) {
+  return [
+    { name: 'epoch_ticks', type: 'gauge' },
+    { name: 'events_written', type: 'counter' },
+    { name: 'events', type: 'ring', count: slots },
+    { name: 'fault_events_written', type: 'counter' },
+    { name: 'fault_events', type: 'ring', count: slots },
+  ];
+}
+export function eventRow(events, epoch = 1000) {
+  const words = events.map(([kind, { ticks = 0, what = 0, place = 0, n = 0, a = 0, b = 0 }]) => [
+    epoch + ticks,
+    BigInt(kind) | (BigInt(what) << 8n) | (BigInt(place) << 16n) | (BigInt(n) << 32n),
+    a,
+    b,
+  ]);
+  return { epoch_ticks: epoch, events_written: words.length, events: words };
 }
 
 /** The same with a NIC of two queues: a vector each, and one of the kernel's own. */

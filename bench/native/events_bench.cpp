@@ -1,0 +1,126 @@
+// What an event costs a shard: written while it is traced, and looked for while it is not. The loop
+// around it is that of a shard in small: a counter that goes up in the line that has the switch.
+// The ring goes round, so its lines are cold as they are in a shard that does other things.
+//   events_bench [--json] [--quick] [--rounds N]
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "platform/clock.hpp"
+#include "shard/event_log.hpp"
+#include "vanity/platform.hpp"
+#include "vanity/segment.hpp"
+
+using namespace vanity;
+
+namespace {
+
+constexpr double kTargetNs = 20;
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+struct Setting {
+  std::unique_ptr<ShardRecord> shard = std::make_unique<ShardRecord>();
+  std::unique_ptr<EventsRecord> events = std::make_unique<EventsRecord>();
+  EventLog log;
+};
+
+// As in Shard::offer(): counted, and noted when somebody wants to know.
+[[gnu::noinline]] void traced(Setting& at, uint64_t turns) {
+  ShardRecord& record = *at.shard;
+  for (uint64_t i = 0; i < turns; ++i) {
+    record.sent.add(32);
+    if (record.tracing.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+      at.log.note({.kind = EventKind::send, .place = 1, .count = 32, .a = record.sent.get()});
+    }
+  }
+}
+
+[[gnu::noinline]] void bare(Setting& at, uint64_t turns) {
+  ShardRecord& record = *at.shard;
+  for (uint64_t i = 0; i < turns; ++i) {
+    record.sent.add(32);
+    asm volatile("" ::: "memory");
+  }
+}
+
+template <class Body>
+double ns_each(uint64_t turns, Body&& body) {
+  const uint64_t since = now_ticks();
+  body(turns);
+  return static_cast<double>(ticks_to_ns(now_ticks() - since)) / static_cast<double>(turns);
+}
+
+void print_samples(const char* name, const std::vector<double>& values, bool last) {
+  std::printf("\"%s\":[", name);
+  for (size_t i = 0; i < values.size(); ++i) std::printf("%s%.3f", i == 0 ? "" : ",", values[i]);
+  std::printf("]%s", last ? "" : ",");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool as_json = false;
+  bool quick = false;
+  uint32_t rounds = 0;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--json") == 0) as_json = true;
+    if (std::strcmp(argv[i], "--quick") == 0) quick = true;
+    if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
+      rounds = static_cast<uint32_t>(std::strtoul(argv[++i], nullptr, 10));
+    }
+  }
+  if (rounds == 0) rounds = quick ? 5 : 31;
+  const uint64_t turns = quick ? 200'000 : 2'000'000;
+  ticks_to_ns(1);  // calibrated before, not within
+  Setting at;
+  at.log.write_to(*at.events);
+  std::vector<double> loop;
+  std::vector<double> off;
+  std::vector<double> on;
+  std::vector<double> clock;
+  uint64_t sum = 0;
+  for (uint32_t round = 0; round < rounds; ++round) {
+    loop.push_back(ns_each(turns, [&](uint64_t n) { bare(at, n); }));
+    at.shard->tracing.store(0, std::memory_order_relaxed);
+    off.push_back(ns_each(turns, [&](uint64_t n) { traced(at, n); }));
+    at.shard->tracing.store(1, std::memory_order_relaxed);
+    on.push_back(ns_each(turns, [&](uint64_t n) { traced(at, n); }));
+    clock.push_back(ns_each(turns, [&](uint64_t n) {
+      for (uint64_t i = 0; i < n; ++i) sum += now_ticks();
+    }));
+  }
+  const double event = median(on) - median(loop);
+  const double look = median(off) - median(loop);
+  if (as_json) {
+    std::printf("{\"figures\":[");
+    std::printf(
+        "{\"name\":\"an event, traced\",\"value\":%.2f,\"unit\":\"ns\",\"target\":\"<= "
+        "%.0f\",\"met\":%s},",
+        event, kTargetNs, event <= kTargetNs ? "true" : "false");
+    std::printf(
+        "{\"name\":\"of it, reading the clock\",\"value\":%.2f,\"unit\":\"ns\",\"target\":null,"
+        "\"met\":null},",
+        median(clock));
+    std::printf(
+        "{\"name\":\"an event, not traced\",\"value\":%.2f,\"unit\":\"ns\",\"target\":\"<= "
+        "1\",\"met\":%s}",
+        look, look <= 1 ? "true" : "false");
+    std::printf("],\"ns\":{");
+    print_samples("loop", loop, false);
+    print_samples("off", off, false);
+    print_samples("on", on, false);
+    print_samples("clock", clock, true);
+    std::printf("}}\n");
+  } else {
+    std::printf("an event: %.2f ns traced (%.2f of them the clock), %.2f ns not traced\n", event,
+                median(clock), look);
+  }
+  return sum == 0 ? 1 : 0;
+}
