@@ -128,14 +128,15 @@ void Shard::sleep_idle() noexcept {
   const uint64_t busy = record_->polls_busy.get();
   if (oversubscribed_ && slept_through_ != busy && yield_for_work()) return;
   const uint64_t waits = waiter_->counters().waits;
-  if (traced()) events_.note({.kind = EventKind::sleep, .a = deadline});
+  const bool noted = traced();  // whoever notes the beginning notes the end
+  if (noted) events_.note({.kind = EventKind::sleep, .a = deadline});
   // A futex is signalled for whatever it is; a monitor watches one line.
   const bool signals_for_all = waiter_->backend() == Backend::futex;
   const Wake wake = waiter_->idle(
       ready_.watch(), [this] { return anything(); }, deadline,
       [&] { return signals_for_all || ready_.anything_watched(); });
   slept_through_ = wake == Wake::deadline ? busy : UINT64_MAX;
-  if (traced()) note_wake(wake, waiter_->counters().waits - waits);
+  if (noted) note_wake(wake, waiter_->counters().waits - waits);
   publish_wait_counters();
 }
 
@@ -176,11 +177,12 @@ bool Shard::sleep_on_ports() noexcept {
   }
   if (count == 0) return false;
   const timespec timeout{0, static_cast<long>(ns)};
-  if (traced()) events_.note({.kind = EventKind::sleep, .a = now_ticks() + ns_to_ticks(ns)});
+  const bool noted = traced();
+  if (noted) events_.note({.kind = EventKind::sleep, .a = now_ticks() + ns_to_ticks(ns)});
   const int ready = ppoll(polled_.data(), count, &timeout, nullptr);
   ++port_waits_.waits;
   ++(ready > 0 ? port_waits_.signalled : port_waits_.deadline);
-  if (traced()) note_wake(ready > 0 ? Wake::signalled : Wake::deadline, 1);
+  if (noted) note_wake(ready > 0 ? Wake::signalled : Wake::deadline, 1);
   for (nfds_t i = 0; ready > 0 && i < count; ++i) {
     // An interface that goes leaves an error behind, which would end every wait from now on.
     int error;

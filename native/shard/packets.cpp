@@ -110,13 +110,14 @@ uint32_t Shard::send(uint32_t output, const vanity_packet* packets, uint32_t n) 
 uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
                          uint32_t n) noexcept {
   uint32_t sent = 0;
+  const bool noted = traced();  // whoever notes the beginning of a block notes its end
   switch (channel.overflow) {
     case Overflow::program:
       return 0;
     case Overflow::block:
       channel.record->blocked.add(1);
       set_phase(Phase::blocked, channel.index);
-      if (traced()) note_blocked(EventKind::block, Event::Target::channel, channel.index, n);
+      if (noted) note_blocked(EventKind::block, Event::Target::channel, channel.index, n);
       while (sent < n && control() != Control::stop_now && !asked_to_leave()) {
         const uint64_t began = trace_send();
         const uint32_t more = channel.producer.send(packets + sent, n - sent);
@@ -129,7 +130,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
         notify(channel);
         if (began != 0) note_sent(channel, more, began);
       }
-      if (traced()) {
+      if (noted) {
         note_blocked(EventKind::unblock, Event::Target::channel, channel.index, n - sent);
       }
       set_phase(Phase::polling);
@@ -150,9 +151,10 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   uint32_t sent = tx.queue->transmit(*pools_, packets, n);
   const bool blocks = sent < n && tx.overflow == Overflow::block;
   const auto place = static_cast<uint32_t>(outputs_.size() + static_cast<size_t>(&tx - tx_.data()));
+  const bool noted = blocks && traced();
   if (blocks) {
     set_phase(Phase::transmitting, static_cast<uint32_t>(&tx - tx_.data()));
-    if (traced()) note_blocked(EventKind::block, Event::Target::port, place, n - sent);
+    if (noted) note_blocked(EventKind::block, Event::Target::port, place, n - sent);
   }
   while (sent < n && blocks && control() != Control::stop_now && !asked_to_leave()) {
     pause();
@@ -161,7 +163,7 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   }
   if (blocks) {
     set_phase(Phase::polling);
-    if (traced()) note_blocked(EventKind::unblock, Event::Target::port, place, n - sent);
+    if (noted) note_blocked(EventKind::unblock, Event::Target::port, place, n - sent);
   }
   // Counted by the queue and not here too, so that every loss stands in one place.
   if (sent < n) {

@@ -264,6 +264,7 @@ TEST(a_full_channel_is_seen_by_who_waits_for_it) {
   Plan plan = line("blocked");
   plan.channels[0].high_watermark = 512;
   plan.channels[0].low_watermark = 16;
+  plan.shards[0].options["rate"] = "200000";  // so that it fills while it is watched, not before
   plan.shards[0].trace = true;
   System system(plan, {});
   system.start();
@@ -282,5 +283,30 @@ TEST(a_full_channel_is_seen_by_who_waits_for_it) {
   CHECK_EQ(static_cast<uint32_t>(last(EventKind::watermark).what), 1u);
   CHECK(last(EventKind::watermark).count >= 512);
   command_shard(system.segment().path(), 1, Command::run, 0);
+  stop(system);
+}
+
+// Else a wait that was never seen to end would last until the end of another.
+TEST(what_was_seen_to_begin_is_seen_to_end) {
+  System system(line("pairs"), {});
+  const std::string path = system.segment().path();
+  // When the source was last seen to begin to wait for room, and to have it.
+  const auto last = [&](EventKind kind) {
+    uint64_t ticks = 0;
+    for (const Event& event : events_of(system, 0)) {
+      if (event.kind == kind) ticks = event.ticks;
+    }
+    return ticks;
+  };
+  system.start();
+  CHECK(soon([&] { return system.segment().shard(2).received.get() > 1000; }));
+  trace_shard(path, 0, true);
+  CHECK(soon([&] { return last(EventKind::turn) != 0; }));
+  command_shard(path, 1, Command::hold, 0);
+  CHECK(soon([&] { return system.shard(1).state() == ShardState::held; }));
+  CHECK(soon([&] { return last(EventKind::block) > last(EventKind::unblock); }));
+  trace_shard(path, 0, false);
+  command_shard(path, 1, Command::run, 0);
+  CHECK(soon([&] { return last(EventKind::unblock) > last(EventKind::block); }));
   stop(system);
 }
