@@ -1,6 +1,6 @@
 // Reads the events of shards (native/include/vanity/events.hpp) from a segment: of a system that runs, that was killed,
 // or from an archive. Numbers become words here; every number is untrusted.
-import { native } from '../native.js';
+import { type Native, native } from '../native.js';
 import { count, type Row, type Segment, type SegmentRing, text } from './segment.js';
 
 /** What an event is. */
@@ -49,6 +49,7 @@ const SIGNALS: Record<number, string> = {
   11: 'SIGSEGV',
 };
 const EVENT_WORDS = 4;
+const COPY_TRIES = 20;
 const BELL_GROUPS = 32;
 const BELL_CHANNELS = 16;
 /** Control bytes of the doorbell, behind those of the channels. */
@@ -183,7 +184,10 @@ export class EventReader {
       this.#ring,
       cursor.index,
     ) as SegmentRing;
-    const copied = native.copyEvents(buffer, written, ring, slots, cursor.next);
+    const copied =
+      cursor.next === 0
+        ? copyAll({ buffer, written, ring, slots })
+        : native.copyEvents(buffer, written, ring, slots, cursor.next);
     // What the ring had lost before anybody looked is its past, and nobody's loss.
     if (cursor.next > 0) cursor.lost += copied.first - cursor.next;
     if (copied.first > cursor.next) cursor.sleptAt = cursor.blockedAt = undefined;
@@ -287,6 +291,19 @@ export class EventReader {
   }
 }
 
+/**
+ * All that a ring holds. Whoever is interrupted while it copies may find everything written over: it tries again, and
+ * keeps the most that it got.
+ */
+function copyAll({ buffer, written, ring, slots }: SegmentRing): ReturnType<Native['copyEvents']> {
+  let best = native.copyEvents(buffer, written, ring, slots, 0);
+  for (let i = 1; i < COPY_TRIES && best.first > 0 && best.count < (slots * 3) / 4; i++) {
+    const next = native.copyEvents(buffer, written, ring, slots, 0);
+    if (next.count > best.count) best = next;
+  }
+  return best;
+}
+
 /** Whose marks a doorbell had, as native/include/vanity/doorbell.hpp lays them out. */
 function marked(marks: bigint, inputs: readonly string[]): string[] {
   const names: string[] = [];
@@ -314,7 +331,7 @@ export function settleEvents(live: Segment, copy: Segment): void {
       const from = live.ring(name, index);
       const to = copy.ring(name, index);
       if (from === undefined || to === undefined) continue;
-      const copied = native.copyEvents(from.buffer, from.written, from.ring, from.slots, 0);
+      const copied = copyAll(from);
       const ring = new BigUint64Array(to.buffer, to.ring, to.slots * EVENT_WORDS).fill(0n);
       const words = new BigUint64Array(copied.words);
       for (let i = 0; i < copied.count; i++) {

@@ -60,7 +60,7 @@ test.serial('a system is traced while it runs, and not longer', async (t) => {
     }
   }
   const wakes = of(events, 'wake', 'end').filter(({ how }) => how === 'signalled');
-  t.true(wakes.length > 10);
+  t.true(wakes.length > 0);
   t.true(wakes.every(({ by }) => by.join() === 'second'));
   t.true(of(events, 'turn', 'middle').every(({ n, duration_ns }) => n > 0 && duration_ns > 0));
   // In the order of time, and traced no more.
