@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -67,6 +68,7 @@ const targets = {
       rmSync(aside, { recursive: true, force: true });
       run('tsc', ['-p', 'tsconfig.json', '--outDir', aside]);
       rmSync('dist', { recursive: true, force: true });
+      chmodSync(join(aside, 'cli', 'main.js'), 0o755); // `npx vanity` runs it
       renameSync(aside, 'dist');
     },
   },

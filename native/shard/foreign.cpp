@@ -72,9 +72,7 @@ Shard::Next Shard::script_next() noexcept {
 }
 
 void Shard::script_restarted() noexcept {
-  down_ = false;
-  record_->restarts.add(1);
-  set_phase(Phase::polling);
+  note_restart();
 }
 
 void Shard::script_ended() noexcept {

@@ -44,12 +44,12 @@ void Shard::note_fault() noexcept {
 }
 
 bool Shard::recover() noexcept {
-  note_fault();
   Handover* const handover = attendant_.current();
   if (handover != nullptr && handover->switched) {
     if (asked_to_leave()) {
       record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
     }
+    note_fault();
     if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
     undo(Unkept::fault, 0);
     return true;
@@ -82,6 +82,7 @@ bool Shard::recover() noexcept {
 
 // The program was left: nobody waits for what it held or had begun, and the kernel hears of it.
 void Shard::put_right() noexcept {
+  note_fault();
   down_ = true;
   set_phase(Phase::faulted);
   enter(ShardState::faulted);
@@ -95,6 +96,14 @@ void Shard::put_right() noexcept {
   flush_ports();
   ready_.flush();
   verdicts_.leave();
+}
+
+void Shard::note_restart() noexcept {
+  down_ = false;
+  record_->restarts.add(1);
+  events_.note(
+      {.kind = EventKind::restart, .count = static_cast<uint32_t>(record_->restarts.get())});
+  set_phase(Phase::polling);
 }
 
 bool Shard::start_again() noexcept {
@@ -113,10 +122,7 @@ bool Shard::start_again() noexcept {
     contain();
     down_ = false;
     if (!init_program()) return false;
-    record_->restarts.add(1);
-    events_.note(
-        {.kind = EventKind::restart, .count = static_cast<uint32_t>(record_->restarts.get())});
-    set_phase(Phase::polling);
+    note_restart();
     return true;
   } catch (const std::exception& error) {
     std::strncpy(what, error.what(), sizeof(what) - 1);

@@ -309,6 +309,7 @@ class Shard {
   // After the program was left: false when the shard has ended.
   bool recover() noexcept;
   void put_right() noexcept;
+  void note_restart() noexcept;
   bool start_again() noexcept;
   void end_without_program() noexcept;
   bool wished() const noexcept { return line_->wishes.any(); }

@@ -96,6 +96,8 @@ test.serial('vanity restart starts a TypeScript program anew', async (t) => {
     t.is(code, 0, stderr);
     t.regex(stdout, /^middle was started anew, after [\d.]+ ms$/m, `${times}`);
   }
+  const { stdout: traced } = await at.run('trace', 'script', 'middle');
+  t.regex(traced, /left when asked to[\s\S]*started anew, for the 2\. time/);
   system.kill('SIGINT');
   const end = await system.ended;
   t.is(end.code, 0, end.stderr);
