@@ -11,6 +11,7 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "soon.hpp"
 #include "vanity/events.hpp"
 
 using namespace vanity;
@@ -78,15 +79,6 @@ Plan line(const char* name) {
     plan.channels.push_back(channel);
   }
   return plan;
-}
-
-template <class Done>
-bool soon(Done&& done, int ms = 20000) {
-  for (int i = 0; i < ms; ++i) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 std::vector<Event> events_of(System& system, uint32_t shard) {

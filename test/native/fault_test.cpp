@@ -15,6 +15,7 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "soon.hpp"
 #include "vanity/events.hpp"
 
 using namespace vanity;
@@ -63,15 +64,6 @@ Plan line(const std::string& name, std::vector<ShardPlan> shards,
     plan.channels.push_back(channel);
   }
   return plan;
-}
-
-template <class Done>
-bool soon(Done&& done, int ms = 20000) {
-  for (int i = 0; i < ms; ++i) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 std::string said(System& system) {

@@ -14,6 +14,7 @@
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
 #include "shard/state.hpp"
+#include "soon.hpp"
 
 using namespace vanity;
 
@@ -82,15 +83,6 @@ Plan line(const std::string& name, const std::string& rate = "200000",
     plan.channels.push_back(channel);
   }
   return plan;
-}
-
-template <class Done>
-bool soon(Done&& done, int ms = 20000) {
-  for (int i = 0; i < ms; ++i) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 uint64_t user(System& system, uint32_t shard, const std::string& name) {

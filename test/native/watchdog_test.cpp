@@ -13,6 +13,7 @@
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "runtime_folder.hpp"
+#include "soon.hpp"
 
 using namespace vanity;
 
@@ -63,15 +64,6 @@ void spin_for(uint64_t ns) {
   const uint64_t until = monotonic_ns() + ns;
   while (monotonic_ns() < until) {
   }
-}
-
-template <class Done>
-bool soon(Done&& done, int ms = 20000) {
-  for (int i = 0; i < ms; ++i) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 std::string said(System& system) {
