@@ -2,8 +2,8 @@
 // asked, so they work when both are stuck; what a shard does with a word is read from its counters.
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
-import { count, type Row, type Segment, text } from '../telemetry/segment.js';
-import { chooseSystem, openSystem } from '../telemetry/systems.js';
+import { count, type Row, text } from '../telemetry/segment.js';
+import { chooseSystem, openSystem, shardIndex } from '../telemetry/systems.js';
 import { print, printJson } from './output.js';
 
 export interface HoldOptions {
@@ -27,7 +27,7 @@ export async function holdCommand(
 ): Promise<number> {
   const found = chooseSystem(system, verb);
   const segment = openSystem(found);
-  const index = indexOf(segment, shard);
+  const index = shardIndex(segment, shard);
   const row = (): Row => segment.rows('shards')[index] as Row;
   const before = row();
   const began = performance.now();
@@ -85,15 +85,4 @@ function whatOf(row: Row): string {
   if (state === 'stopped' || state === 'failed') return `it has ${state}`;
   if (state === 'draining') return 'the system stops';
   return `its program does not come back from its turn (state ${state}, turn ${count(row, 'polls')})`;
-}
-
-function indexOf(segment: Segment, shard: string): number {
-  const names = segment.rows('shards').map((row) => text(row, 'name'));
-  const index = names.indexOf(shard);
-  if (index >= 0) return index;
-  throw new VanityError('VANITY_E_SHARD_NONE', {
-    system: segment.name,
-    shard,
-    shards: names.join(', '),
-  });
 }

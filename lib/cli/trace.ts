@@ -6,7 +6,14 @@ import { eventLine } from '../report/event-lines.js';
 import { perfetto } from '../report/perfetto.js';
 import { EventReader, type ShardEvent } from '../telemetry/events.js';
 import { type Segment, text } from '../telemetry/segment.js';
-import { chooseLeft, chooseSystem, type FoundSystem, openSystem } from '../telemetry/systems.js';
+import {
+  chooseLeft,
+  chooseSystem,
+  type FoundSystem,
+  openSystem,
+  shardIndex,
+  shardNames,
+} from '../telemetry/systems.js';
 import { json, parseDuration, whole } from '../text/format.js';
 import { checkWritable, writeWhole } from './files.js';
 import { note, print, printJson } from './output.js';
@@ -40,7 +47,7 @@ export async function traceCommand(
   const live = options.follow === true || duration !== undefined;
   const found = live ? chooseSystem(system, 'trace') : chooseLeft(system, 'trace');
   const segment = openSystem(found);
-  const names = segment.rows('shards').map((row) => text(row, 'name'));
+  const names = shardNames(segment);
   const chosen = chooseShards(segment, names, shards);
   const reader = new EventReader(segment, chosen, options.fault ? 'fault_events' : 'events');
   if (!reader.any) {
@@ -76,21 +83,13 @@ function check(options: TraceOptions): void {
 
 function chooseShards(segment: Segment, names: string[], wanted: readonly string[]): number[] {
   if (wanted.length === 0) return names.map((_, index) => index);
-  return [...new Set(wanted)].map((shard) => {
-    const index = names.indexOf(shard);
-    if (index >= 0) return index;
-    throw new VanityError('VANITY_E_SHARD_NONE', {
-      system: segment.name,
-      shard,
-      shards: names.join(', '),
-    });
-  });
+  return [...new Set(wanted)].map((shard) => shardIndex(segment, shard));
 }
 
 function switchTracing(system: string, shards: readonly string[], options: TraceOptions): number {
   const found = chooseSystem(system, 'trace');
   const segment = openSystem(found);
-  const names = segment.rows('shards').map((row) => text(row, 'name'));
+  const names = shardNames(segment);
   const chosen = chooseShards(segment, names, shards);
   for (const index of chosen) native.traceShard(found.path, index, options.on === true);
   const report = { system: segment.name, tracing: options.on === true };

@@ -5,6 +5,7 @@ import { VanityError } from '../errors.js';
 import { limits } from '../manifest/limits.js';
 import { type NativeFailure, native } from '../native.js';
 import { type Count, count, type Row, type Segment, text } from '../telemetry/segment.js';
+import { shardIndex, shardNames } from '../telemetry/systems.js';
 
 export interface ReloadOptions {
   /** Not before the shard's inputs are empty; otherwise what waits in them is the new program's. */
@@ -86,15 +87,8 @@ export async function reloadProgram(
   program: string,
   options: ReloadOptions = {},
 ): Promise<ReloadCertificate> {
-  const names = segment.rows('shards').map((row) => text(row, 'name'));
-  const index = names.indexOf(shard);
-  if (index < 0) {
-    throw new VanityError('VANITY_E_SHARD_NONE', {
-      system: segment.name,
-      shard,
-      shards: names.join(', '),
-    });
-  }
+  const names = shardNames(segment);
+  const index = shardIndex(segment, shard);
   if (/\.[cm]?[jt]s$/.test(program)) {
     throw new VanityError('VANITY_E_RELOAD', {
       shard,

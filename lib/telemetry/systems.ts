@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { VanityError } from '../errors.js';
 import { native } from '../native.js';
 import { SEGMENT_MEMBER, unpackArchive } from './archive.js';
-import { Segment } from './segment.js';
+import { Segment, text } from './segment.js';
 
 export interface FoundSystem {
   name: string;
@@ -145,4 +145,21 @@ function isHeld(path: string, held: Set<string> | undefined): boolean {
   } catch {
     return false;
   }
+}
+
+/** The index of the shard of that name. Throws VANITY_E_SHARD_NONE, with those that there are. */
+export function shardIndex(segment: Segment, shard: string): number {
+  const names = shardNames(segment);
+  const index = names.indexOf(shard);
+  if (index >= 0) return index;
+  throw new VanityError('VANITY_E_SHARD_NONE', {
+    system: segment.name,
+    shard,
+    shards: names.join(', '),
+  });
+}
+
+/** Names of a system's shards, in manifest order. */
+export function shardNames(segment: Segment): string[] {
+  return segment.rows('shards').map((row) => text(row, 'name'));
 }
