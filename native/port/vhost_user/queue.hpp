@@ -157,9 +157,10 @@ class VhostRx final : public RxQueue, public VhostQueue {
   void set_line(IrqLine* line) override { line_ = line; }
 
  private:
-  // A kick is due long before; this bounds what a driver can do that owes one.
   // The header comes right in front of the frame, so that a frame in one piece is one copy.
   static constexpr uint32_t kHeaderAt = VANITY_FRAME_OFFSET - sizeof(NetHeader);
+  static constexpr uint32_t kShortBytes = 2 * kLineBytes;  // header and frame
+  // A kick is due long before; this bounds what a driver can do that owes one.
   static constexpr uint64_t kSleepArmedNs = 100'000'000;
   static constexpr uint64_t kSleepDownNs = 10'000'000;
   static constexpr uint64_t kSleepDryNs = 50'000;
@@ -194,8 +195,8 @@ class VhostRx final : public RxQueue, public VhostQueue {
         break;
       }
       places_[i] = place;
-      __builtin_prefetch(place);
-      __builtin_prefetch(place + 64);
+      prefetch_read(place);
+      prefetch_read(place + kLineBytes);
     }
     pool.take(ids_, got);
     uint32_t count = 0;
@@ -214,7 +215,14 @@ class VhostRx final : public RxQueue, public VhostQueue {
       bytes += length;
       ++count;
     }
-    for (uint32_t i = 0; i < got; ++i) ring.give(offers_[i], 0);
+    for (uint32_t i = 0; i < got; ++i) {
+      // The driver writes a short frame there next. Of a long one its lines do not pay for it.
+      if (offers_[i].bytes <= kShortBytes) {
+        demote(places_[i]);
+        demote(places_[i] + kLineBytes);
+      }
+      ring.give(offers_[i], 0);
+    }
     show(ring);
     if (count != got) [[unlikely]]
       pool.give(ids_ + count, got - count);
@@ -334,9 +342,9 @@ class VhostTx final : public TxQueue, public VhostQueue {
         break;
       }
       places_[i] = place;
-      __builtin_prefetch(place, 1);
-      __builtin_prefetch(place + 64, 1);
-      if (i < n) __builtin_prefetch(pools.data(packets[i]));
+      prefetch_write(place);
+      prefetch_write(place + kLineBytes);
+      if (i < n) prefetch_read(pools.data(packets[i]));
     }
     crowded_ = false;
     uint32_t done = 0, used = 0, sent = 0;

@@ -290,8 +290,11 @@ class NetRx final : public RxQueue, public NetQueue {
     do {
       uint32_t ids[kRefill];
       const uint32_t got = pool.take(ids, std::min({want, kRefill, pool.free_count()}));
-      for (uint32_t i = 0; i < got; ++i)
+      for (uint32_t i = 0; i < got; ++i) {
+        // The device writes there next; whoever had the packet before has read it.
+        demote(pool.buffer(ids[i]) + kRxFrameOffset);
         ring_->add({setup_.buffers->address(ids[i], kHeaderOffset), posted_bytes_, true}, ids[i]);
+      }
       want -= got;
     } while (want != 0 && pool.free_count() != 0);
     if (ring_->publish()) notify_(ring_->notification(setup_.queue));
