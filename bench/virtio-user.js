@@ -7,7 +7,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { median } from './median.js';
 import { installed, reservePages } from './testpmd.js';
-import { coresAreEnough, FORWARDERS, forward } from './virtio-user/forward.js';
+import { coresAreEnough, FORWARDERS, forward, forwardAlone } from './virtio-user/forward.js';
 import { cyclesPerSecond, kindOf } from './virtio-user/measure.js';
 import { nameOf, pair } from './virtio-user/pair.js';
 
@@ -145,13 +145,32 @@ async function alone(where, { rounds, quick, log }) {
     }
     results.push({ work, samples });
   }
+  const forwards = [];
+  for (const packed of [false, true]) {
+    for (const who of ['one', 'two']) {
+      const { rate, idle } = await forwardAlone(who, { packed }, where);
+      const name = `Vanity at both ends, forward 64 B ${kindOf({ packed })}, ${FORWARDED[who]}`;
+      log(
+        `${name}: ${mpps(rate)}, ${(idle * 100).toFixed(2)} % of a core when there is nothing to do`,
+      );
+      forwards.push({ name, rate, idle });
+    }
+  }
   return {
-    figures: results.flatMap(({ work, samples }) => {
-      const name = `Vanity at both ends, ${nameOf(work)}`;
-      const rate = median(samples);
-      return [figure(name, rate / 1e6, 'Mpps'), ...cycles(name, rate)];
-    }),
+    figures: [
+      ...results.flatMap(({ work, samples }) => {
+        const name = `Vanity at both ends, ${nameOf(work)}`;
+        const rate = median(samples);
+        return [figure(name, rate / 1e6, 'Mpps'), ...cycles(name, rate)];
+      }),
+      ...forwards.flatMap(({ name, rate, idle }) => [
+        figure(name, rate / 1e6, 'Mpps'),
+        ...cycles(name, rate),
+        figure(`${name}, nothing to do`, idle * 100, '% CPU', ...atMostOne(idle * 100)),
+      ]),
+    ],
     pairs: results,
+    forwards,
     notes: [
       'dpdk-testpmd is not installed (apt-get install dpdk): nothing is compared, and Vanity is at both ends',
     ],

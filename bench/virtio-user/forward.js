@@ -1,14 +1,14 @@
 // Packets that circulate: a back-end of two sockets hands what comes out of the one into the other, and between them a forwarder
 // does the same the other way. What the forwarder takes of a core while nothing circulates, and how fast it is when something
-// does. The back-end is DPDK's, with one core. The forwarder is testpmd io, with one; Vanity in one shard, with one; or two
-// shards and a channel, with one each where there are so many.
+// does. The back-end is DPDK's, with one core, or Vanity's. The forwarder is testpmd io, with one; Vanity in one shard, with one;
+// or two shards and a channel, with one each where there are so many.
 import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Testpmd } from '../testpmd.js';
 import { BURST, cpuShare, RING, settle, until, WINDOW_MS } from './measure.js';
-import { forwarder, Vanity } from './vanity.js';
+import { forwarder, Vanity, wheel } from './vanity.js';
 
 const BACK_END_CORE = 0;
 const CORES_WANTED = 3;
@@ -77,6 +77,32 @@ export async function forward(who, { packed, idles }, { folder, huge }) {
     await settle();
     const rates = await backEnd.rates(WINDOW_MS);
     return { idle, rate: rates[1].rx };
+  } finally {
+    await peer?.end();
+    await backEnd.end();
+  }
+}
+
+/** The same of Vanity at both ends. */
+export async function forwardAlone(who, { packed }, { folder }) {
+  const sockets = [0, 1].map((i) => join(folder, `forward-${++systems}-${i}.sock`));
+  const at = { sockets, core: BACK_END_CORE };
+  const cores = FORWARDERS[who];
+  let backEnd = new Vanity(folder, 'wheel', wheel({ ...at, feeds: false }));
+  let peer;
+  try {
+    await backEnd.ready();
+    peer = new Vanity(folder, 'forward', forwarder({ sockets, packed, cores }));
+    await peer.ready();
+    await peer.joined();
+    await sleep(CALM_MS);
+    const idle = await cpuShare(peer.pid, IDLE_MS);
+    await backEnd.end();
+    backEnd = new Vanity(folder, 'wheel', wheel({ ...at, feeds: true }));
+    await backEnd.ready();
+    await peer.joined();
+    await settle();
+    return { idle, rate: await peer.rate('tx', WINDOW_MS) };
   } finally {
     await peer?.end();
     await backEnd.end();

@@ -66,6 +66,38 @@ oversubscribe = ${cores[1] === one}
 ${port('in', 'rx', 'in')}${port('out', 'tx', last)}${shard('in', one)}${cores.length > 1 ? second : ''}`;
 }
 
+/** The other side of a forwarder: what comes out of the one socket goes into the other. `feeds`: and there is something. */
+export function wheel({ sockets, core, feeds }) {
+  const port = (name, way, socket) => `
+[ports.${name}]
+driver = "vhost-user"
+socket = ${JSON.stringify(socket)}
+overflow = "drop"
+${way} = "wheel"
+`;
+  // A few packets a second are enough: they stay, until the rings are full of them.
+  const fed = `
+[shards.feed]
+program = "generate"
+core = ${core}
+options = { rate = 4000, count = 0 }
+
+[channels.feeding]
+from = "feed"
+to = "wheel"
+`;
+  return `
+[system]
+name = "wheel"
+oversubscribe = ${feeds}
+${port('into', 'tx', sockets[0])}${port('from', 'rx', sockets[1])}
+[shards.wheel]
+program = "forward"
+burst = ${BURST}
+core = ${core}
+${feeds ? fed : ''}`;
+}
+
 export class Vanity {
   constructor(folder, name, manifest) {
     this.runtime = join(folder, name);
