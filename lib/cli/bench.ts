@@ -71,6 +71,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'a TypeScript shard taking and giving bursts, beside MessagePort',
     module: 'typescript/index.js',
   },
+  vector: {
+    about:
+      'the two loops of a virtqueue that vector instructions could do, and what they would save',
+    target: 'vector_bench',
+  },
   'virtio-user': {
     about: 'virtqueues over a vhost-user socket, beside the driver of DPDK on the same back-end',
     module: 'virtio-user.js',
