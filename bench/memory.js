@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadManifest } from '../dist/index.js';
+import { limits } from '../dist/manifest/limits.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const MANIFEST = file('../examples/flow-split/vanity.toml');
@@ -28,10 +29,10 @@ const TABLE_BYTES = 32;
 function impliedBytes({ shards, channels, ports }, segment) {
   const queues = ports.reduce((sum, port) => sum + port.rx.length + port.tx.length, 0);
   const pools = ports.reduce((sum, port) => sum + port.rx.length, 0);
-  // Devices and their vectors: none here. One record for reloads.
+  // Devices and their vectors: none here. One record for reloads, and the looks of a minute.
   const counts = [
     ...[0, shards.length, channels.length, ports.length, queues, pools, 0, 0, 1],
-    shards.length,
+    ...[shards.length, limits.looks],
   ];
   const up = (value, to) => Math.ceil(value / to) * to;
   const table = (i) => TABLES_AT + i * TABLE_BYTES;

@@ -57,6 +57,7 @@ export {
 export {
   type Count,
   type FieldValue,
+  type Look,
   type Row,
   Segment,
   type SegmentField,

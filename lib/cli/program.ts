@@ -14,6 +14,7 @@ import type { ReloadCommandOptions } from './reload.js';
 import type { ReportOptions } from './report.js';
 import type { RunOptions } from './run.js';
 import type { SimOptions } from './sim.js';
+import type { StatsOptions } from './stats.js';
 import type { TopOptions } from './top.js';
 import type { TraceOptions } from './trace.js';
 
@@ -151,7 +152,20 @@ Exit codes: 0 the same, 3 nothing has to stop for it, 4 something has to be rest
     .option('--once', 'print one view and end')
     .option('--sort <key>', 'pps, busy or name', 'pps')
     .option('--interval <time>', 'time between views', '1s')
-    .addHelpText('after', examples('vanity top', 'vanity top flow-split --once --sort name'))
+    .option(
+      '--at <time>',
+      'begin in the last minute: -30s is so long ago, 90s so long after the start',
+    )
+    .addHelpText(
+      'after',
+      `${examples(
+        'vanity top',
+        'vanity top flow-split --once --sort name',
+        'vanity top flow-split.tar --at -30s',
+      )}
+On a terminal: space pauses, left and right seek by a second, down and up by ten, l goes back to the present.
+`,
+    )
     .action(async (name: string | undefined, options: TopOptions) => {
       done(await (await import('./top.js')).topCommand(name, options));
     });
@@ -161,8 +175,9 @@ Exit codes: 0 the same, 3 nothing has to stop for it, 4 something has to be rest
     .description('print the counters of a running system once')
     .argument('[name]', 'name of the system, or path of its segment; needed when several run')
     .option('--json', 'print one JSON object')
+    .option('--at <time>', 'as they were: -30s is so long ago, 90s so long after the start')
     .addHelpText('after', examples('vanity stats', "vanity stats --json | jq '.shards'"))
-    .action(async (name: string | undefined, options: { json?: boolean }) => {
+    .action(async (name: string | undefined, options: StatsOptions) => {
       done((await import('./stats.js')).statsCommand(name, options));
     });
 

@@ -2,10 +2,18 @@
 import { summarize, summaryLines } from '../report/summary.js';
 import { chooseSystem, openSystem } from '../telemetry/systems.js';
 import { note, print, printJson } from './output.js';
+import { momentAt } from './top-history.js';
 
-export function statsCommand(name: string | undefined, options: { json?: boolean }): number {
+export interface StatsOptions {
+  json?: boolean;
+  at?: string;
+}
+
+export function statsCommand(name: string | undefined, options: StatsOptions): number {
   const found = chooseSystem(name, 'stats');
-  const snapshot = openSystem(found).read();
+  const segment = openSystem(found);
+  const snapshot =
+    options.at === undefined ? segment.read() : momentAt(segment, options.at).current;
   if (found.archive) note(`an archive of process ${snapshot.system.pid}`);
   else if (!found.live) note(`stale: process ${snapshot.system.pid} no longer holds ${found.path}`);
   if (options.json) printJson({ ...summarize(snapshot), live: found.live });

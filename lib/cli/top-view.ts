@@ -11,8 +11,12 @@ export interface ViewOptions {
   color: boolean;
   /** Set when the kernel's heartbeat is old: the process may be gone or stopped. */
   silentNs?: number | undefined;
+  /** When it was, of a view of the past. */
+  past?: string | undefined;
   /** The line that names the keys; not for --once. */
   keys?: boolean;
+  /** The view stays as it is until a key says otherwise. */
+  paused?: boolean;
 }
 
 export interface Size {
@@ -79,8 +83,19 @@ export function render(
   if (options.silentNs !== undefined) {
     head.push([[`no sign of life from its kernel for ${time(options.silentNs)}`, 'red']]);
   }
+  if (options.past !== undefined) {
+    head.push([[`as it was ${options.past}`, 'yellow']]);
+  } else if (options.paused) {
+    head.push([['paused', 'yellow']]);
+  }
   if (options.keys) {
-    head.push([[`q quit   sort: p pps  b busy  n name   (by ${options.sort})`, 'dim']]);
+    head.push([
+      [
+        `q quit   sort: p pps  b busy  n name   (by ${options.sort})   space ${options.paused ? 'goes on' : 'pauses'}   ` +
+          'left/right a second, down/up ten   l the present',
+        'dim',
+      ],
+    ]);
   }
 
   const by = <T extends { name: string }>(

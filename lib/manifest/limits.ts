@@ -25,6 +25,7 @@ export const limits = {
   stateBytes: 2 ** 26,
   reloadBursts: 1024,
   shardEvents: 4096,
+  looks: 60,
   faultEvents: 256,
   coreMax: 1023,
   manifestBytes: 2 ** 20,

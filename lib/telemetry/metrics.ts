@@ -104,8 +104,10 @@ export class SegmentRegistry {
   #addGroup(group: Group): void {
     const fields = this.#segment.fields(group.table);
     const each = (values: (row: Row, labels: Labels) => Value[]): Value[] =>
-      (this.#snapshot[group.table as Exclude<TableName, 'system' | 'events'>] as Row[]).flatMap(
-        (row, i) => values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
+      (
+        this.#snapshot[group.table as Exclude<TableName, 'system' | 'events' | 'looks'>] as Row[]
+      ).flatMap((row, i) =>
+        values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
       );
     const skipped = INDICES[group.table] ?? [];
     for (const field of fields) {

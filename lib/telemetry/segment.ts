@@ -7,6 +7,9 @@ import { Histogram } from './histogram.js';
 const MAGIC = 'VANITYSG';
 const VERSION = 1;
 const HEADER_BYTES = 4096;
+const STATE_OFFSET = 80;
+const HEARTBEAT_OFFSET = 88;
+const UPTIME_OFFSET = 96;
 const TABLE_OFFSET = 104;
 const TABLE_BYTES = 32;
 const TABLES_MAX = 16;
@@ -24,7 +27,8 @@ export type TableName =
   | 'devices'
   | 'vectors'
   | 'reloads'
-  | 'events';
+  | 'events'
+  | 'looks';
 export type FieldType = (typeof FIELD_TYPES)[number];
 /** 64-bit words are numbers while a number can hold them exactly. */
 export type Count = number | bigint;
@@ -76,8 +80,18 @@ export interface SegmentRing {
   slots: number;
 }
 
+/** A moment of the past that the segment has kept: one record of its table `looks`. */
+export interface Look {
+  /** From 1 on, a second apart. */
+  number: number;
+  uptimeNs: number;
+  slot: number;
+}
+
 interface Table {
   name: TableName;
+  /** Its place among all tables of the segment, also those of kinds that are not known here. */
+  index: number;
   count: number;
   stride: number;
   offset: number;
@@ -95,6 +109,7 @@ const KINDS: Record<number, TableName> = {
   8: 'vectors',
   9: 'reloads',
   10: 'events',
+  11: 'looks',
 };
 const FIELD_TYPES = [
   'counter',
@@ -107,6 +122,8 @@ const FIELD_TYPES = [
   'ring',
 ] as const;
 const EVENT_BYTES = 32;
+/** Of the header of a look; its words follow. */
+const LOOK_HEADER_BYTES = 128;
 const NO_SHARD = 0xffffffff;
 const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 
@@ -175,13 +192,13 @@ export class Segment {
 
   /** booting, running, stopping, stopped or failed; cheaper than a whole snapshot. */
   state(): string {
-    const state = this.#view.getUint32(80, true);
+    const state = this.#view.getUint32(STATE_OFFSET, true);
     return SYSTEM_STATES[state] ?? `unknown(${state})`;
   }
 
   /** CLOCK_MONOTONIC of the kernel's last turn. */
   heartbeatNs(): bigint {
-    return this.#word(88);
+    return this.#word(HEARTBEAT_OFFSET);
   }
 
   read(): Snapshot {
@@ -190,8 +207,8 @@ export class Segment {
         name: this.name,
         pid: this.pid,
         state: this.state(),
-        uptimeNs: exact(this.#word(96)),
-        heartbeatNs: exact(this.#word(88)),
+        uptimeNs: exact(this.#word(UPTIME_OFFSET)),
+        heartbeatNs: exact(this.#word(HEARTBEAT_OFFSET)),
         ticksPerSecond: this.ticksPerSecond,
         startedRealtimeNs: this.#startedRealtimeNs,
       },
@@ -206,7 +223,8 @@ export class Segment {
     };
     for (const table of this.#tables) {
       if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));
-      else if (table.name !== 'events') snapshot[table.name] = this.rows(table.name);
+      else if (table.name !== 'events' && table.name !== 'looks')
+        snapshot[table.name] = this.rows(table.name);
     }
     return snapshot;
   }
@@ -240,6 +258,66 @@ export class Segment {
     };
   }
 
+  /** The moments that are still known, the oldest first; none in a segment that keeps none. */
+  looks(): Look[] {
+    return this.rows('looks')
+      .map((row, slot) => ({
+        number: count(row, 'number'),
+        uptimeNs: count(row, 'uptime_ns'),
+        slot,
+      }))
+      .filter(({ number }) => number > 0)
+      .sort((a, b) => a.number - b.number);
+  }
+
+  /**
+   * What all counters were at that moment, as a segment that stands still. Texts are as they are now, and histograms are
+   * empty. Undefined when the kernel has written over it meanwhile.
+   */
+  at(look: Look): Segment | undefined {
+    const table = this.#tables.find((t) => t.name === 'looks');
+    if (!table || look.number === 0 || look.slot >= table.count) return undefined;
+    const from = table.offset + look.slot * table.stride;
+    const words = this.#words.slice(from >> 3, (from + table.stride) >> 3);
+    const field = (name: string): SegmentField | undefined =>
+      table.fields.find((other) => other.name === name);
+    const wordOf = (name: string): bigint => words[(field(name)?.offset ?? 0) >> 3] as bigint;
+    // The kernel takes the number away before it writes, so it is the same only if nothing was written.
+    const number = this.#word(from + (field('number')?.offset ?? 0));
+    if (wordOf('number') !== BigInt(look.number) || number !== BigInt(look.number))
+      return undefined;
+
+    const copy = this.#buffer.slice(0);
+    const view = new DataView(copy);
+    const half = (name: string): number => view.getUint32(from + (field(name)?.offset ?? 0), true);
+    view.setUint32(STATE_OFFSET, half('state'), true);
+    view.setBigUint64(HEARTBEAT_OFFSET, wordOf('at_ns'), true);
+    view.setBigUint64(UPTIME_OFFSET, wordOf('uptime_ns'), true);
+    let next = LOOK_HEADER_BYTES >> 3;
+    const take = (): bigint => {
+      const word = words[next++];
+      if (word === undefined) throw invalid('a look is shorter than the tables that it is of');
+      return word;
+    };
+    const looked = half('tables');
+    for (const other of this.#tables) {
+      if (other.index < 1 || other.index > looked) continue;
+      for (let i = 0; i < other.count; i++) {
+        for (const { type, offset, count: elements } of other.fields) {
+          const at = other.offset + i * other.stride + offset;
+          if (type === 'counter' || type === 'gauge') view.setBigUint64(at, take(), true);
+          else if (type === 'number' || type === 'state') {
+            view.setUint32(at, Number(take() & 0xffffffffn), true);
+          } else if (type === 'dynamic') {
+            for (let k = 0; k < elements; k++)
+              view.setBigUint64(at + k * (NAME_BYTES + 8) + NAME_BYTES, take(), true);
+          } else if (type === 'histogram') new Uint8Array(copy, at, 8 * elements).fill(0);
+        }
+      }
+    }
+    return new Segment(copy);
+  }
+
   #readTables(count: number, end: number): Table[] {
     const tables: Table[] = [];
     for (let i = 0; i < count; i++) {
@@ -271,7 +349,7 @@ export class Segment {
         }
         fields.push(field);
       }
-      tables.push({ name, count: records, stride, offset: Number(offset), fields });
+      tables.push({ name, index: i, count: records, stride, offset: Number(offset), fields });
     }
     return tables;
   }

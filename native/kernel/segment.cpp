@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernel/looks.hpp"
 #include "platform/error.hpp"
 
 namespace vanity {
@@ -280,6 +281,14 @@ const std::vector<Field> kEventsFields = {
                 "Its last events when its program last faulted"),
 };
 
+const std::vector<Field> kLookFields = {
+    VANITY_FIELD(LookRecord, number, counter, "", "Which look this is, from 1 on; 0 is none"),
+    VANITY_FIELD(LookRecord, at_ns, gauge, "ns", "Monotonic time of the look"),
+    VANITY_FIELD(LookRecord, uptime_ns, gauge, "ns", "Time since the shards were let go"),
+    VANITY_FIELD(LookRecord, state, state, "", "booting|running|stopping|stopped|failed"),
+    VANITY_FIELD(LookRecord, tables, number, "", "Tables after the first that were looked at"),
+};
+
 #undef VANITY_FIELD
 #undef VANITY_LABEL
 #undef VANITY_HISTOGRAM
@@ -289,7 +298,7 @@ uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
-constexpr uint32_t kTables = 10;
+constexpr uint32_t kTables = 11;
 
 struct Placed {
   Table tables[kTables];
@@ -297,13 +306,21 @@ struct Placed {
 };
 
 Placed place(const SegmentShape& shape) {
-  const uint32_t counts[kTables] = {
-      1,           shape.shards,  shape.channels, shape.ports, shape.queues,
-      shape.pools, shape.devices, shape.vectors,  1,           shape.shards};
+  const uint32_t counts[kTables] = {1,
+                                    shape.shards,
+                                    shape.channels,
+                                    shape.ports,
+                                    shape.queues,
+                                    shape.pools,
+                                    shape.devices,
+                                    shape.vectors,
+                                    1,
+                                    shape.shards,
+                                    limits::kLooks};
   const uint32_t strides[kTables] = {
-      kSegmentHeaderBytes,  sizeof(ShardRecord), sizeof(ChannelRecord), sizeof(PortRecord),
-      sizeof(QueueRecord),  sizeof(PoolRecord),  sizeof(DeviceRecord),  sizeof(VectorRecord),
-      sizeof(ReloadRecord), sizeof(EventsRecord)};
+      kSegmentHeaderBytes,  sizeof(ShardRecord),  sizeof(ChannelRecord), sizeof(PortRecord),
+      sizeof(QueueRecord),  sizeof(PoolRecord),   sizeof(DeviceRecord),  sizeof(VectorRecord),
+      sizeof(ReloadRecord), sizeof(EventsRecord), sizeof(LookRecord)};
   Placed placed{};
   uint64_t at = kSegmentHeaderBytes;
   const auto& tables = field_tables();
@@ -316,6 +333,9 @@ Placed place(const SegmentShape& shape) {
     t.fields_offset = at;
     at += t.field_count * sizeof(Field);
   }
+  Table& looks = placed.tables[kTables - 1];
+  looks.stride += static_cast<uint32_t>(
+      align_up(look_words(placed.tables) * sizeof(uint64_t), alignof(LookRecord)));
   placed.tables[0].records_offset = 0;  // the header is the system's record
   for (uint32_t i = 1; i < kTables; ++i) {
     at = align_up(at, 128);
@@ -408,6 +428,7 @@ const std::vector<FieldTable>& field_tables() {
       {TableKind::vector, "vector", &kVectorFields},
       {TableKind::reload, "reload", &kReloadFields},
       {TableKind::events, "events", &kEventsFields},
+      {TableKind::looks, "looks", &kLookFields},
   };
   return tables;
 }

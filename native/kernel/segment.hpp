@@ -57,6 +57,7 @@ class Segment {
   VectorRecord& vector(uint32_t i) { return record<VectorRecord>(7, i); }
   ReloadRecord& reload() { return record<ReloadRecord>(8, 0); }
   EventsRecord& events(uint32_t i) { return record<EventsRecord>(9, i); }
+  LookRecord& look(uint32_t i) { return record<LookRecord>(10, i); }
   // Room is made before anybody knows how many vectors a device has; before publish().
   void set_vectors(uint32_t used) { header().tables[7].count = used; }
 

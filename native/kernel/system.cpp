@@ -319,6 +319,7 @@ void System::turn_running() noexcept {
   reloads_->turn(now);
   if (stop_for_watchdog_) begin_stop();
   if (state() != SystemState::running) return;
+  looks_.turn(now);
   if (now - serviced_ns_ < kServiceNs) return;
   serviced_ns_ = now;
   service_ports();

@@ -12,6 +12,7 @@
 
 #include "kernel/devices.hpp"
 #include "kernel/interrupts.hpp"
+#include "kernel/looks.hpp"
 #include "kernel/reload.hpp"
 #include "kernel/segment.hpp"
 #include "kernel/signals.hpp"
@@ -164,6 +165,7 @@ class System {
   std::vector<Watch> watches_;
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<Reloads> reloads_;
+  Looks looks_{segment_};
   bool stop_for_watchdog_ = false;
   uint64_t booted_ns_ = 0;
   uint64_t running_since_ns_ = 0;

@@ -181,3 +181,78 @@ test('rates between two snapshots', (t) => {
   t.is(rates(undefined, now).shards[0].perSecond, 1000);
   t.is(rates(now, now).shards[0].perSecond, 0);
 });
+
+// As the kernel lays them out: a header of 128 bytes, of which the first 8 are the writer's own here, and the words.
+const lookFields = (words) => [
+  { name: 'number', type: 'counter' },
+  { name: 'at_ns', type: 'gauge' },
+  { name: 'uptime_ns', type: 'gauge' },
+  { name: 'state', type: 'state', text: 'booting|running' },
+  { name: 'tables', type: 'number' },
+  { name: 'rest', type: 'label', count: 80 },
+  { name: 'words', type: 'dynamic', count: Math.ceil(words / 5) },
+];
+function past(looks, words = 5 * 5) {
+  const fields = {
+    shards: [
+      { name: 'name', type: 'label', count: 32 },
+      { name: 'sent', type: 'counter' },
+      { name: 'state', type: 'state', text: 'starting|running|held' },
+      { name: 'burst', type: 'histogram', count: 496 },
+      { name: 'user', type: 'dynamic', count: 2 },
+    ],
+    looks: lookFields(words),
+  };
+  // In the order of tables: shards are the second where a system is the first.
+  const rows = {
+    shards: [{ name: 'a', sent: 50, state: 'held', burst: [3], user: { hits: 7 } }],
+    looks: looks.map(({ number, uptimeNs }) => ({
+      number,
+      at_ns: 5,
+      uptime_ns: uptimeNs,
+      state: 'running',
+      tables: 1,
+    })),
+  };
+  const buffer = writeSegment({ name: 'past' }, rows, { system: [], ...fields });
+  const view = new DataView(buffer);
+  const at = Number(view.getBigUint64(104 + 2 * 32 + 16, true));
+  const stride = view.getUint32(104 + 2 * 32 + 8, true);
+  looks.forEach(({ words: put }, i) => {
+    put.forEach((word, k) => {
+      view.setBigUint64(at + i * stride + 128 + 8 * k, BigInt(word), true);
+    });
+  });
+  return new Segment(buffer);
+}
+
+test('a look is the whole segment as it was', (t) => {
+  const segment = past([
+    { number: 61, uptimeNs: 61e9, words: [40, 1, 5, 0] },
+    { number: 60, uptimeNs: 60e9, words: [39, 0, 4, 0] },
+    { number: 0, uptimeNs: 0, words: [] },
+  ]);
+  const looks = segment.looks();
+  t.deepEqual(
+    looks.map(({ number }) => number),
+    [60, 61],
+  );
+  const before = segment.at(looks[0]).read();
+  t.is(before.system.uptimeNs, 60e9);
+  t.is(before.system.state, 'running');
+  t.like(before.shards[0], { name: 'a', sent: 39, state: 'starting', user: { hits: 4 } });
+  t.is(before.shards[0].burst.total, 0, 'a histogram of now says nothing of then');
+  t.is(segment.read().shards[0].sent, 50, 'the present is as it was');
+  t.is(segment.at({ ...looks[0], number: 59 }), undefined, 'written over');
+  t.is(segment.at({ number: 0, slot: 2, uptimeNs: 0 }), undefined, 'none');
+  t.is(segment.at({ ...looks[0], slot: 3 }), undefined, 'no such record');
+});
+
+test('a look that is shorter than its tables is refused', (t) => {
+  const segment = past([{ number: 1, uptimeNs: 1, words: [] }], 0);
+  const [look] = segment.looks();
+  t.throws(() => segment.at(look), {
+    code: 'VANITY_E_SEGMENT_INVALID',
+    message: /shorter than the tables/,
+  });
+});

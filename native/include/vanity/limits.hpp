@@ -32,6 +32,8 @@ inline constexpr uint32_t kStateBytes = 1u << 26;
 inline constexpr uint32_t kReloadBursts = 1024;  // that a new program may be on trial for
 inline constexpr uint32_t kShardEvents = 4096;   // of a shard, the last ones; a power of two
 inline constexpr uint32_t kFaultEvents = 256;    // kept of them when its program faults
+inline constexpr uint32_t kLooks =
+    60;  // that the segment keeps at its own counters, a second apart
 inline constexpr uint32_t kCoreMax = 1023;
 inline constexpr uint64_t kManifestBytes = 1u << 20;
 inline constexpr uint32_t kCaptureRecordBytes = 262144;  // as libpcap's MAXIMUM_SNAPLEN

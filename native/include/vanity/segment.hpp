@@ -85,7 +85,8 @@ enum class TableKind : uint32_t {
   device,
   vector,
   reload,
-  events
+  events,
+  looks
 };
 
 struct Table {
@@ -395,6 +396,19 @@ struct alignas(128) EventsRecord {
   static constexpr uint32_t kFaultSlots = 2 * limits::kFaultEvents;
   alignas(128) Counter fault_events_written;
   alignas(128) EventSlot fault_events[kFaultSlots];
+};
+
+// What all counters were at one moment of the last minute: the kernel looks at them once a second.
+// Behind this come the looked-at words, in the order of the tables (`tables` of them, from the one
+// after the system's on), their records and their fields: one for a counter, a gauge, a number and
+// a state, `count` for the values of a `dynamic`. Labels don't change; histograms and rings are
+// left out.
+struct alignas(128) LookRecord {
+  Counter number;  // from 1 on; 0: none, or just being written
+  Counter at_ns;   // CLOCK_MONOTONIC
+  Counter uptime_ns;
+  std::atomic<uint32_t> state;   // SystemState
+  std::atomic<uint32_t> tables;  // that were looked at
 };
 
 }  // namespace vanity

@@ -11,6 +11,7 @@ const KINDS = {
   devices: 7,
   vectors: 8,
   events: 10,
+  looks: 11,
 };
 const TYPES = ['counter', 'gauge', 'number', 'state', 'label', 'histogram', 'dynamic', 'ring'];
 const STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
