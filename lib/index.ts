@@ -46,6 +46,15 @@ export {
 } from './telemetry/events.js';
 export { Histogram } from './telemetry/histogram.js';
 export {
+  type ChannelWaits,
+  channelWaits,
+  type PacketPlace,
+  PacketReader,
+  type PacketStep,
+  type PacketWait,
+  type PacketWay,
+} from './telemetry/packets.js';
+export {
   type ChannelRate,
   type DeviceRate,
   type PortRate,
@@ -58,6 +67,7 @@ export {
   type Count,
   type FieldValue,
   type Look,
+  type RingName,
   type Row,
   Segment,
   type SegmentField,

@@ -324,6 +324,8 @@ export interface Native {
   ): void;
   /** Turns the events of bursts and waits of a shard of another process on or off. */
   traceShard(path: string, shard: number, on: boolean): void;
+  /** One of `every` packets that come into a shard of another process is sampled from now on; 0: no more. */
+  samplePackets(path: string, shard: number, every: number): void;
   /**
    * The events of a ring in a segment, from number `from` on, four words each. Those that were written over
    * meanwhile are not among them: `first` tells.

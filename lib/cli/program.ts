@@ -206,6 +206,13 @@ On a terminal: space pauses, left and right seek by a second, down and up by ten
     .option('--fault', 'the events before the last fault')
     .option('--last <n>', 'only so many, the latest', wholeOf(1, 1e9))
     .option('--perfetto <file>', 'write them for https://ui.perfetto.dev instead')
+    .option('--packets', 'the ways of sampled packets instead: where each waited, and what for')
+    .option(
+      '--sample <n>',
+      'one of so many packets that come in; 1000 when not given',
+      wholeOf(1, 2 ** 32 - 1),
+    )
+    .option('--pcapng <file>', 'write the sampled packets for Wireshark')
     .option('--json', 'print one JSON object; with --follow or --duration one a line')
     .addHelpText(
       'after',
@@ -215,6 +222,8 @@ On a terminal: space pauses, left and right seek by a second, down and up by ten
         'vanity trace flow-split left --fault',
         'vanity trace flow-split.tar --last 50',
         'vanity trace flow-split left --on',
+        'vanity trace flow-split --packets --duration 1s',
+        'vanity trace flow-split --duration 1s --sample 100 --pcapng ways.pcapng',
       ),
     )
     .action(async (system: string, shards: string[], options: TraceOptions) => {

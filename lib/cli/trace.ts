@@ -4,8 +4,8 @@ import { VanityError } from '../errors.js';
 import { native } from '../native.js';
 import { eventLine } from '../report/event-lines.js';
 import { perfetto } from '../report/perfetto.js';
-import { EventReader, type ShardEvent } from '../telemetry/events.js';
-import { type Segment, text } from '../telemetry/segment.js';
+import { EventReader, type ShardEvent, tracesEvents } from '../telemetry/events.js';
+import type { Segment } from '../telemetry/segment.js';
 import {
   chooseLeft,
   chooseSystem,
@@ -16,6 +16,7 @@ import {
 } from '../telemetry/systems.js';
 import { json, parseDuration, whole } from '../text/format.js';
 import { checkWritable, writeWhole } from './files.js';
+import { untilEnded } from './look.js';
 import { note, print, printJson } from './output.js';
 
 export interface TraceOptions {
@@ -26,11 +27,12 @@ export interface TraceOptions {
   fault?: boolean;
   last?: number;
   perfetto?: string;
+  packets?: boolean;
+  sample?: number;
+  pcapng?: string;
   json?: boolean;
 }
 
-/** A ring holds a millisecond of a shard at full speed: what is read too late is written over. */
-const LOOK_MS = 2;
 /** Above this many, a trace is for no viewer. */
 const EVENTS_MAX = 2_000_000;
 
@@ -40,6 +42,9 @@ export async function traceCommand(
   options: TraceOptions,
 ): Promise<number> {
   check(options);
+  if (options.packets || options.sample !== undefined || options.pcapng !== undefined) {
+    return (await import('./trace-packets.js')).tracePacketsCommand(system, shards, options);
+  }
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
   if (options.perfetto !== undefined) checkWritable('--perfetto', options.perfetto);
@@ -72,6 +77,16 @@ function check(options: TraceOptions): void {
     throw new VanityError('VANITY_E_USAGE', { problem });
   };
   const { on, off, follow: live, duration, fault, last, perfetto: out } = options;
+  if (options.packets || options.sample !== undefined || options.pcapng !== undefined) {
+    if (live) refuse('--packets and --follow: say for how long, by --duration');
+    if (fault || out) refuse('--packets goes with neither --fault nor --perfetto');
+    if (options.pcapng !== undefined && (on || off)) {
+      refuse('--on and --off only switch; leave the other flags out');
+    }
+    if (options.sample !== undefined && !(on || duration)) {
+      refuse('--sample is for what comes: give --duration or --on');
+    }
+  }
   if (on && off) refuse('--on and --off: it is one of the two');
   if ((on || off) && (live || duration || fault || last || out)) {
     refuse('--on and --off only switch; leave the other flags out');
@@ -100,7 +115,7 @@ function switchTracing(system: string, shards: readonly string[], options: Trace
 }
 
 const tracing = (segment: Segment, index: number): boolean =>
-  text(segment.rows('shards')[index], 'tracing') === 'on';
+  tracesEvents(segment.rows('shards')[index]);
 
 // Traces for as long as it looks what was not traced before.
 function follow(
@@ -114,43 +129,17 @@ function follow(
   const switched = chosen.filter((index) => !tracing(segment, index));
   reader.skip();
   for (const index of switched) native.traceShard(found.path, index, true);
-  return new Promise((resolve, reject) => {
-    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-    let over = false;
-    const end = (): void => {
-      if (over) return;
-      over = true;
-      clearInterval(timer);
-      clearTimeout(timeout);
-      process.stdout.off('error', end);
-      for (const signal of signals) process.off(signal, end);
-      try {
-        for (const index of switched) native.traceShard(found.path, index, false);
-        resolve(output.end(reader.read(), found));
-      } catch (error) {
-        reject(error);
-      }
-    };
-    const turn = (): void => {
+  return untilEnded(segment, {
+    duration,
+    turn: () => {
       output.more(reader.read());
-      const state = segment.state();
-      if (state === 'stopped' || state === 'failed' || !alive(segment.pid) || output.full) end();
-    };
-    const timer = setInterval(turn, LOOK_MS);
-    const timeout = duration === undefined ? undefined : setTimeout(end, duration);
-    for (const signal of signals) process.on(signal, end);
-    // `vanity trace --follow | head`.
-    process.stdout.on('error', end);
+      return !output.full;
+    },
+    end: () => {
+      for (const index of switched) native.traceShard(found.path, index, false);
+      return output.end(reader.read(), found);
+    },
   });
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 /** Events as they were asked for: lines, JSON, a file for Perfetto. */

@@ -27,6 +27,8 @@ export const limits = {
   shardEvents: 4096,
   looks: 60,
   faultEvents: 256,
+  packetEvents: 4096,
+  packetBytes: 128,
   coreMax: 1023,
   manifestBytes: 2 ** 20,
   captureRecordBytes: 262144,

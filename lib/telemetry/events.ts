@@ -1,7 +1,7 @@
 // Reads the events of shards (native/include/vanity/events.hpp) from a segment: of a system that runs, that was killed,
 // or from an archive. Numbers become words here; every number is untrusted.
 import { type Native, native } from '../native.js';
-import { count, type Row, type Segment, type SegmentRing, text } from './segment.js';
+import { count, type RingName, type Row, type Segment, type SegmentRing, text } from './segment.js';
 
 /** What an event is. */
 export type EventKind =
@@ -48,7 +48,9 @@ const SIGNALS: Record<number, string> = {
   8: 'SIGFPE',
   11: 'SIGSEGV',
 };
-const EVENT_WORDS = 4;
+/** Of an event: its time, what it is, and two of its own. */
+export const EVENT_WORDS = 4;
+const RINGS: readonly RingName[] = ['events', 'fault_events', 'packet_events'];
 const COPY_TRIES = 20;
 const BELL_GROUPS = 32;
 const BELL_CHANNELS = 16;
@@ -103,10 +105,14 @@ export interface EventSource {
   lost: number;
 }
 
-interface Cursor {
-  index: number;
+/** How far a ring was read. */
+export interface RingCursor {
   next: number;
   lost: number;
+}
+
+interface Cursor extends RingCursor {
+  index: number;
   epoch: bigint;
   /** Channels into it, in the order of its doorbell. */
   inputs: string[];
@@ -161,7 +167,7 @@ export class EventReader {
   sources(): EventSource[] {
     return this.#cursors.map(({ index, lost }) => ({
       shard: text(this.#shards[index], 'name'),
-      tracing: text(this.#segment.rows('shards')[index], 'tracing') === 'on',
+      tracing: tracesEvents(this.#segment.rows('shards')[index]),
       lost,
     }));
   }
@@ -180,19 +186,11 @@ export class EventReader {
   }
 
   #readOne(cursor: Cursor): ShardEvent[] {
-    const { buffer, written, ring, slots } = this.#segment.ring(
-      this.#ring,
-      cursor.index,
-    ) as SegmentRing;
-    const copied =
-      cursor.next === 0
-        ? copyAll({ buffer, written, ring, slots })
-        : native.copyEvents(buffer, written, ring, slots, cursor.next);
-    // What the ring had lost before anybody looked is its past, and nobody's loss.
-    if (cursor.next > 0) cursor.lost += copied.first - cursor.next;
-    if (copied.first > cursor.next) cursor.sleptAt = cursor.blockedAt = undefined;
-    cursor.next = copied.first + copied.count;
-    const words = new BigUint64Array(copied.words, 0, copied.count * EVENT_WORDS);
+    const next = cursor.next;
+    const words = readRing(this.#segment.ring(this.#ring, cursor.index) as SegmentRing, cursor);
+    if (cursor.next - words.length / EVENT_WORDS > next) {
+      cursor.sleptAt = cursor.blockedAt = undefined;
+    }
     const events: ShardEvent[] = [];
     for (let at = 0; at < words.length; at += EVENT_WORDS) {
       const event = this.#decode(cursor, words.subarray(at, at + EVENT_WORDS));
@@ -286,9 +284,32 @@ export class EventReader {
   }
 
   #ns(cursor: Cursor, ticks: bigint): number {
-    const since = BigInt.asIntN(64, ticks - cursor.epoch);
-    return Math.round((Number(since) * 1e9) / this.#segment.ticksPerSecond);
+    return sinceNs(this.#segment, cursor.epoch, ticks);
   }
+}
+
+/** Nanoseconds from one reading of the processor's counter to another. */
+export function sinceNs(segment: Segment, from: bigint, to: bigint): number {
+  return Math.round((Number(BigInt.asIntN(64, to - from)) * 1e9) / segment.ticksPerSecond);
+}
+
+/** Are bursts and waits of this shard noted? Are sampled packets? */
+export const tracesEvents = (shard: Row | undefined): boolean =>
+  ['on', 'both'].includes(text(shard, 'tracing'));
+export const tracesPackets = (shard: Row | undefined): boolean =>
+  ['packets', 'both'].includes(text(shard, 'tracing'));
+
+/** What came into a ring since the last time, four words an event. */
+export function readRing(from: SegmentRing, cursor: RingCursor): BigUint64Array {
+  const { buffer, written, ring, slots } = from;
+  const copied =
+    cursor.next === 0
+      ? copyAll(from)
+      : native.copyEvents(buffer, written, ring, slots, cursor.next);
+  // What the ring had lost before anybody looked is its past, and nobody's loss.
+  if (cursor.next > 0) cursor.lost += copied.first - cursor.next;
+  cursor.next = copied.first + copied.count;
+  return new BigUint64Array(copied.words, 0, copied.count * EVENT_WORDS);
 }
 
 /**
@@ -327,7 +348,7 @@ function marked(marks: bigint, inputs: readonly string[]): string[] {
  */
 export function settleEvents(live: Segment, copy: Segment): void {
   live.rows('events').forEach((_, index) => {
-    for (const name of ['events', 'fault_events'] as const) {
+    for (const name of RINGS) {
       const from = live.ring(name, index);
       const to = copy.ring(name, index);
       if (from === undefined || to === undefined) continue;

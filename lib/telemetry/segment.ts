@@ -72,6 +72,9 @@ export interface Snapshot {
   reloads: Row[];
 }
 
+/** The rings of a shard: its last events, those before its last fault, and those of sampled packets. */
+export type RingName = 'events' | 'fault_events' | 'packet_events';
+
 /** Where a ring of events lies in a segment: the offset of the count of all that were written, that of the slots, and how many. */
 export interface SegmentRing {
   buffer: ArrayBuffer;
@@ -145,7 +148,8 @@ export class Segment {
   readonly name: string;
   readonly pid: number;
   readonly ticksPerSecond: number;
-  readonly #startedRealtimeNs: Count;
+  /** When the segment was made. */
+  readonly startedRealtimeNs: Count;
 
   /** Throws VANITY_E_SEGMENT_INVALID, or VANITY_E_SEGMENT_BOOTING while it is still being written. */
   constructor(buffer: ArrayBuffer) {
@@ -177,7 +181,7 @@ export class Segment {
     const ticks = view.getBigUint64(24, true);
     if (ticks === 0n || ticks > 1_000_000_000_000n) throw invalid(`${ticks} ticks per second`);
     this.ticksPerSecond = Number(ticks);
-    this.#startedRealtimeNs = exact(view.getBigUint64(32, true));
+    this.startedRealtimeNs = exact(view.getBigUint64(32, true));
     this.pid = view.getUint32(40, true);
     const tableCount = view.getUint32(44, true);
     if (tableCount > TABLES_MAX) throw invalid(`${tableCount} tables, at most ${TABLES_MAX}`);
@@ -210,7 +214,7 @@ export class Segment {
         uptimeNs: exact(this.#word(UPTIME_OFFSET)),
         heartbeatNs: exact(this.#word(HEARTBEAT_OFFSET)),
         ticksPerSecond: this.ticksPerSecond,
-        startedRealtimeNs: this.#startedRealtimeNs,
+        startedRealtimeNs: this.startedRealtimeNs,
       },
       shards: [],
       channels: [],
@@ -244,7 +248,7 @@ export class Segment {
   }
 
   /** A ring of events of the shard with this index; undefined in a segment that has none. */
-  ring(name: 'events' | 'fault_events', index: number): SegmentRing | undefined {
+  ring(name: RingName, index: number): SegmentRing | undefined {
     const table = this.#tables.find((t) => t.name === 'events');
     const ring = table?.fields.find((field) => field.name === name && field.type === 'ring');
     const written = table?.fields.find((field) => field.name === `${name}_written`);

@@ -138,6 +138,16 @@ Napi::Value trace_shard_js(const Napi::CallbackInfo& info) {
   });
 }
 
+// samplePackets(path, shard, every): the same.
+Napi::Value sample_packets_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    sample_packets(info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Number>().Uint32Value(),
+                   info[2].As<Napi::Number>().Uint32Value());
+    return env.Undefined();
+  });
+}
+
 // copyEvents(segment, written, ring, slots, from): the events of a ring whose count and slots lie
 // at these offsets, from number `from` on, four words each.
 Napi::Value copy_events_js(const Napi::CallbackInfo& info) {
@@ -211,6 +221,7 @@ void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("tryLock", Napi::Function::New(env, try_lock, "tryLock"));
   exports.Set("commandShard", Napi::Function::New(env, command_shard_js, "commandShard"));
   exports.Set("traceShard", Napi::Function::New(env, trace_shard_js, "traceShard"));
+  exports.Set("samplePackets", Napi::Function::New(env, sample_packets_js, "samplePackets"));
   exports.Set("copyEvents", Napi::Function::New(env, copy_events_js, "copyEvents"));
   exports.Set("askReload", Napi::Function::New(env, ask_reload_js, "askReload"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));

@@ -22,6 +22,16 @@ const Table& table_with(const MappedSegment& segment, const std::string& path, u
   return table;
 }
 
+// Several may trace a shard at once, so each touches its own bit.
+void switch_tracing(std::atomic<uint32_t>& tracing, Tracing what, bool on) noexcept {
+  // Carries nothing with it: the shard reads it for each burst.
+  if (on) {
+    tracing.fetch_or(what, std::memory_order_relaxed);
+  } else {
+    tracing.fetch_and(~uint32_t{what}, std::memory_order_relaxed);
+  }
+}
+
 }  // namespace
 
 void command_shard(const std::string& path, uint32_t shard, Command wanted, uint64_t steps) {
@@ -38,9 +48,17 @@ void command_shard(const std::string& path, uint32_t shard, Command wanted, uint
 void trace_shard(const std::string& path, uint32_t shard, bool on) {
   MappedSegment segment(path);
   const Table& table = table_with(segment, path, shard);
-  // Carries nothing with it: the shard reads it for each burst.
-  segment.word<std::atomic<uint32_t>>(table, shard, "tracing")
-      .store(on ? 1 : 0, std::memory_order_relaxed);
+  switch_tracing(segment.word<std::atomic<uint32_t>>(table, shard, "tracing"), kTraceEvents, on);
+}
+
+void sample_packets(const std::string& path, uint32_t shard, uint32_t every) {
+  MappedSegment segment(path);
+  const Table& table = table_with(segment, path, shard);
+  auto& tracing = segment.word<std::atomic<uint32_t>>(table, shard, "tracing");
+  auto& sample_every = segment.word<std::atomic<uint32_t>>(table, shard, "sample_every");
+  // As above: whoever finds one and not yet the other samples by the old number.
+  if (every != 0) sample_every.store(every, std::memory_order_relaxed);
+  switch_tracing(tracing, kTracePackets, every != 0);
 }
 
 }  // namespace vanity

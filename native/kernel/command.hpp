@@ -17,4 +17,8 @@ void command_shard(const std::string& path, uint32_t shard, Command wanted, uint
 // Turns the events of bursts and waits of a shard on or off (vanity/events.hpp). Throws the same.
 void trace_shard(const std::string& path, uint32_t shard, bool on);
 
+// One of `every` packets that come in there is sampled from now on, and what becomes there of any
+// that is; 0: no more. Throws the same.
+void sample_packets(const std::string& path, uint32_t shard, uint32_t every);
+
 }  // namespace vanity

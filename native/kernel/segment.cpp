@@ -78,7 +78,9 @@ const std::vector<Field> kShardFields = {
     VANITY_FIELD(ShardRecord, polls, counter, "", "Turns of the poll loop"),
     VANITY_FIELD(ShardRecord, polls_busy, counter, "", "Turns that found work"),
     VANITY_FIELD(ShardRecord, command, state, "", "run|hold|restart"),
-    VANITY_FIELD(ShardRecord, tracing, state, "", "off|on"),
+    VANITY_FIELD(ShardRecord, tracing, state, "", "off|on|packets|both"),
+    VANITY_FIELD(ShardRecord, sample_every, number, "",
+                 "Of so many packets that come in here one is sampled, while they are"),
     VANITY_FIELD(ShardRecord, steps_asked, counter, "", "Turns that a held shard may take, asked"),
     VANITY_FIELD(ShardRecord, steps_taken, counter, "", "Turns that it took while it was held"),
     VANITY_FIELD(ShardRecord, phase, state, "", "polling|idle|held|blocked|transmitting|faulted"),
@@ -279,6 +281,10 @@ const std::vector<Field> kEventsFields = {
     VANITY_FIELD(EventsRecord, fault_events_written, counter, "", "Events kept at faults, ever"),
     VANITY_RING(EventsRecord, fault_events, EventsRecord::kFaultSlots,
                 "Its last events when its program last faulted"),
+    VANITY_FIELD(EventsRecord, packet_events_written, counter, "",
+                 "Events of sampled packets, ever"),
+    VANITY_RING(EventsRecord, packet_events, limits::kPacketEvents,
+                "Its last events of sampled packets"),
 };
 
 const std::vector<Field> kLookFields = {

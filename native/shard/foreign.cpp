@@ -39,7 +39,9 @@ void Shard::wait_for_work() noexcept {
   take_up_rings();
   // Takes the marks of the doorbell, too: what they stand for, the next turn finds by itself.
   if (ready_.next() == Inputs::kNoInput) idle();
-  record_->wait_ticks.add(now_ticks() - since);
+  const uint64_t now = now_ticks();
+  record_->wait_ticks.add(now - since);
+  if (sampled()) note_idle(since, now);
 }
 
 uint32_t Shard::receive_ports(vanity_packet* packets, uint32_t n) noexcept {

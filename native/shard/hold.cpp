@@ -51,6 +51,7 @@ void Shard::obey() noexcept {
     record_->held_ticks.add(now - counted);
     counted = now;
   }
+  if (sampled()) trail_.waited(Event::Wait::held, 0, since, counted, since);
   set_phase(Phase::polling);
   enter(ShardState::running);
   if (asked_to_leave()) obey();

@@ -76,6 +76,17 @@ void Shard::note_wake(Wake wake, uint64_t waits) noexcept {
                 .a = marks()});
 }
 
+void Shard::note_idle(uint64_t since, uint64_t until) noexcept {
+  const uint64_t waits = record_->waits.get();
+  const bool slept = waits != waits_seen_;
+  waits_seen_ = waits;
+  const Event::Wait why = slept             ? Event::Wait::slept
+                          : oversubscribed_ ? Event::Wait::yielded
+                                            : Event::Wait::polled;
+  // Until it has work again, all of it is one wait.
+  trail_.waited(why, 0, since, until, record_->polls_busy.get());
+}
+
 void Shard::idle() noexcept {
   set_phase(Phase::idle);
   sleep_idle();

@@ -20,15 +20,24 @@ uint32_t Shard::take_from_ports(vanity_packet* packets, uint32_t n) noexcept {
     Rx& rx = rx_[rx_turn_];
     if (++rx_turn_ == rx_.size()) rx_turn_ = 0;
     const uint32_t more = rx.queue->receive(*rx.pool, packets + got, n - got);
-    if (more != 0 && traced()) [[unlikely]] {
-      events_.note({.kind = EventKind::receive,
-                    .what = static_cast<uint8_t>(Event::Source::port),
-                    .place = packets[got].port,
-                    .count = more});
-    }
+    if (more != 0 && watched()) [[unlikely]]
+      note_arrived(packets + got, more);
     got += more;
   }
   return got;
+}
+
+void Shard::note_arrived(vanity_packet* packets, uint32_t n) noexcept {
+  if (traced()) {
+    events_.note({.kind = EventKind::receive,
+                  .what = static_cast<uint8_t>(Event::Source::port),
+                  .place = packets[0].port,
+                  .count = n});
+  }
+  if (!sampled()) return;
+  trail_.mark(packets, n,
+              record_->sample_every.load(std::memory_order_relaxed));  // see command.cpp
+  trail_.came(packets, n);
 }
 
 uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcept {
@@ -62,8 +71,8 @@ uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
     record.depth_max.raise(taken + consumers_[input].depth());
-    if (traced()) [[unlikely]]
-      note_received(*inputs_[input], taken);
+    if (watched()) [[unlikely]]
+      note_taken(*inputs_[input], packets + got, taken);
     got += taken;
   }
   return count_received(packets, got);
@@ -82,14 +91,14 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
     drop(packets, n);  // descriptors are no messages
     return 0;
   }
-  const uint64_t began = trace_send();
+  const uint64_t began = trace_send(packets, n);
   uint32_t sent = channel.producer.send(packets, n);
   if (sent != 0) {
     channel.record->sent.add(sent);
     channel.record->bursts.add(1);
     notify(channel);
     if (began != 0) [[unlikely]]
-      note_sent(channel, sent, began);
+      note_sent(channel, packets, sent, began);
   }
   if (sent < n) [[unlikely]]
     sent += overflow(channel, packets + sent, n - sent);
@@ -111,6 +120,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
                          uint32_t n) noexcept {
   uint32_t sent = 0;
   const bool noted = traced();  // whoever notes the beginning of a block notes its end
+  const uint64_t blocked_at = sampled() ? now_ticks() : 0;
   switch (channel.overflow) {
     case Overflow::program:
       return 0;
@@ -119,17 +129,21 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
       set_phase(Phase::blocked, channel.index);
       if (noted) note_blocked(EventKind::block, Event::Target::channel, channel.index, n);
       while (sent < n && control() != Control::stop_now && !asked_to_leave()) {
-        const uint64_t began = trace_send();
+        const uint64_t began = trace_send(packets + sent, n - sent);
         const uint32_t more = channel.producer.send(packets + sent, n - sent);
         if (more == 0) {
           pause();
           continue;
         }
-        sent += more;
         channel.record->sent.add(more);
         notify(channel);
-        if (began != 0) note_sent(channel, more, began);
+        if (began != 0) {
+          if (blocked_at != 0) note_wait(Event::Wait::blocked, channel.index, blocked_at, began);
+          note_sent(channel, packets + sent, more, began);
+        }
+        sent += more;
       }
+      if (blocked_at != 0) note_wait(Event::Wait::blocked, channel.index, blocked_at, now_ticks());
       if (noted) {
         note_blocked(EventKind::unblock, Event::Target::channel, channel.index, n - sent);
       }
@@ -148,6 +162,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
 
 uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n) noexcept {
   if (tx.keeps) take_completed(*tx.queue);
+  const uint64_t began = trace_send(packets, n);
   uint32_t sent = tx.queue->transmit(*pools_, packets, n);
   const bool blocks = sent < n && tx.overflow == Overflow::block;
   const auto place = static_cast<uint32_t>(outputs_.size() + static_cast<size_t>(&tx - tx_.data()));
@@ -164,11 +179,15 @@ uint32_t Shard::transmit(const Tx& tx, const vanity_packet* packets, uint32_t n)
   if (blocks) {
     set_phase(Phase::polling);
     if (noted) note_blocked(EventKind::unblock, Event::Target::port, place, n - sent);
+    if (began != 0) note_wait(Event::Wait::transmitting, place, began, now_ticks());
   }
+  if (began != 0) [[unlikely]]
+    trail_.gave(packets, sent, Event::Target::port, place, now_ticks());
   // Counted by the queue and not here too, so that every loss stands in one place.
   if (sent < n) {
     tx.queue->drop(n - sent);
     unsent_ += n - sent;
+    note_ended(packets + sent, n - sent, Event::Ending::dropped);
   }
   const uint32_t kept = tx.keeps ? sent : 0;
   give_home(packets + kept, n - kept);
@@ -194,16 +213,19 @@ void Shard::take_completed(TxQueue& queue) noexcept {
 void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {
   record_->dropped.add(n);
   if (n != 0 && traced()) events_.note({.kind = EventKind::drop, .count = n});
+  note_ended(packets, n, Event::Ending::dropped);
   give_home(packets, n);
 }
 
 void Shard::consume(const vanity_packet* packets, uint32_t n) noexcept {
   record_->consumed.add(n);
+  note_ended(packets, n, Event::Ending::consumed);
   give_home(packets, n);
 }
 
 void Shard::discard(const vanity_packet* packets, uint32_t n) noexcept {
   record_->filtered.add(n);
+  note_ended(packets, n, Event::Ending::filtered);
   give_home(packets, n);
 }
 
@@ -219,6 +241,9 @@ uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
     packets[i].port = 0;
     packets[i].flags = 0;
     pools_->meta(packets[i]) = {};
+  }
+  if (sampled()) [[unlikely]] {
+    trail_.mark(packets, got, record_->sample_every.load(std::memory_order_relaxed));  // as above
   }
   return got;
 }

@@ -183,6 +183,8 @@ void Shard::poll_loop() noexcept {
     idle();
     last = now_ticks();
     record_->wait_ticks.add(last - now);
+    if (sampled()) [[unlikely]]
+      note_idle(now, last);
   }
 }
 

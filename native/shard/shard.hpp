@@ -26,6 +26,7 @@
 #include "shard/guard.hpp"
 #include "shard/handover.hpp"
 #include "shard/held.hpp"
+#include "shard/packet_trail.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
 #include "shard/verdict.hpp"
@@ -100,7 +101,10 @@ class Shard {
   void add_tx(TxQueue* queue, Overflow overflow = Overflow::drop) {
     tx_.push_back({queue, overflow, queue->keeps()});
   }
-  void log_to(EventsRecord& record) noexcept { events_.write_to(record); }
+  void log_to(EventsRecord& record) noexcept {
+    events_.write_to(record);
+    trail_.write_to(record, index_);
+  }
   // The kernel core rings the doorbell of this shard for interrupts.
   void expect_interrupts() noexcept { interrupts_ = true; }
   // Must producers of its `inputs` channels ring? One channel is watched directly, unless
@@ -189,10 +193,15 @@ class Shard {
   bool commanded() const noexcept {
     return record_->command.load(std::memory_order_relaxed) != 0;  // carries nothing with it
   }
-  // Is what it does to be noted down? Looked at for each burst, in the same line.
-  bool traced() const noexcept {
+  // Is anything that it does to be noted down? Looked at for each burst, in the same line.
+  bool watched() const noexcept {
     return record_->tracing.load(std::memory_order_relaxed) != 0;  // carries nothing with it
   }
+  bool watched_for(Tracing what) const noexcept {
+    return (record_->tracing.load(std::memory_order_relaxed) & what) != 0;  // nor here
+  }
+  bool traced() const noexcept { return watched_for(kTraceEvents); }
+  bool sampled() const noexcept { return watched_for(kTracePackets); }
   // Stays until it is released, may take a step, or the system stops; or leaves its program.
   void obey() noexcept;
   // An order to leave the program and start it anew, which every wait of the runtime ends for.
@@ -364,6 +373,32 @@ class Shard {
   }
   // Before anything is sent, so that it is never later than what the receiver notes; 0: not traced.
   uint64_t trace_send() const noexcept { return traced() ? now_ticks() : 0; }
+  uint64_t trace_send(const vanity_packet* packets, uint32_t n) noexcept {
+    if (!watched()) [[likely]]
+      return 0;
+    trail_.about_to_give(packets, sampled() ? n : 0);
+    return now_ticks();
+  }
+  void note_sent(const vanity_channel& channel, const vanity_packet* packets, uint32_t n,
+                 uint64_t ticks) noexcept {
+    if (traced()) note_sent(channel, n, ticks);
+    trail_.gave(packets, n, Event::Target::channel, channel.index, ticks);
+  }
+  void note_taken(const vanity_channel& channel, const vanity_packet* packets,
+                  uint32_t n) noexcept {
+    if (traced()) note_received(channel, n);
+    if (sampled()) trail_.took(packets, n, channel.index);
+  }
+  void note_arrived(vanity_packet* packets, uint32_t n) noexcept;
+  void note_ended(const vanity_packet* packets, uint32_t n, Event::Ending ending) noexcept {
+    if (sampled()) [[unlikely]]
+      trail_.ended(packets, n, ending);
+  }
+  void note_wait(Event::Wait why, uint32_t place, uint64_t from, uint64_t to) noexcept {
+    trail_.waited(why, place, from, to, from);
+  }
+  // It is idle no more, since `until`.
+  void note_idle(uint64_t since, uint64_t until) noexcept;
   void note_sent(const vanity_channel& channel, uint32_t n, uint64_t ticks) noexcept {
     events_.note({.ticks = ticks,
                   .kind = EventKind::send,
@@ -442,7 +477,9 @@ class Shard {
   Guard guard_;
   HeldBook held_;
   EventLog events_;
-  size_t arena_mark_ = 0;  // what the program allocates lies above
+  PacketTrail trail_;
+  uint64_t waits_seen_ = 0;  // by then, of record_->waits
+  size_t arena_mark_ = 0;    // what the program allocates lies above
   Verdicts verdicts_;
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
   Attendant attendant_;

@@ -70,6 +70,7 @@ void Shard::add_returns(Pool* pool, const Consumer& consumer) {
 
 void Shard::wire(const PoolTable* pools) {
   pools_ = pools;
+  trail_.wire(pools);
   uint32_t primary = 0;
   for (uint32_t i = 0; i < inputs_.size(); ++i) {
     inputs_[i]->consumer = &consumers_[i];

@@ -212,6 +212,11 @@ test.serial('what cannot be traced is said', async (t) => {
     ['no', '--last', '5', '--follow'],
     ['no', '--last', '0'],
     ['no', '--duration', '5'],
+    ['no', '--packets', '--follow'],
+    ['no', '--packets', '--fault'],
+    ['no', '--packets', '--sample', '10'],
+    ['no', '--sample', '0', '--duration', '1s'],
+    ['no', '--pcapng', 'x.pcapng', '--on'],
     [],
   ]) {
     t.is((await at.run('trace', ...args)).code, 2, args.join(' '));

@@ -139,7 +139,7 @@ test('a hostile ring is read as far as it goes, or refused', (t) => {
   const { written } = segment.ring('events', 0);
   new DataView(buffer).setBigUint64(written, 2n ** 64n - 1n, true);
   t.true(new EventReader(segment, [0]).read().length <= 8);
-  // The ring's descriptor: the last but two.
+  // The descriptor of the second ring.
   const fields = eventFields(8);
   fields[4].count = 8;
   const damaged = writeSegment({}, { events: [eventRow([])] }, { events: fields });

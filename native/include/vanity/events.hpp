@@ -32,12 +32,24 @@ enum class EventKind : uint8_t {
   block,      // what: Target; place: channel or output; count: what has no room yet
   unblock,    // the same; count: what still has none
   watermark,  // what: 1 above, 0 below; place: channel; count: depth
+  // Of sampled packets, in a ring of their own; count: its number, but for `waited`.
+  packet,  // come in; what: Source; place: port; a: bytes held, and << 32 on the wire; b: its time
+  bytes,   // what: 16 times this many before; place: this many; a, b: themselves, as in memory
+  took,    // place: channel
+  gave,    // what: Target; place: channel or output
+  ended,   // what: Ending
+  waited,  // what: Wait; place: channel or output; a: from when
 };
 
 struct Event {
   enum class Source : uint8_t { channel, port, made };
   enum class Target : uint8_t { channel, port };
   enum class Change : uint8_t { switched, kept, undone, refused };
+  enum class Ending : uint8_t { consumed, filtered, dropped };
+  // slept: had nothing to do; polled: the same, awake; yielded: the same, on a shared core, which
+  // others had; blocked: by a channel without room; transmitting: the same by a port; held: by an
+  // operator.
+  enum class Wait : uint8_t { slept, polled, yielded, blocked, transmitting, held };
 
   uint64_t ticks = 0;
   EventKind kind = EventKind::none;

@@ -34,6 +34,8 @@ inline constexpr uint32_t kShardEvents = 4096;   // of a shard, the last ones; a
 inline constexpr uint32_t kFaultEvents = 256;    // kept of them when its program faults
 inline constexpr uint32_t kLooks =
     60;  // that the segment keeps at its own counters, a second apart
+inline constexpr uint32_t kPacketEvents = 4096;  // of a shard, of sampled packets; a power of two
+inline constexpr uint32_t kPacketBytes = 128;    // kept of a sampled packet; a multiple of 16
 inline constexpr uint32_t kCoreMax = 1023;
 inline constexpr uint64_t kManifestBytes = 1u << 20;
 inline constexpr uint32_t kCaptureRecordBytes = 262144;  // as libpcap's MAXIMUM_SNAPLEN

@@ -23,6 +23,10 @@ extern "C" {
 #define VANITY_PACKET_CHECKSUM_PARTIAL 0x0004u
 /* A device has looked at the transport checksum and found it right. */
 #define VANITY_PACKET_CHECKSUM_VALID 0x0008u
+/* One of those whose way is noted (vanity trace --packets): its number is in the meta data. A
+ * program that makes a descriptor of its own for the buffer leaves it out, and the way ends there.
+ */
+#define VANITY_PACKET_SAMPLED 0x0010u
 
 typedef struct vanity_packet {
   uint32_t buffer; /* pool index in the top 8 bits, buffer index in the low 24 */
@@ -38,7 +42,7 @@ typedef struct vanity_packet {
 typedef struct vanity_packet_meta {
   uint64_t timestamp_ns; /* CLOCK_REALTIME, or the capture's own time; 0 when unknown */
   uint32_t wire_length;  /* bytes on the wire, may exceed `length` of the descriptor */
-  uint32_t reserved;
+  uint32_t sample;       /* with VANITY_PACKET_SAMPLED: which one it is; else nothing */
 } vanity_packet_meta;
 
 /* With VANITY_PACKET_CHECKSUM_PARTIAL, at VANITY_OFFLOAD_OFFSET in the buffer: what is summed, to

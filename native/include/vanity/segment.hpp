@@ -141,6 +141,12 @@ enum class Command : uint32_t {
   restart,  // leave the program and start it anew; the shard takes the word down
 };
 
+// What of a shard is noted down beyond what always is; bits. A word of the segment as `command` is.
+enum Tracing : uint32_t {
+  kTraceEvents = 1,   // every burst and wait is an event
+  kTracePackets = 2,  // some packets are marked, and what becomes of the marked is an event
+};
+
 // What a shard is at. Written by the shard as it goes from one to another.
 enum class Phase : uint32_t { polling, idle, held, blocked, transmitting, faulted };
 
@@ -177,9 +183,9 @@ struct alignas(128) ShardRecord {
   std::atomic<uint32_t> phase;    // Phase
   Counter steps_asked;
   Counter steps_taken;
-  Counter turn_ticks;             // when the turn began that is under way
-  std::atomic<uint32_t> tracing;  // 1: every burst and wait is an event
-  uint32_t reserved2;
+  Counter turn_ticks;                  // when the turn began that is under way
+  std::atomic<uint32_t> tracing;       // Tracing, several of them
+  std::atomic<uint32_t> sample_every;  // with Tracing::packets: of those that come in here
   Counter busy_ticks;
   Counter idle_ticks;  // polled and found nothing
   Counter wait_ticks;  // slept
@@ -396,6 +402,9 @@ struct alignas(128) EventsRecord {
   static constexpr uint32_t kFaultSlots = 2 * limits::kFaultEvents;
   alignas(128) Counter fault_events_written;
   alignas(128) EventSlot fault_events[kFaultSlots];
+  // Of sampled packets, apart: nothing that is only counted pushes them out.
+  alignas(128) Counter packet_events_written;
+  alignas(128) EventSlot packet_events[limits::kPacketEvents];
 };
 
 // What all counters were at one moment of the last minute: the kernel looks at them once a second.

@@ -278,16 +278,18 @@ export function eventFields(slots) {
     { name: 'events', type: 'ring', count: slots },
     { name: 'fault_events_written', type: 'counter' },
     { name: 'fault_events', type: 'ring', count: slots },
+    { name: 'packet_events_written', type: 'counter' },
+    { name: 'packet_events', type: 'ring', count: slots },
   ];
 }
-export function eventRow(events, epoch = 1000) {
+export function eventRow(events, epoch = 1000, name = 'events') {
   const words = events.map(([kind, { ticks = 0, what = 0, place = 0, n = 0, a = 0, b = 0 }]) => [
     epoch + ticks,
     BigInt(kind) | (BigInt(what) << 8n) | (BigInt(place) << 16n) | (BigInt(n) << 32n),
     a,
     b,
   ]);
-  return { epoch_ticks: epoch, events_written: words.length, events: words };
+  return { epoch_ticks: epoch, [`${name}_written`]: words.length, [name]: words };
 }
 
 /** The same with a NIC of two queues: a vector each, and one of the kernel's own. */
