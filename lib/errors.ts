@@ -277,6 +277,14 @@ export const errors = {
     message: 'shard "{shard}" has not followed within {ms} ms: {what}',
     hint: 'The word stands, and the shard follows at its next turn. Look at it: vanity top {system}',
   },
+  VANITY_E_CHANNEL_NONE: {
+    message: 'the system "{system}" has no channel "{channel}"',
+    hint: 'Its channels: {channels}.',
+  },
+  VANITY_E_CONTENTS: {
+    message: '{problem}',
+    hint: '{hint}',
+  },
   VANITY_E_TRACE: {
     message: '{problem}',
     hint: '{hint}',

@@ -6,15 +6,17 @@ import { native } from '../native.js';
 import { summarize } from '../report/summary.js';
 import { examine } from '../runtime/doctor.js';
 import { type Member, packArchive, SEGMENT_MEMBER } from '../telemetry/archive.js';
+import { archiveContents, CONTENTS_ELEMENTS, CONTENTS_MEMBER } from '../telemetry/contents.js';
 import { settleEvents } from '../telemetry/events.js';
 import { Segment } from '../telemetry/segment.js';
 import { chooseLeft, openSystem, readSegment } from '../telemetry/systems.js';
 import { json } from '../text/format.js';
 import { checkWritable, writeWhole } from './files.js';
-import { print, printJson } from './output.js';
+import { note, print, printJson } from './output.js';
 
 export interface DumpOptions {
   out?: string;
+  contents?: number;
   json?: boolean;
 }
 
@@ -27,6 +29,7 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
   const bytes = readSegment(found);
   settleEvents(openSystem(found), new Segment(bytes));
   const segment = new Segment(bytes.slice(0));
+  const contents = archiveContents(segment, found.live, options.contents ?? CONTENTS_ELEMENTS);
   const snapshot = segment.read();
   const stamp = taken.toISOString().replace(/[-:]|\.\d+/g, '');
   const out = options.out ?? `${segment.name}-${stamp}.tar`;
@@ -49,6 +52,7 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
       }),
     ),
     text('stats.json', json(summarize(snapshot))),
+    text(CONTENTS_MEMBER, json(contents)),
     text('host.json', json(hostReport())),
     ...(found.live ? threads(segment.pid).map(([file, content]) => text(file, content)) : []),
   ];
@@ -59,11 +63,13 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
     bytes: archive.byteLength,
     live: found.live,
     members: members.length,
+    elements: (contents.channels ?? []).reduce((sum, { elements }) => sum + elements.length, 0),
   };
   if (options.json) printJson(report);
   else {
     const what = found.live ? 'as it runs' : `left by process ${segment.pid}, which is gone`;
     print(`${out}: ${segment.name} ${what}; read it: vanity stats ${out}`);
+    if (contents.why !== undefined) note(`without what is in channels: ${contents.why}`);
   }
   return 0;
 }

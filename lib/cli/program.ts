@@ -5,6 +5,7 @@ import { limits } from '../manifest/limits.js';
 import { HOSTED_MODES } from '../runtime/hosted.js';
 import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
+import type { ChannelsOptions } from './channels.js';
 import type { CheckOptions } from './check.js';
 import type { DeviceBindOptions, DeviceOptions } from './device.js';
 import type { DumpOptions } from './dump.js';
@@ -188,10 +189,32 @@ On a terminal: space pauses, left and right seek by a second, down and up by ten
     )
     .argument('[name]', 'name of the system, or path of its segment; needed when there are several')
     .option('--out <file>', 'the tar file; NAME-TIME.tar in this folder when not given')
+    .option(
+      '--contents <n>',
+      'elements of each channel, at most; 64 when not given',
+      wholeOf(0, 2 ** 20),
+    )
     .option('--json', 'print one JSON object')
     .addHelpText('after', examples('vanity dump', 'vanity dump flow-split --out flow-split.tar'))
     .action(async (name: string | undefined, options: DumpOptions) => {
       done((await import('./dump.js')).dumpCommand(name, options));
+    });
+
+  program
+    .command('channels')
+    .description(
+      'what is in the channels of a system: packets and messages that wait, the oldest first',
+    )
+    .argument('<system>', 'name of the system, path of its segment, or of an archive')
+    .argument('[channels...]', 'names of channels; all of them when none is given')
+    .option('--contents <n>', 'elements of each, at most; 64 when not given', wholeOf(0, 2 ** 20))
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples('vanity channels flow-split to-left', 'vanity channels flow-split.tar --contents 4'),
+    )
+    .action(async (system: string, names: string[], options: ChannelsOptions) => {
+      done((await import('./channels.js')).channelsCommand(system, names, options));
     });
 
   program

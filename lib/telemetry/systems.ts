@@ -96,13 +96,22 @@ export function chooseLeft(
 export function readSegment(system: FoundSystem): ArrayBuffer {
   try {
     if (!system.archive) return native.openSegment(system.path).slice(0);
-    const members = unpackArchive(new Uint8Array(readFileSync(system.path)));
-    const found = members.find((member) => member.name === SEGMENT_MEMBER);
-    if (found) return found.content.slice().buffer as ArrayBuffer;
   } catch (error) {
     throw VanityError.from(error);
   }
-  throw new VanityError('VANITY_E_ARCHIVE', { problem: `it has no member "${SEGMENT_MEMBER}"` });
+  return readMember(system.path, SEGMENT_MEMBER).slice().buffer as ArrayBuffer;
+}
+
+/** A member of an archive. Throws VANITY_E_ARCHIVE when it has none of that name. */
+export function readMember(archive: string, name: string): Uint8Array {
+  try {
+    const members = unpackArchive(new Uint8Array(readFileSync(archive)));
+    const found = members.find((member) => member.name === name);
+    if (found) return found.content;
+  } catch (error) {
+    throw VanityError.from(error);
+  }
+  throw new VanityError('VANITY_E_ARCHIVE', { problem: `it has no member "${name}"` });
 }
 
 /** Maps the segment of a system of another process. It stays readable after that system has ended. */

@@ -260,7 +260,8 @@ void System::map_pools() {
 
 void System::make_arenas() {
   const Topology topology = read_topology();
-  std::vector<size_t> bytes(plan_.shards.size(), padded(sizeof(ShardLine)) + 4096);
+  std::vector<size_t> bytes(plan_.shards.size(),
+                            padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + 4096);
   for (const ChannelPlan& channel : plan_.channels) {
     const ChannelSpec spec = spec_of(channel);
     bytes[channel.to] += padded(Channel::bytes_needed(spec));
@@ -288,7 +289,7 @@ void System::make_arenas() {
       why = arena->why();
     }
     unlocked |= !arena->locked();
-    shards_[s]->set_arena(std::move(arena));
+    shards_[s]->set_arena(std::move(arena), segment_.header().started_realtime_ns);
     segment_.shard(s).numa_node = cpu == nullptr ? 0 : cpu->node;
   }
   if (slow_pages && plan_.pages == PageChoice::automatic) {
@@ -325,6 +326,8 @@ void System::make_pools() {
     } else {
       memory = owner.arena_allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
     }
+    record.stride = Pool::stride_of(plan.buffer_bytes);
+    record.arena_offset.set(is_shared(plan) ? UINT64_MAX : owner.arena().offset_of(memory));
     void* book = owner.arena_allocate(pool_book(plan.buffers, plan.buffer_bytes, page), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
                                             page == kUnreached ? 0 : page, book));
@@ -355,6 +358,7 @@ void System::make_channels() {
     record.overflow = static_cast<uint32_t>(plan.overflow);
     record.carries_packets = plan.packets ? 1 : 0;
     record.memory_bytes.set(bytes);
+    record.arena_offset.set(to.arena().offset_of(channels_.back().memory()));
     const uint32_t place = placed[plan.to]++;
     Bell bell;
     if (to.needs_bell(inputs[plan.to])) {

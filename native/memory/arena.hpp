@@ -39,6 +39,10 @@ class Arena {
   void rewind(size_t used) noexcept;
 
   std::byte* base() const noexcept { return base_; }
+  // Of what lies in it.
+  uint64_t offset_of(const void* at) const noexcept {
+    return static_cast<uint64_t>(static_cast<const std::byte*>(at) - base_);
+  }
   size_t bytes() const noexcept { return bytes_; }
   size_t used() const noexcept { return used_; }
   PageKind kind() const noexcept { return kind_; }

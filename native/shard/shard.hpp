@@ -90,7 +90,7 @@ class Shard {
   void contain() noexcept;
   bool contained() const noexcept { return guard_.armed(); }
   Program* program() { return program_.get(); }
-  void set_arena(std::unique_ptr<Arena> arena);
+  void set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns = 0);
   Arena& arena() { return *arena_; }
   ShardLine& line() { return *line_; }
   void add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,

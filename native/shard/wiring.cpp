@@ -13,8 +13,12 @@ constexpr uint32_t kHomeSlotsAhead = 64;  // eight lines
 
 }  // namespace
 
-void Shard::set_arena(std::unique_ptr<Arena> arena) {
+void Shard::set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns) {
   arena_ = std::move(arena);
+  auto* const mark = new (arena_->allocate(sizeof(ArenaMark))) ArenaMark{};
+  std::memcpy(mark->magic, kArenaMagic, sizeof(mark->magic));
+  mark->started_realtime_ns = started_realtime_ns;
+  mark->shard = index_;
   line_ = new (arena_->allocate(sizeof(ShardLine), alignof(ShardLine))) ShardLine();
   record_->arena_bytes.set(arena_->bytes());
   record_->arena_pages = static_cast<uint32_t>(arena_->kind());

@@ -311,6 +311,32 @@ TEST(the_segment_is_as_large_as_the_plan_implies) {
   CHECK_EQ(system.segment().header().segment_bytes, system.segment().bytes());
 }
 
+// Whoever may read the memory of the process finds rings and buffers by this.
+TEST(the_segment_says_where_rings_and_buffers_lie_in_marked_arenas) {
+  Plan plan = plan_of("offsets");
+  plan.shards = {shard("from", "generate"), shard("to", "sink")};
+  plan.channels = {channel("link", 0, 1), channel("other", 0, 1)};
+  System system(plan, {});
+  Segment& segment = system.segment();
+  for (uint32_t s = 0; s < 2; ++s) {
+    const auto* const mark = reinterpret_cast<ArenaMark*>(system.shard(s).arena().base());
+    CHECK_EQ(std::string(mark->magic, 8), std::string("VANITYAR"));
+    CHECK_EQ(mark->started_realtime_ns, segment.header().started_realtime_ns);
+    CHECK_EQ(mark->shard, s);
+  }
+  for (uint32_t c = 0; c < 2; ++c) {
+    const uint64_t offset = segment.channel(c).arena_offset.get();
+    const Channel ring = Channel::attach(system.shard(1).arena().base() + offset);
+    CHECK(ring);
+    CHECK_EQ(ring.memory()->capacity, segment.channel(c).capacity);
+  }
+  CHECK(segment.channel(0).arena_offset.get() != segment.channel(1).arena_offset.get());
+  const PoolRecord& pool = segment.pool(0);
+  CHECK_EQ(pool.stride, Pool::stride_of(pool.buffer_bytes));
+  CHECK(pool.arena_offset.get() + uint64_t{pool.stride} * pool.buffers <=
+        system.shard(0).arena().used());
+}
+
 TEST(a_signal_stops_in_order) {
   Plan plan = plan_of("signal");
   plan.shards = {shard("gen", "generate"), shard("end", "sink")};

@@ -119,6 +119,17 @@ struct SegmentHeader {
 };
 static_assert(sizeof(SegmentHeader) <= kSegmentHeaderBytes);
 
+// At the beginning of each shard's arena. The segment holds no address: who may read the memory of
+// the process, for which Linux asks for the rights of a debugger, finds the arenas among its
+// mappings by this, and channels and pools by their offsets in there.
+struct ArenaMark {
+  char magic[8];
+  uint64_t started_realtime_ns;  // of the segment, so that another system's is not taken for it
+  uint32_t shard;
+  uint32_t reserved;
+};
+inline constexpr char kArenaMagic[8] = {'V', 'A', 'N', 'I', 'T', 'Y', 'A', 'R'};
+
 // ---- records ---------------------------------------------------------------------------------
 
 enum class ShardState : uint32_t {
@@ -236,6 +247,7 @@ struct alignas(128) ChannelRecord {
   uint32_t carries_packets;
   uint32_t reserved;
   Counter memory_bytes;
+  Counter arena_offset;  // in the arena of `to`
 
   alignas(128) Counter sent;  // producer's line
   Counter bursts;
@@ -279,7 +291,8 @@ struct alignas(128) PoolRecord {
   uint32_t shard;  // owner
   uint32_t buffers;
   uint32_t buffer_bytes;
-  uint32_t reserved;
+  uint32_t stride;             // bytes from one buffer to the next
+  Counter arena_offset;        // in the arena of `shard`; UINT64_MAX: in one of its own
   alignas(128) Counter taken;  // written by the owner
   Counter returned;
   Counter empty;

@@ -51,6 +51,7 @@ export const FIELDS = {
     label('name', 32),
     ...numbers('from', 'to', 'capacity', 'element_bytes'),
     { name: 'carries_packets', type: 'number' },
+    { name: 'arena_offset', type: 'gauge', unit: 'bytes' },
     ...counters('sent', 'received', 'bursts', 'dropped', 'blocked', 'high_watermark'),
   ],
   ports: [
@@ -69,7 +70,8 @@ export const FIELDS = {
   ],
   pools: [
     label('name', 32),
-    ...numbers('shard', 'buffers'),
+    ...numbers('shard', 'buffers', 'buffer_bytes', 'stride'),
+    { name: 'arena_offset', type: 'gauge', unit: 'bytes' },
     ...counters('taken', 'returned', 'leaked'),
   ],
   devices: [
