@@ -29,10 +29,10 @@ const TABLE_BYTES = 32;
 function impliedBytes({ shards, channels, ports }, segment) {
   const queues = ports.reduce((sum, port) => sum + port.rx.length + port.tx.length, 0);
   const pools = ports.reduce((sum, port) => sum + port.rx.length, 0);
-  // Devices and their vectors: none here. One record for reloads, and the looks of a minute.
+  // Devices and their vectors: none here. One record for reloads, the looks of a minute, and two manifests.
   const counts = [
     ...[0, shards.length, channels.length, ports.length, queues, pools, 0, 0, 1],
-    ...[shards.length, limits.looks],
+    ...[shards.length, limits.looks, 2],
   ];
   const up = (value, to) => Math.ceil(value / to) * to;
   const table = (i) => TABLES_AT + i * TABLE_BYTES;

@@ -313,6 +313,26 @@ export const errors = {
     message: 'the new program is not well: {problem}',
     hint: 'The old one goes on with its state; mend the new one.',
   },
+  VANITY_E_APPLY: {
+    message: '{part} "{name}": {problem}',
+    hint: '{hint}',
+  },
+  VANITY_E_APPLY_STATE: {
+    message: 'no manifest can be applied to the system "{system}": {problem}',
+    hint: 'Start it with the manifest: vanity run path/to/vanity.toml',
+  },
+  VANITY_E_APPLY_UNWELL: {
+    message: 'shard "{shard}" is worse than it was: {what} {before} -> {after}',
+    hint: 'The manifest before is in force; look at the warnings of the system, and at: vanity trace --fault',
+  },
+  VANITY_E_APPLY_INTERRUPTED: {
+    message: 'it was interrupted before it was confirmed',
+    hint: 'The manifest before is in force; wait less long with: --confirm 1',
+  },
+  VANITY_E_APPLY_STUCK: {
+    message: 'shard "{shard}" could not be brought back: {problem}',
+    hint: 'It goes on with the new program: reload one that can take over from it, or restart the system.',
+  },
   VANITY_E_RELOAD_BUDGET: {
     message:
       'shard "{shard}" stood still for {pause} us, {budget} us were allowed; the new program runs',

@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { type Location, type Related, VanityError, type Warning } from './errors.js';
+export type { Action, Changed, PartChange } from './manifest/difference.js';
 export {
   type ChannelPlan,
   type DevicePlan,
@@ -22,6 +23,8 @@ export {
 } from './manifest/index.js';
 export type { NativeFailure as Notice } from './native.js';
 export { lostPackets, type Summary, summarize } from './report/summary.js';
+export type { ApplyOptions, ApplyReport, ApplyStep } from './runtime/apply.js';
+export type { Worse } from './runtime/health.js';
 export {
   type Device,
   type DeviceInterrupt,
@@ -71,6 +74,7 @@ export {
   type Row,
   Segment,
   type SegmentField,
+  type SegmentManifest,
   type SegmentRing,
   type Snapshot,
   type SystemRow,

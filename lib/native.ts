@@ -1,6 +1,6 @@
 // The only file that knows the addon's shape, and how it is found.
 import { loadAddon } from './loader.js';
-import type { Plan } from './manifest/plan.js';
+import type { Plan, WatchPlan } from './manifest/plan.js';
 
 export interface BackendReport {
   name: string;
@@ -292,6 +292,21 @@ export interface NativeWake {
   threadUsage(): { cpuNs: number; involuntary: number };
 }
 
+/** What follows the bursts is in force once the program was kept; at once where there is no program. */
+export interface NativeReload {
+  shard: number;
+  /** Absolute path; '' for none. */
+  program: string;
+  drain: boolean;
+  dryRun: boolean;
+  bursts: number;
+  options?: Readonly<Record<string, string>>;
+  watch?: WatchPlan;
+  kernel?: { stallNs: number; drainNs: number };
+  /** The text that readers see as the manifest. */
+  manifest?: { generation: number; text: string };
+}
+
 export interface Native {
   readonly version: string;
   readonly abiVersion: number;
@@ -301,7 +316,7 @@ export interface Native {
   membarrier(): boolean;
   fields(): FieldDescription[];
   /** Creates the system of the plan; `onEvent` runs on the JavaScript thread at every change of state. */
-  boot(plan: Plan, onEvent: () => void): NativeSystem;
+  boot(plan: Plan, onEvent: () => void, manifest: string): NativeSystem;
   /** In the environment and on the thread of a worker, which from here on is that shard. */
   attachShard(system: string, index: number): NativeShard;
   readonly layout: NativeLayout;
@@ -338,10 +353,9 @@ export interface Native {
     from: number,
   ): { first: number; count: number; words: ArrayBuffer };
   /** Asks a system, by its segment, to replace the program of a shard; returns the number of the request. */
-  askReload(
-    path: string,
-    request: { shard: number; program: string; drain: boolean; dryRun: boolean; bursts: number },
-  ): number;
+  askReload(path: string, request: NativeReload): number;
+  /** The descriptor by which this process alone changes that system, until it is closed; -1: another one does. */
+  claimSystem(path: string): number;
   /** Removes segments and locks whose process is gone; returns what was removed. */
   sweep(): string[];
   runtimeDirectory(): string;

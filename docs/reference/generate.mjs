@@ -16,6 +16,7 @@ const TABLES = {
   events: 'One record a shard: its rings of [events](../guide/tracing.md), which `vanity trace` prints. In no JSON, and not exported as metrics.',
   reload: 'One record: the last [reload](../design/reload.md), as it was asked for and answered. Not exported as metrics.',
   looks: '60 records: the values of the tables from shard to vector as they were in each second of the last minute, behind what is listed here. `vanity top --at` and `stats --at` read them; in no JSON of their own.',
+  manifest: 'Two records: the [manifest](../design/segment.md#the-manifest) in force, and the one before it or one that is being written. In no JSON, and not exported as metrics.',
 };
 
 /** The reference of counters, as Markdown. */

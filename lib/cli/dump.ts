@@ -2,6 +2,7 @@
 // stuck, and of one that was killed and has left its segment.
 import { readdirSync, readFileSync } from 'node:fs';
 import { arch, release, totalmem, version } from 'node:os';
+import { decodeManifest } from '../manifest/running.js';
 import { native } from '../native.js';
 import { summarize } from '../report/summary.js';
 import { examine } from '../runtime/doctor.js';
@@ -54,6 +55,7 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
     text('stats.json', json(summarize(snapshot))),
     text(CONTENTS_MEMBER, json(contents)),
     text('host.json', json(hostReport())),
+    ...manifestMembers(segment, text),
     ...(found.live ? threads(segment.pid).map(([file, content]) => text(file, content)) : []),
   ];
   const archive = packArchive(members, Math.floor(taken.getTime() / 1000));
@@ -72,6 +74,24 @@ export function dumpCommand(name: string | undefined, options: DumpOptions): num
     if (contents.why !== undefined) note(`without what is in channels: ${contents.why}`);
   }
   return 0;
+}
+
+/** As it was applied last, and the plan that has come of it since; programs may have been reloaded. */
+function manifestMembers(
+  segment: Segment,
+  member: (name: string, content: string) => Member,
+): Member[] {
+  try {
+    const found = segment.manifest();
+    if (found === undefined) return [];
+    const { text } = decodeManifest(found.text);
+    return [
+      member('manifest.json', found.text),
+      ...(text === '' ? [] : [member('manifest.toml', text)]),
+    ];
+  } catch {
+    return []; // spoilt; the segment itself is in the archive
+  }
 }
 
 function hostReport(): Record<string, unknown> {

@@ -13,15 +13,17 @@ export interface PlanOptions {
 const EXIT_DIFFERS = 3;
 const EXIT_STOPS = 4;
 const STOPS: ReadonlySet<Action> = new Set(['restart', 'remove']);
+/** What a running system can do. */
+const RUNNING: ReadonlySet<Action> = new Set(['set', 'reload']);
 
 export function planCommand(oldFile: string, newFile: string, options: PlanOptions): number {
   const before = loadManifest(oldFile).plan;
   const after = loadManifest(newFile).plan;
   const changes = planChanges(before, after);
-  const commands = changes
-    .filter(({ action }) => action === 'reload')
-    .map(({ name, changed }) => `vanity reload ${before.name} ${name} ${changed[0]?.after}`);
   const differing = changes.filter(({ action }) => action !== 'keep');
+  const applies = differing.every(({ action }) => RUNNING.has(action));
+  const commands =
+    applies && differing.length > 0 ? [`vanity apply ${before.name} ${newFile}`] : [];
   const stops = differing.some(({ action }) => STOPS.has(action));
   if (options.json) printJson({ system: after.name, changes, commands, stops });
   else print(...lines(options.all ? changes : differing, changes.length, commands));
@@ -29,7 +31,7 @@ export function planCommand(oldFile: string, newFile: string, options: PlanOptio
 }
 
 const shownAs = (text: string): string => (text === '' ? 'none' : text);
-const changedText = ({ key, before, after }: Changed): string =>
+export const changedText = ({ key, before, after }: Changed): string =>
   `${key}: ${shownAs(before)} -> ${shownAs(after)}`;
 
 function lines(shown: readonly PartChange[], all: number, commands: readonly string[]): string[] {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { limits } from '../manifest/limits.js';
 import { HOSTED_MODES } from '../runtime/hosted.js';
+import type { ApplyCommandOptions } from './apply.js';
 import type { BenchOptions } from './bench.js';
 import type { BenchWakeOptions } from './bench-wake.js';
 import type { ChannelsOptions } from './channels.js';
@@ -330,6 +331,36 @@ On a terminal: space pauses, left and right seek by a second, down and up by ten
     )
     .action(async (system: string, shard: string, file: string, options: ReloadCommandOptions) => {
       done(await (await import('./reload.js')).reloadCommand(system, shard, file, options));
+    });
+
+  program
+    .command('apply')
+    .description(
+      'make a running system what another manifest says: only what differs is changed, and changed back when a shard gets worse',
+    )
+    .argument('<system>', 'name of the system, or path of its segment')
+    .argument('[manifest]', 'path of the TOML file')
+    .option('--confirm <seconds>', 'no shard may get worse for so long: 5', wholeOf(0, 86_400))
+    .option('--dry-run', 'load, compare and rehearse all of it, and change nothing')
+    .option('--back', 'instead of a manifest: the one that was in force before')
+    .option('--drain', 'switch each shard when its inputs are empty')
+    .option(
+      '--bursts <n>',
+      'bursts that each program is on trial for: 64',
+      wholeOf(1, limits.reloadBursts),
+    )
+    .option('--set <key=value>', 'override a value of the manifest; may be repeated', collect)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'vanity apply my-system new.toml --dry-run',
+        'vanity apply my-system new.toml --confirm 30',
+        'vanity apply my-system --back',
+      ),
+    )
+    .action(async (system: string, manifest: string | undefined, options: ApplyCommandOptions) => {
+      done(await (await import('./apply.js')).applyCommand(system, manifest, options));
     });
 
   const device = program

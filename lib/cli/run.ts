@@ -36,6 +36,7 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   const system = await boot(plan, {
     metrics: options.metrics,
     warnings,
+    manifest: loaded,
     onWarning: (warning) => notice('warning', warning),
   });
   // No handler for SIGINT or SIGTERM here: the kernel thread takes them, and stops in order even when
@@ -65,9 +66,10 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
 /** What can be known of the devices is an error before one is touched. */
 function load(manifest: string, set: readonly string[]): Loaded {
   const source = readSource(manifest, { set });
-  const { plan, warnings } = loadSource(source);
-  if (plan.devices.length === 0) return { plan, warnings };
+  const loaded = loadSource(source);
+  const { plan, warnings } = loaded;
+  if (plan.devices.length === 0) return loaded;
   const found = checkDevices(source, plan, new Host(), Records.here());
   if (found.errors.length > 0) throw new ManifestErrors(found.errors, warnings);
-  return { plan, warnings: [...warnings, ...found.warnings] };
+  return { ...loaded, warnings: [...warnings, ...found.warnings] };
 }

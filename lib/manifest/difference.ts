@@ -3,10 +3,10 @@
 import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.js';
 
 /**
- * `reload`: another native module in its place, while packets flow. `move`: another core. `restart`: made anew.
- * In this order what several reasons call for.
+ * `set`: figures of the kernel, in place. `reload`: another native module, or the same with other settings, in its
+ * place, while packets flow. `move`: another core. `restart`: made anew. In this order what several reasons call for.
  */
-export type Action = 'keep' | 'add' | 'remove' | 'reload' | 'move' | 'restart';
+export type Action = 'keep' | 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
 
 /** A value that is another one; empty: there is none on that side. */
 export interface Changed {
@@ -55,14 +55,34 @@ function shardAction(
   device: boolean,
 ): Action {
   if (changed.length === 0 && because.length === 0) return 'keep';
-  const only = (key: string): boolean =>
-    because.length === 0 && changed.every((one) => one.key === key);
-  if (only('core')) return 'move';
+  if (because.length > 0) return 'restart';
+  if (changed.every(({ key }) => key === 'core')) return 'move';
+  const ways = changed.map((one) => inPlace(one, before, after, device));
+  if (ways.includes(undefined)) return 'restart';
+  return ways.includes('reload') ? 'reload' : 'set';
+}
+
+/** A module's buffers are made before anything runs. */
+const POOL = new Set(['options.buffers', 'options.buffer_bytes']);
+
+/** How a running shard can come by this change; undefined: it can't. */
+export function inPlace(
+  { key, before: was, after: is }: Changed,
+  before: ShardPlan,
+  after: ShardPlan,
+  device: boolean,
+): 'set' | 'reload' | undefined {
+  // Whether faults are contained is settled when a shard is made.
+  if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const modules = before.programKind === 'native' && after.programKind === 'native';
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
-  return only('program') && modules && !device && after.watch.onFault !== 'crash'
-    ? 'reload'
-    : 'restart';
+  if (!modules || device || after.watch.onFault === 'crash') return undefined;
+  return key === 'program' || (key.startsWith('options.') && !POOL.has(key)) ? 'reload' : undefined;
+}
+
+/** How a running system can come by this change of [system] or [kernel]. */
+export function systemInPlace({ key }: Changed): 'set' | undefined {
+  return key === 'kernel.stall_ms' || key === 'kernel.drain_ms' ? 'set' : undefined;
 }
 
 function parts<P extends { readonly name: string }>(
@@ -116,7 +136,7 @@ function systemChange(before: Plan, after: Plan): PartChange {
   return {
     part: 'system',
     name: after.name,
-    action: changed.length === 0 ? 'keep' : 'restart',
+    action: changed.length === 0 ? 'keep' : changed.every(systemInPlace) ? 'set' : 'restart',
     changed,
     because: [],
   };
@@ -152,7 +172,7 @@ const granted = ({ mmio, irqs, dma }: DevicePlan): { shard: number }[] => [
   ...dma,
 ];
 
-function holdsDevice(plan: Plan, shard: string): boolean {
+export function holdsDevice(plan: Plan, shard: string): boolean {
   return plan.devices.some(({ name }) => ends(plan, 'device', name).includes(shard));
 }
 

@@ -23,6 +23,7 @@ export const limits = {
   userCounters: 8,
   stateFields: 1024,
   stateBytes: 2 ** 26,
+  optionsBytes: 4096,
   reloadBursts: 1024,
   shardEvents: 4096,
   looks: 60,

@@ -157,6 +157,9 @@ export interface LoadOptions {
 
 export interface Loaded {
   readonly plan: Plan;
+  /** What it was read from; empty for an object. */
+  readonly file: string;
+  readonly text: string;
   readonly warnings: readonly Warning[];
 }
 
@@ -191,7 +194,8 @@ export function loadSource(source: ManifestSource): Loaded {
   if (model.errors.length > 0) {
     throw new ManifestErrors([...model.errors].sort(byPlace), model.warnings);
   }
-  return { plan: planOf(model), warnings: model.warnings };
+  const { file, text } = source;
+  return { plan: planOf(model), file: text === '' ? '' : file, text, warnings: model.warnings };
 }
 
 function byPlace(a: VanityError, b: VanityError): number {

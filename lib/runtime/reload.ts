@@ -1,9 +1,17 @@
 // Replaces the program of a shard while it runs. It is asked for by words of the segment, and so is the
 // answer: this process may be another than the one that runs the system.
+import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { VanityError } from '../errors.js';
 import { limits } from '../manifest/limits.js';
-import { type NativeFailure, native } from '../native.js';
+import type { WatchPlan } from '../manifest/plan.js';
+import {
+  decodeManifest,
+  encodeManifest,
+  type RunningManifest,
+  withShard,
+} from '../manifest/running.js';
+import { type NativeFailure, type NativeReload, native } from '../native.js';
 import { type Count, count, type Row, type Segment, text } from '../telemetry/segment.js';
 import { shardIndex, shardNames } from '../telemetry/systems.js';
 
@@ -87,8 +95,7 @@ export async function reloadProgram(
   program: string,
   options: ReloadOptions = {},
 ): Promise<ReloadCertificate> {
-  const names = shardNames(segment);
-  const index = shardIndex(segment, shard);
+  shardIndex(segment, shard);
   if (/\.[cm]?[jt]s$/.test(program)) {
     throw new VanityError('VANITY_E_RELOAD', {
       shard,
@@ -96,6 +103,92 @@ export async function reloadProgram(
       hint: 'Give a native module: path/to/program.so',
     });
   }
+  return alone(path, () => {
+    const file = resolve(program);
+    const running = runningManifest(segment);
+    const manifest = running && withShard(running, shard, { program: file });
+    return changeShard(segment, path, shard, { program: file, manifest }, options);
+  });
+}
+
+/** Nobody else changes the system meanwhile. Throws VANITY_E_RELOAD_BUSY when somebody does. */
+export async function alone<T>(path: string, act: () => Promise<T>): Promise<T> {
+  let claim: number;
+  try {
+    claim = native.claimSystem(path);
+  } catch (error) {
+    throw VanityError.from(error);
+  }
+  if (claim < 0) throw new VanityError('VANITY_E_RELOAD_BUSY');
+  try {
+    return await act();
+  } finally {
+    closeSync(claim);
+  }
+}
+
+/** The manifest in force; undefined in the segment of a build that wrote none down. */
+export function runningManifest(segment: Segment): RunningManifest | undefined {
+  const found = segment.manifest();
+  return found && decodeManifest(found.text);
+}
+
+const written = (manifest: RunningManifest): { generation: number; text: string } => ({
+  generation: manifest.generation,
+  text: encodeManifest(manifest),
+});
+
+export interface ShardChange {
+  program: string;
+  /** Those that it has, otherwise. */
+  options?: Readonly<Record<string, string>> | undefined;
+  watch?: WatchPlan | undefined;
+  /** In force once the program was kept. */
+  manifest: RunningManifest | undefined;
+}
+
+/** Figures of a shard or of the kernel, in force at once with the manifest. */
+export async function setFigures(
+  segment: Segment,
+  path: string,
+  figures: {
+    shard?: string;
+    watch?: WatchPlan | undefined;
+    kernel?: { stallNs: number; drainNs: number };
+    manifest: RunningManifest;
+  },
+): Promise<void> {
+  const { shard, watch, kernel, manifest } = figures;
+  const number = ask(path, {
+    shard: shard === undefined ? 0 : shardIndex(segment, shard),
+    program: '',
+    drain: false,
+    dryRun: false,
+    bursts: 1,
+    ...(watch && { watch }),
+    ...(kernel && { kernel }),
+    manifest: written(manifest),
+  });
+  await answered(segment, shard ?? '', number);
+}
+
+function ask(path: string, request: NativeReload): number {
+  try {
+    return native.askReload(path, request);
+  } catch (error) {
+    throw VanityError.from(error);
+  }
+}
+
+/** As `reloadProgram`, with what goes along, for whoever is `alone`. */
+export async function changeShard(
+  segment: Segment,
+  path: string,
+  shard: string,
+  change: ShardChange,
+  options: ReloadOptions,
+): Promise<ReloadCertificate> {
+  const names = shardNames(segment);
   const bursts = options.bursts ?? BURSTS;
   if (!Number.isInteger(bursts) || bursts < 1 || bursts > limits.reloadBursts) {
     throw new VanityError('VANITY_E_LIMIT', {
@@ -106,18 +199,17 @@ export async function reloadProgram(
     });
   }
   const before = sequences(segment, names);
-  let number: number;
-  try {
-    number = native.askReload(path, {
-      shard: index,
-      program: resolve(program),
-      drain: options.drain === true,
-      dryRun: options.dryRun === true,
-      bursts,
-    });
-  } catch (error) {
-    throw VanityError.from(error);
-  }
+  const { program, options: settings, watch, manifest } = change;
+  const number = ask(path, {
+    shard: shardIndex(segment, shard),
+    program,
+    drain: options.drain === true,
+    dryRun: options.dryRun === true,
+    bursts,
+    ...(settings && { options: settings }),
+    ...(watch && { watch }),
+    ...(manifest && { manifest: written(manifest) }),
+  });
   const answer = await answered(segment, shard, number);
   return certificate(
     segment,

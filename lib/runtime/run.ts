@@ -1,20 +1,25 @@
 // The life of a system as its owner sees it: boot, run, stop, result. The threads are native, and so is
 // the ordered stop on SIGINT and SIGTERM; this side only watches the state and ends when it ends.
+import { resolve } from 'node:path';
 import { Records } from '../device/record.js';
 import { resolveDevices } from '../device/resolve.js';
 import { VanityError } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import { Host } from '../host/host.js';
 import { type Plan, resolveCores } from '../manifest/plan.js';
+import { encodeManifest, firstManifest } from '../manifest/running.js';
 import { type NativeFailure, type NativeSystem, native } from '../native.js';
 import { MetricsServer } from '../telemetry/metrics.js';
 import { Segment, type Snapshot } from '../telemetry/segment.js';
+import { type ApplyOptions, type ApplyReport, applyManifest, readNext } from './apply.js';
 import { type ReloadCertificate, type ReloadOptions, reloadProgram } from './reload.js';
 import type { TypeScriptShards } from './shards.js';
 
 export interface BootOptions {
   /** Address of the Prometheus endpoint; the manifest's when absent, '' for none. */
   metrics?: string | undefined;
+  /** What the plan was read from, for readers of the system: what `loadManifest` gives. */
+  manifest?: { readonly file: string; readonly text: string } | undefined;
   /** Warnings found before, to be reported with those of the boot. */
   warnings?: readonly NativeFailure[];
   /** Called for each warning that comes up while it runs. */
@@ -110,19 +115,40 @@ export class System {
     program: string,
     options: ReloadOptions = {},
   ): Promise<ReloadCertificate> {
+    return this.#whileItRuns(
+      () => reloadProgram(this.#segment, this.segmentPath, shard, program, options),
+      () =>
+        new VanityError('VANITY_E_RELOAD', {
+          shard,
+          problem: 'the system has ended',
+          hint: 'Boot it with the new program.',
+        }),
+    );
+  }
+
+  /**
+   * Makes the system what another manifest says, while it runs: the path of a TOML file. Changes only what differs,
+   * and goes back when a shard is not well afterwards. Throws, before anything is changed, when it cannot be done so.
+   */
+  async apply(manifest: string, options: ApplyOptions = {}): Promise<ApplyReport> {
+    return this.#whileItRuns(
+      () => applyManifest(this.#segment, this.segmentPath, readNext(manifest), options),
+      () =>
+        new VanityError('VANITY_E_APPLY_STATE', {
+          system: this.name,
+          problem: 'it has ended',
+        }),
+    );
+  }
+
+  // Once it has ended, nothing of the segment can be read any more.
+  async #whileItRuns<T>(act: () => Promise<T>, ended: () => VanityError): Promise<T> {
     try {
-      if (!this.#over) {
-        return await reloadProgram(this.#segment, this.segmentPath, shard, program, options);
-      }
+      if (!this.#over) return await act();
     } catch (error) {
-      // Once it has ended, nothing of the segment can be read any more.
       if (!this.#over) throw error;
     }
-    throw new VanityError('VANITY_E_RELOAD', {
-      shard,
-      problem: 'the system has ended',
-      hint: 'Boot it with the new program.',
-    });
+    throw ended();
   }
 
   /** Stops sources, drains, joins; `immediate` leaves out the draining. Returns at once: see `ended`. */
@@ -167,12 +193,17 @@ export class System {
 /** Boots a plan and lets it run. Whatever fails before that leaves nothing behind. */
 export async function boot(plan: Plan, options: BootOptions = {}): Promise<System> {
   const resolved = resolveCores(resolveDevices(plan, new Host(), Records.here()), usableCpus());
+  const { file, text } = options.manifest ?? { file: '', text: '' };
   const address = options.metrics ?? plan.metrics;
   const metrics = address === '' ? undefined : await MetricsServer.listen(address);
   let handle: NativeSystem | undefined;
   try {
     let system: System | undefined;
-    const booted = native.boot(resolved.plan, () => system?.look());
+    const booted = native.boot(
+      resolved.plan,
+      () => system?.look(),
+      encodeManifest(firstManifest(plan, file === '' ? '' : resolve(file), text)),
+    );
     handle = booted;
     const segment = new Segment(booted.segment);
     // Loaded only for systems that have such shards.

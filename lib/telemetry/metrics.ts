@@ -105,7 +105,9 @@ export class SegmentRegistry {
     const fields = this.#segment.fields(group.table);
     const each = (values: (row: Row, labels: Labels) => Value[]): Value[] =>
       (
-        this.#snapshot[group.table as Exclude<TableName, 'system' | 'events' | 'looks'>] as Row[]
+        this.#snapshot[
+          group.table as Exclude<TableName, 'system' | 'events' | 'looks' | 'manifests'>
+        ] as Row[]
       ).flatMap((row, i) =>
         values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
       );

@@ -28,7 +28,8 @@ export type TableName =
   | 'vectors'
   | 'reloads'
   | 'events'
-  | 'looks';
+  | 'looks'
+  | 'manifests';
 export type FieldType = (typeof FIELD_TYPES)[number];
 /** 64-bit words are numbers while a number can hold them exactly. */
 export type Count = number | bigint;
@@ -75,6 +76,12 @@ export interface Snapshot {
 /** The rings of a shard: its last events, those before its last fault, and those of sampled packets. */
 export type RingName = 'events' | 'fault_events' | 'packet_events';
 
+/** What a system was asked to be, as it wrote it down, and for the how manieth time. */
+export interface SegmentManifest {
+  generation: number;
+  text: string;
+}
+
 /** Where a ring of events lies in a segment: the offset of the count of all that were written, that of the slots, and how many. */
 export interface SegmentRing {
   buffer: ArrayBuffer;
@@ -113,6 +120,7 @@ const KINDS: Record<number, TableName> = {
   9: 'reloads',
   10: 'events',
   11: 'looks',
+  12: 'manifests',
 };
 const FIELD_TYPES = [
   'counter',
@@ -123,10 +131,13 @@ const FIELD_TYPES = [
   'histogram',
   'dynamic',
   'ring',
+  'text',
 ] as const;
 const EVENT_BYTES = 32;
 /** Of the header of a look; its words follow. */
 const LOOK_HEADER_BYTES = 128;
+const TEXT_UNIT = 1024;
+const MANIFEST_TRIES = 100;
 const NO_SHARD = 0xffffffff;
 const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 
@@ -227,8 +238,9 @@ export class Segment {
     };
     for (const table of this.#tables) {
       if (table.name === 'system') Object.assign(snapshot.system, ...this.rows('system'));
-      else if (table.name !== 'events' && table.name !== 'looks')
+      else if (table.name !== 'events' && table.name !== 'looks' && table.name !== 'manifests') {
         snapshot[table.name] = this.rows(table.name);
+      }
     }
     return snapshot;
   }
@@ -240,7 +252,7 @@ export class Segment {
     return Array.from({ length: table.count }, (_, i) => {
       const row: Row = {};
       for (const field of table.fields) {
-        if (field.type === 'ring') continue;
+        if (field.type === 'ring' || field.type === 'text') continue;
         row[field.name] = this.#value(table.offset + i * table.stride, field);
       }
       return row;
@@ -322,6 +334,28 @@ export class Segment {
     return new Segment(copy);
   }
 
+  /** The manifest in force; undefined in a segment that has none. */
+  manifest(): SegmentManifest | undefined {
+    const table = this.#tables.find((t) => t.name === 'manifests');
+    const text = table?.fields.find(({ name, type }) => name === 'text' && type === 'text');
+    if (!table || !text) return undefined;
+    const editions = (): number[] => this.rows('manifests').map((row) => count(row, 'edition'));
+    for (let tries = 0; tries < MANIFEST_TRIES; tries++) {
+      const before = editions();
+      const newest = Math.max(0, ...before);
+      if (newest === 0) return undefined;
+      const index = before.indexOf(newest);
+      const row = this.rows('manifests')[index] as Row;
+      const bytes = Math.min(count(row, 'text_bytes'), text.count * TEXT_UNIT);
+      const found = this.#text(table.offset + index * table.stride + text.offset, bytes);
+      // Nobody writes to it before another one is in force.
+      if (before.every((edition, i) => edition === editions()[i])) {
+        return found === '' ? undefined : { generation: count(row, 'generation'), text: found };
+      }
+    }
+    throw invalid('its manifest changes faster than it can be read');
+  }
+
   #readTables(count: number, end: number): Table[] {
     const tables: Table[] = [];
     for (let i = 0; i < count; i++) {
@@ -374,8 +408,10 @@ export class Segment {
       histogram: 8 * count,
       dynamic: (NAME_BYTES + 8) * count,
       ring: EVENT_BYTES * count,
+      text: TEXT_UNIT * count,
     }[type];
-    const align = type === 'label' ? 1 : type === 'number' || type === 'state' ? 4 : 8;
+    const align =
+      type === 'label' || type === 'text' ? 1 : type === 'number' || type === 'state' ? 4 : 8;
     if (offset % align !== 0 || offset + size > stride) {
       throw invalid(`${table}.${name} lies outside of its record`);
     }
@@ -420,6 +456,7 @@ export class Segment {
         return Object.fromEntries(entries);
       }
       case 'ring':
+      case 'text':
         return field.count;
     }
   }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "addon/convert.hpp"
+#include "addon/plan.hpp"
 #include "kernel/command.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
@@ -36,6 +37,8 @@ const char* type_name(FieldType type) {
       return "dynamic";
     case FieldType::ring:
       return "ring";
+    case FieldType::text:
+      return "text";
   }
   return "unknown";
 }
@@ -177,7 +180,8 @@ Napi::Value copy_events_js(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// askReload(path, { shard, program, drain, dryRun, bursts }): the number of the request.
+// askReload(path, { shard, program, drain, dryRun, bursts, options?, watch?, kernel?, manifest? }):
+// the number of the request.
 Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
@@ -188,8 +192,31 @@ Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
     request.drain = flag(asked, "drain");
     request.dry_run = flag(asked, "dryRun");
     request.trial_bursts = static_cast<uint32_t>(number(asked, "bursts"));
-    const uint64_t serial = ask_reload(info[0].As<Napi::String>().Utf8Value(), request);
+    const auto has = [&asked](const char* key) { return asked.Get(key).IsObject(); };
+    const auto part = [&asked](const char* key) { return asked.Get(key).As<Napi::Object>(); };
+    if (has("options")) request.options = options_from_js(part("options"));
+    if (has("watch")) request.watch = watch_from_js(part("watch"));
+    if (has("kernel")) {
+      const Napi::Object kernel = part("kernel");
+      request.figures = KernelFigures{static_cast<uint64_t>(number(kernel, "stallNs")),
+                                      static_cast<uint64_t>(number(kernel, "drainNs"))};
+    }
+    NewManifest manifest;
+    if (has("manifest")) {
+      manifest.generation = static_cast<uint64_t>(number(part("manifest"), "generation"));
+      manifest.text = text(part("manifest"), "text");
+    }
+    const uint64_t serial = ask_reload(info[0].As<Napi::String>().Utf8Value(), request,
+                                       has("manifest") ? &manifest : nullptr);
     return Napi::Number::New(env, static_cast<double>(serial));
+  });
+}
+
+// claimSystem(path): the descriptor by which nobody else changes that system; -1: somebody does.
+Napi::Value claim_system_js(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    return Napi::Number::New(env, claim_system(info[0].As<Napi::String>().Utf8Value()));
   });
 }
 
@@ -224,6 +251,7 @@ void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("samplePackets", Napi::Function::New(env, sample_packets_js, "samplePackets"));
   exports.Set("copyEvents", Napi::Function::New(env, copy_events_js, "copyEvents"));
   exports.Set("askReload", Napi::Function::New(env, ask_reload_js, "askReload"));
+  exports.Set("claimSystem", Napi::Function::New(env, claim_system_js, "claimSystem"));
   exports.Set("openSegment", Napi::Function::New(env, open_segment, "openSegment"));
 }
 

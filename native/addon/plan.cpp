@@ -66,7 +66,9 @@ void each_of(const Napi::Object& object, const char* key, Visit&& visit) {
   for (uint32_t i = 0; i < list.Length(); ++i) visit(list.Get(i));
 }
 
-WatchPlan watch_from(const Napi::Object& o) {
+}  // namespace
+
+WatchPlan watch_from_js(const Napi::Object& o) {
   WatchPlan watch;
   const auto policy = [&](const char* key) {
     return choice<Policy>(o, key, {"report", "restart", "hold", "stop-system"});
@@ -84,17 +86,24 @@ WatchPlan watch_from(const Napi::Object& o) {
   return watch;
 }
 
+std::map<std::string, std::string> options_from_js(const Napi::Object& o) {
+  std::map<std::string, std::string> options;
+  const Napi::Array keys = o.GetPropertyNames();
+  for (uint32_t i = 0; i < keys.Length(); ++i) {
+    const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
+    options[key] = o.Get(key).ToString().Utf8Value();
+  }
+  return options;
+}
+
+namespace {
+
 ShardPlan shard_from(const Napi::Object& o) {
   ShardPlan shard;
   shard.name = text(o, "name");
   shard.kind = choice<ProgramKind>(o, "programKind", {"builtin", "native", "typescript"});
   shard.program = text(o, "program");
-  const auto options = o.Get("options").As<Napi::Object>();
-  const Napi::Array keys = options.GetPropertyNames();
-  for (uint32_t i = 0; i < keys.Length(); ++i) {
-    const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
-    shard.options[key] = options.Get(key).ToString().Utf8Value();
-  }
+  shard.options = options_from_js(o.Get("options").As<Napi::Object>());
   shard.core = index_of(o, "core");
   shard.wait = text(o, "wait");
   shard.strategy = choice<Strategy>(o, "strategy", {"doorbell", "rotate", "primary"});
@@ -105,7 +114,7 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
   shard.trace = flag(o, "trace");
-  if (has(o, "watch")) shard.watch = watch_from(o.Get("watch").As<Napi::Object>());
+  if (has(o, "watch")) shard.watch = watch_from_js(o.Get("watch").As<Napi::Object>());
   return shard;
 }
 

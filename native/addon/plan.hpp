@@ -3,10 +3,15 @@
 
 #include <napi.h>
 
+#include <map>
+#include <string>
+
 #include "shard/plan.hpp"
 
 namespace vanity::addon {
 
 Plan plan_from_js(const Napi::Object& object);
+WatchPlan watch_from_js(const Napi::Object& object);
+std::map<std::string, std::string> options_from_js(const Napi::Object& object);
 
 }  // namespace vanity::addon

@@ -49,7 +49,8 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   explicit SystemHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SystemHandle>(info) {
     const Napi::Env env = info.Env();
     guarded(env, [&] {
-      const Plan plan = plan_from_js(info[0].As<Napi::Object>());
+      Plan plan = plan_from_js(info[0].As<Napi::Object>());
+      if (info[2].IsString()) plan.manifest = info[2].As<Napi::String>().Utf8Value();
       on_event_ = Napi::ThreadSafeFunction::New(env, info[1].As<Napi::Function>(), "vanity", 0, 1);
       BootOptions options;
       options.handle_signals = true;
@@ -156,7 +157,7 @@ Napi::Value boot(const Napi::CallbackInfo& info) {
   if (!info[0].IsObject() || !info[1].IsFunction()) {
     throw Napi::TypeError::New(env, "boot(plan, onEvent): expected an object and a function");
   }
-  return constructor_of(env)->New({info[0], info[1]});
+  return constructor_of(env)->New({info[0], info[1], info[2]});
 }
 
 }  // namespace

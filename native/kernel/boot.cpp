@@ -100,7 +100,8 @@ SegmentShape System::shape() const {
           queues,
           static_cast<uint32_t>(pool_plans_.size()),
           static_cast<uint32_t>(plan_.devices.size()),
-          Devices::vectors_of(plan_)};
+          Devices::vectors_of(plan_),
+          manifest_room(plan_.manifest.size())};
 }
 
 void System::lock_cores() {

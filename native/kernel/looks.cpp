@@ -24,6 +24,7 @@ uint32_t words_of(const Field& field) {
     case FieldType::label:
     case FieldType::histogram:
     case FieldType::ring:
+    case FieldType::text:
       return 0;
   }
   return 0;
@@ -89,6 +90,7 @@ void Looks::take(uint64_t now_ns) noexcept {
           case FieldType::label:
           case FieldType::histogram:
           case FieldType::ring:
+          case FieldType::text:
             break;
         }
       }

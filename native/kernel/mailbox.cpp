@@ -1,7 +1,12 @@
 #include "kernel/mailbox.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <charconv>
 #include <cstring>
 
 #include "kernel/mail.hpp"
@@ -17,6 +22,62 @@ void put(char (&into)[kBytes], const std::string& text) {
   std::memcpy(into, text.data(), std::min(text.size(), kBytes - 1));
 }
 
+// Each text behind its length: "4:rate6:200000".
+std::string pack(const std::map<std::string, std::string>& options) {
+  std::string packed;
+  for (const auto& [key, value] : options) {
+    for (const std::string* text : {&key, &value}) {
+      packed += std::to_string(text->size()) + ":" + *text;
+    }
+  }
+  return packed;
+}
+
+// What is no such text ends it.
+std::map<std::string, std::string> unpack(const std::string& packed) {
+  std::map<std::string, std::string> options;
+  size_t at = 0;
+  const auto next = [&](std::string* text) {
+    size_t bytes = 0;
+    const char* const end = packed.data() + packed.size();
+    const auto [digits, error] = std::from_chars(packed.data() + at, end, bytes);
+    if (error != std::errc() || digits == end || *digits != ':') return false;
+    at = static_cast<size_t>(digits - packed.data()) + 1;
+    if (bytes > packed.size() - at) return false;
+    *text = packed.substr(at, bytes);
+    at += bytes;
+    return true;
+  };
+  for (std::string key, value; next(&key) && next(&value);) options[key] = value;
+  return options;
+}
+
+// Another process may have written it.
+Policy policy_of(uint32_t word) {
+  return static_cast<Policy>(std::min(word, static_cast<uint32_t>(Policy::stop_system)));
+}
+
+// Beside the one in force, which readers may be reading.
+void write_beside(MappedSegment& segment, const NewManifest& manifest) {
+  const Table& table = segment.table(TableKind::manifest);
+  const auto edition = [&](uint32_t index) {
+    return segment.word<Counter>(table, index, "edition").get();
+  };
+  const uint32_t beside = edition(0) > edition(1) ? 1 : 0;
+  uint64_t room;
+  char* const text = segment.long_text(table, beside, "text", &room);
+  if (manifest.text.size() > room) {
+    throw Error("VANITY_E_LIMIT",
+                "the manifest has " + std::to_string(manifest.text.size()) +
+                    " bytes with all that it implies; the running system has room for " +
+                    std::to_string(room),
+                "start the system with it: vanity run");
+  }
+  std::copy(manifest.text.begin(), manifest.text.end(), text);
+  segment.word<Counter>(table, beside, "text_bytes").set(manifest.text.size());
+  segment.word<Counter>(table, beside, "generation").set(manifest.generation);
+}
+
 }  // namespace
 
 uint64_t Certificate::unaccounted() const noexcept {
@@ -28,7 +89,8 @@ uint64_t Certificate::unaccounted() const noexcept {
   return in > out ? in - out : out - in;
 }
 
-uint64_t ask_reload(const std::string& path, const ReloadRequest& request) {
+uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
+                    const NewManifest* manifest) {
   MappedSegment segment(path);
   const Table& table = segment.table(TableKind::reload);
   auto& state = segment.word<std::atomic<uint32_t>>(table, 0, "state");
@@ -44,14 +106,60 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request) {
                                       std::to_string(limits::kReloadBursts) + " bursts, not " +
                                       std::to_string(request.trial_bursts));
   }
+  uint32_t options_room;
+  char* const options = segment.text(table, 0, "options", &options_room);
+  const std::string packed = request.options ? pack(*request.options) : std::string();
+  if (packed.size() >= options_room) {
+    throw Error("VANITY_E_LIMIT", "the options of a program have " + std::to_string(packed.size()) +
+                                      " bytes, at most " + std::to_string(options_room - 1) +
+                                      " are possible");
+  }
   if (!Mail::begin(state)) {
     throw Error("VANITY_E_RELOAD_BUSY", "another reload of this system is under way",
                 "wait until it is over");
   }
-  segment.word<uint32_t>(table, 0, "shard") = request.shard;
-  segment.word<uint32_t>(table, 0, "drain") = request.drain ? 1 : 0;
-  segment.word<uint32_t>(table, 0, "dry_run") = request.dry_run ? 1 : 0;
-  segment.word<uint32_t>(table, 0, "bursts_asked") = request.trial_bursts;
+  const auto word = [&](const char* name) -> uint32_t& {
+    return segment.word<uint32_t>(table, 0, name);
+  };
+  const auto figure = [&](const char* name, uint64_t value) {
+    segment.word<Counter>(table, 0, name).set(value);
+  };
+  uint32_t brings = 0;
+  if (manifest != nullptr) {
+    try {
+      write_beside(segment, *manifest);
+    } catch (const Error&) {
+      Mail::settle(state);
+      throw;
+    }
+    brings |= kBringsManifest;
+  }
+  if (request.options) brings |= kBringsOptions;
+  std::fill(std::copy(packed.begin(), packed.end(), options), options + options_room, '\0');
+  if (request.watch) {
+    const WatchPlan& watch = *request.watch;
+    brings |= kBringsWatch;
+    figure("progress_ns", watch.progress_ns);
+    figure("service_ns", watch.service_ns);
+    figure("starve_ns", watch.starve_ns);
+    figure("backoff_ns", watch.backoff_ns);
+    figure("window_ns", watch.window_ns);
+    word("on_progress") = static_cast<uint32_t>(watch.on_progress);
+    word("on_service") = static_cast<uint32_t>(watch.on_service);
+    word("on_starve") = static_cast<uint32_t>(watch.on_starve);
+    word("on_fault") = static_cast<uint32_t>(watch.on_fault);
+    word("max_restarts") = watch.max_restarts;
+  }
+  if (request.figures) {
+    brings |= kBringsSystem;
+    figure("stall_ns", request.figures->stall_ns);
+    figure("drain_ns", request.figures->drain_ns);
+  }
+  word("brings") = brings;
+  word("shard") = request.shard;
+  word("drain") = request.drain ? 1 : 0;
+  word("dry_run") = request.dry_run ? 1 : 0;
+  word("bursts_asked") = request.trial_bursts;
   std::fill(std::copy(request.path.begin(), request.path.end(), file), file + room, '\0');
   auto& asked = segment.word<Counter>(table, 0, "asked");
   asked.add(1);
@@ -67,7 +175,49 @@ bool take_request(ReloadRecord& record, ReloadRequest* request) {
   request->dry_run = record.dry_run != 0;
   request->trial_bursts = std::min(std::max(record.bursts_asked, 1u), limits::kReloadBursts);
   request->path.assign(record.path, strnlen(record.path, sizeof(record.path)));
+  if ((record.brings & kBringsOptions) != 0) {
+    request->options = unpack(std::string(record.options, sizeof(record.options)));
+  }
+  if ((record.brings & kBringsWatch) != 0) {
+    WatchPlan watch;
+    watch.progress_ns = record.progress_ns.get();
+    watch.service_ns = record.service_ns.get();
+    watch.starve_ns = record.starve_ns.get();
+    watch.on_progress = policy_of(record.on_progress);
+    watch.on_service = policy_of(record.on_service);
+    watch.on_starve = policy_of(record.on_starve);
+    watch.on_fault = policy_of(record.on_fault);
+    watch.backoff_ns = record.backoff_ns.get();
+    watch.max_restarts = record.max_restarts;
+    watch.window_ns = record.window_ns.get();
+    request->watch = watch;
+  }
+  if ((record.brings & kBringsSystem) != 0) {
+    request->figures = KernelFigures{record.stall_ns.get(), record.drain_ns.get()};
+  }
+  request->manifest = (record.brings & kBringsManifest) != 0;
   return true;
+}
+
+int claim_system(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) {
+    throw system_error("VANITY_E_SEGMENT", "cannot open " + path, errno,
+                       "only the user who runs the system, and root, may change it");
+  }
+  // Of the open file and not of the process, which may make several claims; and none of flock's,
+  // which says that the system lives.
+  struct flock claim {};
+  claim.l_type = F_WRLCK;
+  claim.l_whence = SEEK_SET;
+  claim.l_len = 1;
+  if (fcntl(fd, F_OFD_SETLK, &claim) == 0) return fd;
+  const int failed = errno;
+  close(fd);
+  if (failed != EAGAIN && failed != EACCES) {
+    throw system_error("VANITY_E_SEGMENT", "cannot lock " + path, failed);
+  }
+  return -1;
 }
 
 void answer(ReloadRecord& record, const Certificate& c) {

@@ -3,19 +3,39 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "shard/handover.hpp"
+#include "shard/plan.hpp"
 #include "vanity/segment.hpp"
 
 namespace vanity {
 
+struct KernelFigures {
+  uint64_t stall_ns = 0;
+  uint64_t drain_ns = 0;
+};
+
+// A reload, and what is in force with it once it was kept; or that alone, at once.
 struct ReloadRequest {
   uint32_t shard = 0;
-  std::string path;  // absolute
+  std::string path;  // absolute; empty: no program
   bool drain = false;
   bool dry_run = false;
   uint32_t trial_bursts = 64;
+  // Those that it has, otherwise.
+  std::optional<std::map<std::string, std::string>> options = std::nullopt;
+  std::optional<WatchPlan> watch = std::nullopt;
+  std::optional<KernelFigures> figures = std::nullopt;
+  bool manifest = false;  // the one beside the one in force
+};
+
+// What is written beside the manifest in force.
+struct NewManifest {
+  uint64_t generation = 0;
+  std::string text;
 };
 
 // What came of a reload, as measured.
@@ -53,7 +73,12 @@ struct Certificate {
 
 // Asks the system of that segment. Returns the number of the request. Throws VANITY_E_SEGMENT,
 // VANITY_E_COMMAND, VANITY_E_LIMIT, or VANITY_E_RELOAD_BUSY while another is under way.
-uint64_t ask_reload(const std::string& path, const ReloadRequest& request);
+uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
+                    const NewManifest* manifest = nullptr);
+
+// The descriptor by which this process alone changes that system, until it is closed or the process
+// ends; -1: another one does. Throws VANITY_E_SEGMENT.
+int claim_system(const std::string& path);
 
 // The kernel's side. False: nothing is asked.
 bool take_request(ReloadRecord& record, ReloadRequest* request);

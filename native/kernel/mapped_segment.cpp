@@ -74,6 +74,12 @@ char* MappedSegment::text(const Table& table, uint32_t index, const char* name, 
   return reinterpret_cast<char*>(find(table, index, name, *bytes, 1));
 }
 
+char* MappedSegment::long_text(const Table& table, uint32_t index, const char* name,
+                               uint64_t* bytes) {
+  *bytes = field(table, name).count * kTextUnit;
+  return reinterpret_cast<char*>(find(table, index, name, *bytes, 1));
+}
+
 bool MappedSegment::within(uint64_t offset, uint64_t count, uint64_t stride) const {
   return offset % 8 == 0 && offset <= bytes_ && count <= UINT32_MAX && stride <= UINT32_MAX &&
          count * stride <= bytes_ - offset;

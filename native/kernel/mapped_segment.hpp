@@ -25,6 +25,8 @@ class MappedSegment {
   }
   // A text, and how many bytes it has room for.
   char* text(const Table& table, uint32_t index, const char* name, uint32_t* bytes);
+  // The same of a field of type `text`.
+  char* long_text(const Table& table, uint32_t index, const char* name, uint64_t* bytes);
 
  private:
   bool within(uint64_t offset, uint64_t count, uint64_t stride) const;

@@ -36,7 +36,11 @@ void ReloadClock::nap() noexcept {
 }
 
 Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request)
-    : plan_(plan), shard_(shard), request_(std::move(request)), began_ns_(monotonic_ns()) {}
+    : plan_(plan),
+      shard_(shard),
+      request_(std::move(request)),
+      options_(request_.options ? *request_.options : shard.options()),
+      began_ns_(monotonic_ns()) {}
 
 Reload::~Reload() {
   if (thread_.joinable()) thread_.join();
@@ -102,8 +106,7 @@ void Reload::prepare() {
   Module& old = *shard_.program()->module();
   certificate_.old_name = old.name();
   certificate_.old_version = old.version();
-  handover_.program =
-      std::make_unique<Module>(request_.path, shard_.plan().options, Module::File::copy);
+  handover_.program = std::make_unique<Module>(request_.path, options_, Module::File::copy);
   Module& fresh = *handover_.program;
   certificate_.new_name = fresh.name();
   certificate_.new_version = fresh.version();
@@ -167,7 +170,7 @@ void Reload::copy_bursts() {
   handover_.received.reserve(size_t{request_.trial_bursts + 1} * limits::kBurstMax);
   handover_.above.resize(shard_.output_count());
   const uint64_t arena = shard_.plan().arena_bytes + kArenaSlack;
-  rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, arena, plan_.pages);
+  rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, options_, arena, plan_.pages);
   if (!asking_.copy(kCopyNs, kHoldNs)) {
     refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
            "look at it: vanity stats; restart it: vanity restart");
@@ -223,7 +226,8 @@ void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
     received_ = received;
     received_ns_ = now_ns;
   }
-  const uint64_t own = shard_.plan().watch.progress_ns;
+  const WatchPlan& watch = request_.watch ? *request_.watch : plan_.shards[shard_.index()].watch;
+  const uint64_t own = watch.progress_ns;
   const uint64_t patience = own != 0 ? own : plan_.stall_ns;
   if (asking_.hurried()) {
     shard_.wish(Wish::keep);
@@ -365,6 +369,13 @@ void Reloads::begin(const ReloadRequest& request) {
     answer(segment_.reload(), certificate);
     return;
   }
+  if (request.path.empty()) {
+    adopt(request);
+    certificate.outcome = ReloadOutcome::kept;
+    certificate.code.clear();
+    answer(segment_.reload(), certificate);
+    return;
+  }
   try {
     current_ = std::make_unique<Reload>(plan_, *shards_[request.shard], request);
     current_->start();
@@ -380,8 +391,21 @@ void Reloads::end() {
   if (certificate.outcome == ReloadOutcome::undone) {
     warn_("VANITY_W_RELOAD_UNDONE", certificate.message, certificate.hint);
   }
+  if (certificate.outcome == ReloadOutcome::kept) adopt(current_->request());
   answer(segment_.reload(), certificate);
   current_.reset();
+}
+
+void Reloads::adopt(const ReloadRequest& request) {
+  if (request.watch) {
+    plan_.shards[request.shard].watch = *request.watch;
+    watchdog_.measure_anew(request.shard);
+  }
+  if (request.figures) {
+    plan_.stall_ns = request.figures->stall_ns;
+    plan_.drain_ns = request.figures->drain_ns;
+  }
+  if (request.manifest) segment_.adopt_manifest();
 }
 
 void Reloads::stop() noexcept {

@@ -15,6 +15,7 @@
 #include "kernel/asking.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
+#include "kernel/watchdog.hpp"
 #include "shard/handover.hpp"
 #include "shard/plan.hpp"
 #include "shard/rehearsal.hpp"
@@ -42,6 +43,7 @@ class Reload {
   }
   bool done() const noexcept { return asking_.done(); }
   const Certificate& certificate() const { return certificate_; }  // once it is done
+  const ReloadRequest& request() const { return request_; }
   // The system stops: what has not begun does not begin, and what is on trial stays.
   void hurry() noexcept { asking_.hurry(); }
   // A new program that does not come back from its init or its rehearsal.
@@ -67,6 +69,7 @@ class Reload {
   const Plan& plan_;
   Shard& shard_;
   const ReloadRequest request_;
+  const std::map<std::string, std::string> options_;  // of the new program
   Handover handover_;
   Asking asking_{shard_, handover_};
   std::unique_ptr<Rehearsal> rehearsal_;
@@ -89,9 +92,14 @@ class Reloads {
  public:
   using Tell = std::function<void(const std::string& code, const std::string& message,
                                   const std::string& hint)>;
-  Reloads(const Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Segment& segment,
-          Tell warn)
-      : plan_(plan), shards_(shards), segment_(segment), warn_(std::move(warn)) {}
+  // Between two reloads it changes figures of the plan, as it is asked to.
+  Reloads(Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Watchdog& watchdog,
+          Segment& segment, Tell warn)
+      : plan_(plan),
+        shards_(shards),
+        watchdog_(watchdog),
+        segment_(segment),
+        warn_(std::move(warn)) {}
 
   void turn(uint64_t now_ns) noexcept;
   // The system stops.
@@ -102,10 +110,13 @@ class Reloads {
  private:
   void begin(const ReloadRequest& request);
   void end();
+  // What goes along with a program is in force from here on.
+  void adopt(const ReloadRequest& request);
   void settle_mail(uint64_t now_ns) noexcept;
 
-  const Plan& plan_;
+  Plan& plan_;
   const std::vector<std::unique_ptr<Shard>>& shards_;
+  Watchdog& watchdog_;
   Segment& segment_;
   const Tell warn_;
   std::unique_ptr<Reload> current_;

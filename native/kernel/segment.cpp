@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -234,7 +235,22 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, dry_run, number, "", "1: up to the switch"),
     VANITY_FIELD(ReloadRecord, bursts_asked, number, "", "Bursts that the new one is on trial for"),
     VANITY_FIELD(ReloadRecord, asked, counter, "", "Number of the request"),
-    VANITY_LABEL(ReloadRecord, path, "File of the new program"),
+    VANITY_FIELD(ReloadRecord, brings, number, "",
+                 "Bits: 1 options, 2 figures of the watchdog, 4 of the kernel, 8 a manifest"),
+    VANITY_LABEL(ReloadRecord, path, "File of the new program; empty: none, but what it brings"),
+    VANITY_LABEL(ReloadRecord, options, "Of the new program, each text behind its length"),
+    VANITY_FIELD(ReloadRecord, stall_ns, gauge, "ns", "Of [kernel], that it brings"),
+    VANITY_FIELD(ReloadRecord, drain_ns, gauge, "ns", "Of [kernel], that it brings"),
+    VANITY_FIELD(ReloadRecord, progress_ns, gauge, "ns", "Of the watchdog, that it brings"),
+    VANITY_FIELD(ReloadRecord, service_ns, gauge, "ns", "The same"),
+    VANITY_FIELD(ReloadRecord, starve_ns, gauge, "ns", "The same"),
+    VANITY_FIELD(ReloadRecord, backoff_ns, gauge, "ns", "The same"),
+    VANITY_FIELD(ReloadRecord, window_ns, gauge, "ns", "The same"),
+    VANITY_FIELD(ReloadRecord, on_progress, state, "", "report|restart|hold|stop-system"),
+    VANITY_FIELD(ReloadRecord, on_service, state, "", "report|restart|hold|stop-system"),
+    VANITY_FIELD(ReloadRecord, on_starve, state, "", "report|restart|hold|stop-system"),
+    VANITY_FIELD(ReloadRecord, on_fault, state, "", "crash|restart|hold|stop-system"),
+    VANITY_FIELD(ReloadRecord, max_restarts, number, "", "Of the watchdog, that it brings"),
     VANITY_FIELD(ReloadRecord, answered, counter, "", "Number of the request that this answers"),
     VANITY_FIELD(ReloadRecord, outcome, state, "", "none|kept|undone|refused|rehearsed"),
     VANITY_FIELD(ReloadRecord, handed, state, "", "nothing|restored|migrated"),
@@ -279,6 +295,16 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, unaccounted, gauge, "packets", "What the balance lacks; 0"),
 };
 
+const std::vector<Field> kManifestFields = {
+    VANITY_FIELD(ManifestRecord, edition, gauge, "",
+                 "Of the two the higher one is in force; 0: it never was"),
+    VANITY_FIELD(ManifestRecord, generation, gauge, "", "1, and one more with each apply"),
+    VANITY_FIELD(ManifestRecord, text_bytes, gauge, "bytes", "Length of the text"),
+    // As many as the system has room for.
+    make_field("text", FieldType::text, sizeof(ManifestRecord), 1, "",
+               "What the system was asked to be, as JSON"),
+};
+
 const std::vector<Field> kEventsFields = {
     VANITY_FIELD(EventsRecord, epoch_ticks, gauge, "ticks", "When the segment was made"),
     VANITY_FIELD(EventsRecord, events_written, counter, "", "Events of the shard, ever"),
@@ -309,7 +335,15 @@ uint64_t align_up(uint64_t value, uint64_t to) {
   return (value + to - 1) / to * to;
 }
 
-constexpr uint32_t kTables = 11;
+constexpr uint32_t kTables = 12;
+constexpr uint32_t kLooksTable = 10;
+constexpr uint32_t kManifestTable = 11;
+constexpr uint32_t kManifests = 2;
+
+// Units of text that hold so many bytes; at most what a field can count.
+uint64_t text_units(uint64_t bytes) {
+  return std::clamp<uint64_t>((bytes + kTextUnit - 1) / kTextUnit, 1, UINT16_MAX);
+}
 
 struct Placed {
   Table tables[kTables];
@@ -327,11 +361,15 @@ Placed place(const SegmentShape& shape) {
                                     shape.vectors,
                                     1,
                                     shape.shards,
-                                    limits::kLooks};
+                                    limits::kLooks,
+                                    kManifests};
+  const uint64_t manifest =
+      align_up(sizeof(ManifestRecord) + text_units(shape.manifest_bytes) * kTextUnit, 128);
   const uint32_t strides[kTables] = {
-      kSegmentHeaderBytes,  sizeof(ShardRecord),  sizeof(ChannelRecord), sizeof(PortRecord),
-      sizeof(QueueRecord),  sizeof(PoolRecord),   sizeof(DeviceRecord),  sizeof(VectorRecord),
-      sizeof(ReloadRecord), sizeof(EventsRecord), sizeof(LookRecord)};
+      kSegmentHeaderBytes,  sizeof(ShardRecord),  sizeof(ChannelRecord),
+      sizeof(PortRecord),   sizeof(QueueRecord),  sizeof(PoolRecord),
+      sizeof(DeviceRecord), sizeof(VectorRecord), sizeof(ReloadRecord),
+      sizeof(EventsRecord), sizeof(LookRecord),   static_cast<uint32_t>(manifest)};
   Placed placed{};
   uint64_t at = kSegmentHeaderBytes;
   const auto& tables = field_tables();
@@ -344,7 +382,7 @@ Placed place(const SegmentShape& shape) {
     t.fields_offset = at;
     at += t.field_count * sizeof(Field);
   }
-  Table& looks = placed.tables[kTables - 1];
+  Table& looks = placed.tables[kLooksTable];
   looks.stride += static_cast<uint32_t>(
       align_up(look_words(placed.tables) * sizeof(uint64_t), alignof(LookRecord)));
   placed.tables[0].records_offset = 0;  // the header is the system's record
@@ -440,6 +478,7 @@ const std::vector<FieldTable>& field_tables() {
       {TableKind::reload, "reload", &kReloadFields},
       {TableKind::events, "events", &kEventsFields},
       {TableKind::looks, "looks", &kLookFields},
+      {TableKind::manifest, "manifest", &kManifestFields},
   };
   return tables;
 }
@@ -547,6 +586,31 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
     std::memcpy(base_ + placed.tables[i].fields_offset, tables[i].fields->data(),
                 tables[i].fields->size() * sizeof(Field));
   }
+  auto* described = reinterpret_cast<Field*>(base_ + placed.tables[kManifestTable].fields_offset);
+  described[kManifestFields.size() - 1].count =
+      static_cast<uint16_t>(text_units(shape.manifest_bytes));
+}
+
+void Segment::write_manifest(const std::string& text) {
+  const Table& table = header().tables[kManifestTable];
+  if (text.size() > table.stride - sizeof(ManifestRecord)) {
+    throw Error("VANITY_E_LIMIT", "a manifest of " + std::to_string(text.size()) +
+                                      " bytes: there is room for " +
+                                      std::to_string(table.stride - sizeof(ManifestRecord)));
+  }
+  ManifestRecord& record = manifest(0);
+  std::memcpy(reinterpret_cast<char*>(&record + 1), text.data(), text.size());
+  record.text_bytes.set(text.size());
+  record.generation.set(1);
+  record.edition.set(1);
+}
+
+void Segment::adopt_manifest() {
+  const uint64_t first = manifest(0).edition.get();
+  const uint64_t second = manifest(1).edition.get();
+  ManifestRecord& beside = first > second ? manifest(1) : manifest(0);
+  // pairs with the readers' loads of both editions, before and after they read the text
+  beside.edition.value.store(std::max(first, second) + 1, std::memory_order_release);
 }
 
 void Segment::publish() {

@@ -34,7 +34,13 @@ struct SegmentShape {
   uint32_t pools = 0;
   uint32_t devices = 0;
   uint32_t vectors = 0;
+  uint64_t manifest_bytes = 0;  // that a manifest may have
 };
+
+// For those that may come after a first manifest of so many bytes, each with the one before it.
+constexpr uint64_t manifest_room(uint64_t bytes) {
+  return bytes * 4 + 16384;
+}
 
 // What the manifest implies, in bytes.
 uint64_t segment_bytes(const SegmentShape& shape);
@@ -58,6 +64,11 @@ class Segment {
   ReloadRecord& reload() { return record<ReloadRecord>(8, 0); }
   EventsRecord& events(uint32_t i) { return record<EventsRecord>(9, i); }
   LookRecord& look(uint32_t i) { return record<LookRecord>(10, i); }
+  ManifestRecord& manifest(uint32_t i) { return record<ManifestRecord>(11, i); }
+  // The first one, before publish(). Throws VANITY_E_LIMIT when there is no room for it.
+  void write_manifest(const std::string& text);
+  // What was written beside the manifest in force is in force from here on.
+  void adopt_manifest();
   // Room is made before anybody knows how many vectors a device has; before publish().
   void set_vectors(uint32_t used) { header().tables[7].count = used; }
 

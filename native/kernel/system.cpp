@@ -46,6 +46,7 @@ System::System(const Plan& plan, BootOptions options)
         pool_plans_ = plan_pools(plan_, programs_);
         return Segment(plan_.name, shape());
       }()) {
+  segment_.write_manifest(plan_.manifest);
   segment_.header().ticks_per_second = ticks_per_second();
   const uint64_t epoch = now_ticks();
   for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
@@ -86,7 +87,7 @@ System::System(const Plan& plan, BootOptions options)
           }});
 
   reloads_ =
-      std::make_unique<Reloads>(plan_, shards_, segment_,
+      std::make_unique<Reloads>(plan_, shards_, *watchdog_, segment_,
                                 [this](const std::string& code, const std::string& message,
                                        const std::string& hint) { warn(code, message, hint); });
 

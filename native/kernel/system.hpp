@@ -133,7 +133,7 @@ class System {
                                           const std::vector<std::unique_ptr<Program>>& programs);
   SegmentShape shape() const;
 
-  const Plan plan_;
+  Plan plan_;  // figures of it may change while it runs, by the kernel's thread
   const BootOptions options_;
   std::vector<Failure> warnings_;
   std::vector<CoreLock> locks_;

@@ -54,6 +54,15 @@ void Watchdog::forget(uint32_t s) noexcept {
   for (Input& input : watch.inputs) input.since = clock_;
 }
 
+// Turns that were none too long are not, and what had been told may be told again.
+void Watchdog::measure_anew(uint32_t s) noexcept {
+  Watch& watch = watches_[s];
+  watch.slow = slow_turns(s);
+  watch.told = watch.told_slow = watch.told_other = false;
+  for (Input& input : watch.inputs) input.told = false;
+  forget(s);
+}
+
 void Watchdog::tick(uint64_t now_ns) noexcept {
   clock_ += std::min(now_ns - last_ns_, next_ns_ + kSlackNs);
   last_ns_ = now_ns;

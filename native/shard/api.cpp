@@ -92,7 +92,7 @@ uint32_t receive_copy(vanity_channel* channel, void* elements, uint32_t n) {
 
 const char* option(const vanity_shard* shard, const char* key) {
   if (key == nullptr) return nullptr;
-  const auto& options = of(shard).plan().options;
+  const auto& options = *reinterpret_cast<const ShardHandle*>(shard)->options;
   const auto found = options.find(key);
   return found == options.end() ? nullptr : found->second.c_str();
 }

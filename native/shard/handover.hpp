@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "memory/arena.hpp"
@@ -26,6 +28,7 @@ struct ShardHandle {
   vanity_shard_head head;
   Shard* shard;
   Rehearsal* rehearsal;  // null: on stage
+  const std::map<std::string, std::string>* options;
 };
 
 // What a program that was loaded into a running shard sees of it. The table is its own copy, so
@@ -34,6 +37,7 @@ struct Place {
   ShardHandle handle{};
   vanity_api api{};
   std::unique_ptr<Arena> arena;
+  std::map<std::string, std::string> options;
 };
 
 // What the counters of a shard said between two turns.

@@ -139,6 +139,7 @@ struct DevicePlan {
 
 struct Plan {
   std::string name;
+  std::string manifest;  // what readers see as it, and compare another with: JSON in ASCII
   bool oversubscribe = false;
   PageChoice pages = PageChoice::automatic;
   uint32_t kernel_core = kNone;

@@ -78,7 +78,8 @@ vanity_api rehearsed() {
 
 }  // namespace
 
-Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard, uint64_t arena_bytes,
+Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard,
+                     const std::map<std::string, std::string>& options, uint64_t arena_bytes,
                      PageChoice pages)
     : shard_(shard),
       handover_(handover),
@@ -87,7 +88,8 @@ Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard, uint64_t ar
       fresh_(size_t{kFresh} * BurstCopies::kStride) {
   auto place = std::make_unique<Place>();
   place->api = rehearsed();
-  place->handle = {{&place->api}, &shard, this};
+  place->options = options;
+  place->handle = {{&place->api}, &shard, this, &place->options};
   if (arena_bytes != 0) {
     const uint32_t node = shard.plan().core == kNone ? kAnyNode : shard.record().numa_node;
     place->arena = std::make_unique<Arena>(arena_bytes, node, pages);
@@ -135,7 +137,12 @@ uint32_t Rehearsal::warm() {
 }
 
 bool Rehearsal::farewell(Module& program) noexcept {
-  ShardHandle handle{{nullptr}, &shard_, this};
+  // The place that goes with it; null: the shard's own.
+  ShardHandle handle{
+      {nullptr},
+      &shard_,
+      this,
+      handover_.place == nullptr ? &shard_.plan().options : &handover_.place->options};
   const vanity_api api = rehearsed();
   handle.head.api = &api;
   program.play(reinterpret_cast<vanity_shard*>(&handle), &guard_);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +20,9 @@ class Rehearsal {
  public:
   // All of it on the thread that makes it, which the guard is for. `handover` has the program and
   // the copies, and gets the place.
-  Rehearsal(Shard& shard, Handover& handover, Guard& guard, uint64_t arena_bytes, PageChoice pages);
+  Rehearsal(Shard& shard, Handover& handover, Guard& guard,
+            const std::map<std::string, std::string>& options, uint64_t arena_bytes,
+            PageChoice pages);
   Rehearsal(const Rehearsal&) = delete;
   Rehearsal& operator=(const Rehearsal&) = delete;
 

@@ -21,7 +21,7 @@ constexpr uint32_t kBusyTurnsBetweenFlushes = 1024;
 
 Shard::Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed)
     : plan_(plan), index_(index), record_(record), oversubscribed_(oversubscribed) {
-  handle_ = {{&kApi}, this, nullptr};
+  handle_ = {{&kApi}, this, nullptr, &plan_.options};
   std::strncpy(record->name, plan.name.c_str(), sizeof(record->name) - 1);
   name_program(plan.program);
   record->core = plan.core;

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -266,6 +267,10 @@ class Shard {
   bool ended() const noexcept {
     const ShardState now = state();
     return now == ShardState::stopped || now == ShardState::failed;
+  }
+  // Of the program that polls. Nothing else may be posted meanwhile.
+  const std::map<std::string, std::string>& options() const noexcept {
+    return place_ == nullptr ? plan_.options : place_->options;
   }
   // May anything be posted to it? And what its counters say; between two turns, or of a shard that
   // has ended.

@@ -6,6 +6,13 @@ import { planCommand } from '../../dist/cli/plan.js';
 import { createProgram } from '../../dist/cli/program.js';
 import { planChanges } from '../../dist/manifest/difference.js';
 import { loadManifestText } from '../../dist/manifest/plan.js';
+import { refusals } from '../../dist/manifest/refusals.js';
+import {
+  decodeManifest,
+  encodeManifest,
+  firstManifest,
+  withShard,
+} from '../../dist/manifest/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vanity-difference-'));
 for (const name of ['a.so', 'b.so', 'in.pcap']) writeFileSync(join(folder, name), '');
@@ -66,13 +73,105 @@ test('another module is a reload, another core a move, all else a restart', (t) 
     'shard left: restart',
   ]);
   t.deepEqual(differs(edit(['core = 0', 'core = 0\nburst = 64'])), ['shard left: restart']);
-  t.deepEqual(differs(edit(['core = 0', 'core = 0\noptions = { a = 1 }'])), [
+  t.deepEqual(differs(edit(['core = 0', 'core = 0\noptions = { a = 1 }'])), ['shard left: reload']);
+  t.deepEqual(differs(edit(['core = 0', 'core = 0\noptions = { buffers = 64 }'])), [
     'shard left: restart',
   ]);
   t.deepEqual(differs(edit(['"./a.so"', '"count"'])), ['shard left: restart']);
   t.deepEqual(differs(edit(['"count"', '"./a.so"'])), ['shard right: restart']);
   const crash = ['core = 0', 'core = 0\nwatchdog = { on_fault = "crash" }'];
   t.deepEqual(differs(edit(crash, ['./a.so', './b.so']), edit(crash)), ['shard left: restart']);
+});
+
+test('figures are set in place, alone or along with a program', (t) => {
+  const watchdog = (text) => ['core = 0', `core = 0\nwatchdog = { ${text} }`];
+  t.deepEqual(differs(edit(watchdog('progress_ms = 9, on_fault = "hold"'))), ['shard left: set']);
+  t.deepEqual(differs(edit(watchdog('starve_ms = 9'), ['./a.so', './b.so'])), [
+    'shard left: reload',
+  ]);
+  // Whether faults are contained is no figure.
+  t.deepEqual(differs(edit(watchdog('on_fault = "crash"'))), ['shard left: restart']);
+  t.deepEqual(differs(BASE, edit(watchdog('on_fault = "crash"'))), ['shard left: restart']);
+  const kernel = (text) => `${BASE}[kernel]\n${text}\n`;
+  t.deepEqual(differs(kernel('drain_ms = 9\nstall_ms = 9')), ['system base: set']);
+  t.deepEqual(differs(kernel('drain_ms = 9\ncore = 1')), ['system base: restart']);
+});
+
+test('what a running system cannot do is told at its line, and nothing else', (t) => {
+  const after = edit(
+    ['./a.so', './b.so'],
+    ['core = 0', 'core = 0\nburst = 64\nwatchdog = { on_fault = "crash", progress_ms = 9 }'],
+    ['rx = "first"', 'rx = "first"\nbuffers = 64'],
+  )
+    .replace('[shards.right]\nprogram = "count"\n', '')
+    .replace(/\[channels\.(to|from)-right\]\n.*\n.*\n/g, '');
+  const changes = planChanges(plan(BASE), plan(after));
+  const [before, next] = [BASE, after].map((text, i) => ({
+    plan: plan(text),
+    file: `${'ab'[i]}.toml`,
+    text,
+  }));
+  const line = (text, of) => of.split('\n').indexOf(text) + 1;
+  t.deepEqual(
+    refusals(changes, before, next).map(({ message, location }) => [
+      message,
+      location.file,
+      location.line,
+    ]),
+    [
+      [
+        'shard "left": a running system cannot change program from FOLDER/a.so to FOLDER/b.so',
+        'b.toml',
+        line('program = "./b.so"', after),
+      ],
+      [
+        'shard "left": a running system cannot change burst from 32 to 64',
+        'b.toml',
+        line('burst = 64', after),
+      ],
+      [
+        'shard "left": a running system cannot change watchdog.on_fault from restart to crash',
+        'b.toml',
+        line('watchdog = { on_fault = "crash", progress_ms = 9 }', after),
+      ],
+      [
+        'shard "right": it is not there any more, and a running system lets nothing go',
+        'a.toml',
+        line('[shards.right]', BASE),
+      ],
+      ...['to-right', 'from-right'].map((name) => [
+        `channel "${name}": it is not there any more, and a running system lets nothing go`,
+        'a.toml',
+        line(`[channels.${name}]`, BASE),
+      ]),
+      [
+        'port "in": a running system cannot change buffers from 8192 to 64',
+        'b.toml',
+        line('buffers = 64', after),
+      ],
+    ].map(([message, ...rest]) => [message.replaceAll('FOLDER', folder), ...rest]),
+  );
+  // Without a text there are no lines.
+  const blind = refusals(changes, { ...before, text: '' }, { ...next, text: '' });
+  t.deepEqual(
+    blind.map(({ location }) => location),
+    Array(7).fill(undefined),
+  );
+});
+
+test('a manifest is kept in ASCII, and comes back as it was', (t) => {
+  const first = firstManifest(plan(BASE), 'in \u00fcber.toml', '# \u0085 \u{1f600}\n');
+  const text = encodeManifest(first);
+  t.regex(text, /^[\x20-\x7e]+$/);
+  t.deepEqual(decodeManifest(text), first);
+  const other = withShard(first, 'left', { options: { a: '1' } });
+  t.deepEqual(
+    planChanges(first.plan, other.plan).filter(({ action }) => action !== 'keep').length,
+    1,
+  );
+  for (const wrong of ['', '{', '{}', '{"plan":{"shards":[]}}', 'null']) {
+    t.throws(() => decodeManifest(wrong), { code: 'VANITY_E_SEGMENT_INVALID' });
+  }
 });
 
 test('a channel or port that is another one restarts its shards, and nobody else', (t) => {
@@ -118,7 +217,7 @@ test('values are told under the words of the manifest', (t) => {
     plan(BASE),
     plan(`${edit(['core = 0', 'core = 0\nsleep_us_max = 7'])}[kernel]\ndrain_ms = 5\n`),
   );
-  t.like(system, { action: 'restart', name: 'base' });
+  t.like(system, { action: 'set', name: 'base' });
   t.deepEqual(system.changed, [{ key: 'kernel.drain_ms', before: '2000', after: '5' }]);
   const left = rest.find(({ name }) => name === 'left');
   t.deepEqual(left.changed, [{ key: 'sleep_us_max', before: '10000', after: '7' }]);
@@ -152,7 +251,7 @@ test.serial('the command says it, with an exit code', (t) => {
 reload  shard  left  program: ${folder}/a.so -> ${folder}/b.so
 
 While it runs:
-  vanity reload base left ${folder}/b.so
+  vanity apply base ${folder}/after.toml
 `,
   );
   const restart = command(edit(['"count"', '"./a.so"']), 'json');

@@ -43,6 +43,29 @@ test('quantiles name the bucket that holds them', (t) => {
   t.is(seen.since(seen).total, 0);
 });
 
+test('of two manifests the one with the higher edition is in force', (t) => {
+  const fields = {
+    ...FIELDS,
+    manifests: [
+      ...['edition', 'generation', 'text_bytes'].map((name) => ({ name, type: 'gauge' })),
+      { name: 'text', type: 'text', count: 2 },
+    ],
+  };
+  const manifest = (manifests) => new Segment(writeSegment({}, { manifests }, fields)).manifest();
+  const first = { edition: 3, generation: 1, text_bytes: 3, text: 'the first' };
+  const second = { edition: 4, generation: 2, text_bytes: 10, text: 'the second' };
+  t.deepEqual(manifest([first, second]), { generation: 2, text: 'the second' });
+  t.deepEqual(manifest([{ ...second, edition: 2 }, first]), { generation: 1, text: 'the' });
+  t.is(manifest([{ ...first, edition: 0 }]), undefined);
+  t.is(manifest([]), undefined);
+  t.is(new Segment(labSegment()).manifest(), undefined);
+  // It may claim what it likes: only its own room is read.
+  const long = { edition: 1, generation: 1, text_bytes: 1e9, text: 'm'.repeat(2048) };
+  t.is(manifest([long]).text, 'm'.repeat(2048));
+  const row = new Segment(writeSegment({}, { manifests: [long] }, fields)).rows('manifests')[0];
+  t.deepEqual(row, { edition: 1, generation: 1, text_bytes: 1e9 });
+});
+
 test('a segment decodes by its own descriptors', (t) => {
   const segment = new Segment(labSegment({ name: 'lab', pid: 42 }));
   const { system, shards, channels, ports, queues, pools } = segment.read();

@@ -1,6 +1,7 @@
 // Programs that take one another's place under load: what is handed on, what is refused, and that
 // the old one comes back with its state, and without a packet missing or out of order.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <map>
@@ -47,6 +48,8 @@ ShardPlan module(const std::string& name, const std::string& program,
   return plan;
 }
 
+using Options = std::map<std::string, std::string>;
+
 // Whoever is loaded while it stands does that.
 class How {
  public:
@@ -92,21 +95,34 @@ uint64_t user(System& system, uint32_t shard, const std::string& name) {
   return UINT64_MAX;
 }
 
-const ReloadRecord& reload(System& system, const std::string& program, bool drain = false,
-                           bool dry_run = false, uint32_t bursts = 32, uint32_t shard = 1) {
+const ReloadRecord& ask(System& system, const ReloadRequest& request,
+                        const NewManifest* manifest = nullptr) {
   // The request goes by another mapping, whose order TSan does not see: what this thread has read
   // of the last answer, and written for the program, comes before it.
   system.segment().reload().state.fetch_add(0, std::memory_order_acq_rel);
-  const uint64_t number =
-      ask_reload(system.segment().path(), {shard, file(program), drain, dry_run, bursts});
+  const uint64_t number = ask_reload(system.segment().path(), request, manifest);
   const ReloadRecord& record = system.segment().reload();
   if (!soon([&] {
         return record.answered.get() == number && record.state.load(std::memory_order_acquire) ==
                                                       static_cast<uint32_t>(MailState::idle);
       })) {
-    check::fail(__FILE__, __LINE__, "no answer about " + program);
+    check::fail(__FILE__, __LINE__, "no answer about " + request.path);
   }
   return record;
+}
+
+const ReloadRecord& reload(System& system, const std::string& program, bool drain = false,
+                           bool dry_run = false, uint32_t bursts = 32, uint32_t shard = 1) {
+  return ask(system, {shard, file(program), drain, dry_run, bursts});
+}
+
+// The manifest in force, and its generation.
+std::string in_force(System& system) {
+  const bool second =
+      system.segment().manifest(1).edition.get() > system.segment().manifest(0).edition.get();
+  const ManifestRecord& record = system.segment().manifest(second ? 1 : 0);
+  return std::to_string(record.generation.get()) + " " +
+         std::string(reinterpret_cast<const char*>(&record + 1), record.text_bytes.get());
 }
 
 void expect(const ReloadRecord& record, ReloadOutcome outcome, const std::string& code = "",
@@ -262,6 +278,118 @@ TEST(what_cannot_be_replaced_is_refused_before_anything_stops) {
   CHECK_THROWS(ask_reload(system.segment().path(), {1, std::string(1024, 'x'), false, false, 1}),
                Error);
   expect(reload(system, "passer_1b", false, false, limits::kReloadBursts), ReloadOutcome::kept);
+  ends_whole(system);
+}
+
+TEST(options_come_with_a_program_and_go_with_it) {
+  System system(line("options"), {});
+  start(system);
+  ReloadRequest request{1, file("passer_1b"), false, false, 32};
+  request.options = Options{{"how", "init-number"}, {"odd", ":3:\n"}, {"", ""}};
+  expect(ask(system, request), ReloadOutcome::refused, "VANITY_E_PROGRAM_INIT", "init returned 3");
+  // What was refused has left nothing behind.
+  expect(reload(system, "passer_1b"), ReloadOutcome::kept);
+  if (kFaults) {
+    request.options = Options{{"how", "late-fault"}, {"after", "12"}};
+    const ReloadRecord& record = ask(system, request);
+    expect(record, ReloadOutcome::undone, "VANITY_E_RELOAD_UNDONE", "SIGSEGV");
+    CHECK_EQ(record.trial_bursts.get(), 12u);
+  }
+  flows(system);
+  request.options = Options{{"odd", ":3:\n"}};
+  expect(ask(system, request), ReloadOutcome::kept);
+  CHECK_EQ(system.shard(1).options().at("odd"), ":3:\n");
+  // Who brings none has those of the one before; none at all are brought, too.
+  expect(reload(system, "passer_1"), ReloadOutcome::kept);
+  CHECK_EQ(system.shard(1).options().size(), 1u);
+  request.options = Options();
+  expect(ask(system, request), ReloadOutcome::kept);
+  CHECK(system.shard(1).options().empty());
+  // 4 texts: "1:k", "4086:vv..", and the byte that ends them.
+  request.options = Options{{"k", std::string(limits::kOptionsBytes - 9, 'v')}};
+  expect(ask(system, request), ReloadOutcome::kept);
+  CHECK_EQ(system.shard(1).options().at("k").size(), limits::kOptionsBytes - 9);
+  request.options->at("k") += 'v';
+  CHECK_THROWS(ask_reload(system.segment().path(), request), Error);
+  expect(reload(system, "passer_1"), ReloadOutcome::kept);
+  system.stop(false);
+  CHECK(soon([&] { return system.state() == SystemState::stopped; }));
+  CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+  CHECK_EQ(system.segment().shard(0).sent.get(), user(system, 2, "seq_checked"));
+}
+
+TEST(a_manifest_is_in_force_with_the_program_that_it_came_with) {
+  Plan plan = line("manifests");
+  plan.manifest = "the first";
+  System system(plan, {});
+  start(system);
+  CHECK_EQ(in_force(system), "1 the first");
+  const NewManifest second{2, "the second"};
+  ReloadRequest request{1, file("passer_2"), false, false, 32};
+  expect(ask(system, request, &second), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE");
+  CHECK_EQ(in_force(system), "1 the first");
+  request.path = file("passer_1b");
+  request.dry_run = true;
+  expect(ask(system, request, &second), ReloadOutcome::rehearsed);
+  CHECK_EQ(in_force(system), "1 the first");
+  request.dry_run = false;
+  expect(ask(system, request, &second), ReloadOutcome::kept);
+  CHECK_EQ(in_force(system), "2 the second");
+  expect(reload(system, "passer_1"), ReloadOutcome::kept);
+  CHECK_EQ(in_force(system), "2 the second");
+  const NewManifest third{3, "the third"};
+  expect(ask(system, {}, &third), ReloadOutcome::kept);
+  CHECK_EQ(in_force(system), "3 the third");
+  // As long as there is room, and one more.
+  const uint64_t room = system.segment().header().tables[11].stride - sizeof(ManifestRecord);
+  NewManifest longest{4, std::string(room / kTextUnit * kTextUnit, 'm')};
+  expect(ask(system, {}, &longest), ReloadOutcome::kept);
+  CHECK_EQ(in_force(system), "4 " + longest.text);
+  longest.text += 'm';
+  CHECK_THROWS(ask_reload(system.segment().path(), {}, &longest), Error);
+  expect(reload(system, "passer_1b"), ReloadOutcome::kept);
+  ends_whole(system);
+}
+
+TEST(figures_change_in_place) {
+  Plan plan = line("figures");
+  plan.shards[1].watch.progress_ns = 20'000'000'000;
+  System system(plan, {});
+  start(system);
+  ReloadRequest request{1, "", false, false, 1};
+  request.watch = plan.shards[1].watch;
+  request.watch->progress_ns = 60'000'000;
+  request.watch->on_progress = Policy::hold;
+  request.watch->service_ns = 10'000'000'000;  // what was fast enough before
+  request.figures = KernelFigures{5'000'000'000, 7'000'000'000};
+  const ReloadRecord& record = ask(system, request);
+  expect(record, ReloadOutcome::kept);
+  CHECK_EQ(system.plan().stall_ns, 5'000'000'000u);
+  CHECK_EQ(system.plan().drain_ns, 7'000'000'000u);
+  CHECK_EQ(system.segment().shard(1).generation.get(), 1u);
+  CHECK_EQ(system.segment().shard(1).slow.get(), 0u);
+  if (kFaults) {
+    // Its turn does not end: by the first figure it would not be noticed here.
+    const How how("sleep");
+    expect(reload(system, "passer_1b", false, false, 4), ReloadOutcome::kept);
+    CHECK(soon([&] { return system.segment().shard(1).stalls.get() == 1; }));
+    CHECK_EQ(system.segment().shard(1).command.load(), static_cast<uint32_t>(Command::hold));
+  }
+  command_shard(system.segment().path(), 1, Command::run, 0);
+  ends_whole(system);
+}
+
+TEST(one_process_at_a_time_changes_a_system) {
+  System system(line("claimed"), {});
+  start(system);
+  const int first = claim_system(system.segment().path());
+  CHECK(first >= 0);
+  CHECK_EQ(claim_system(system.segment().path()), -1);
+  close(first);
+  const int second = claim_system(system.segment().path());
+  CHECK(second >= 0);
+  close(second);
+  CHECK_THROWS(claim_system(system.segment().path() + "-none"), Error);
   ends_whole(system);
 }
 

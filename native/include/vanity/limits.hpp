@@ -29,6 +29,7 @@ inline constexpr uint32_t kBufferBytesMax = 65536;
 inline constexpr uint32_t kUserCounters = 8;    // a program may name this many of its own
 inline constexpr uint32_t kStateFields = 1024;  // of a state that a reload hands on
 inline constexpr uint32_t kStateBytes = 1u << 26;
+inline constexpr uint32_t kOptionsBytes = 4096;  // of a program's settings that a reload brings
 inline constexpr uint32_t kReloadBursts = 1024;  // that a new program may be on trial for
 inline constexpr uint32_t kShardEvents = 4096;   // of a shard, the last ones; a power of two
 inline constexpr uint32_t kFaultEvents = 256;    // kept of them when its program faults

@@ -63,14 +63,18 @@ enum class FieldType : uint16_t {
   histogram = 5,  // u64[count], buckets as Histogram::bucket_of
   dynamic = 6,    // count pairs of { char name[32]; u64 value }, empty name = unused
   ring = 7,       // count EventSlots; the counter NAME_written says how many were ever written
+  text = 8,       // char[count * kTextUnit], of which the gauge NAME_bytes says how many are used
 };
+
+// Of a field of type `text`, in bytes.
+inline constexpr uint64_t kTextUnit = 1024;
 
 struct Field {
   char name[32];
   char unit[12];    // "", "packets", "bytes", "ticks", "ns"
   uint32_t offset;  // bytes from the start of the record
   FieldType type;
-  uint16_t count;  // elements of label, histogram, dynamic; 1 otherwise
+  uint16_t count;  // elements of label, histogram, dynamic, ring, text; 1 otherwise
   char text[76];   // one sentence, or the labels of a state
 };
 static_assert(sizeof(Field) == 128);
@@ -86,7 +90,8 @@ enum class TableKind : uint32_t {
   vector,
   reload,
   events,
-  looks
+  looks,
+  manifest
 };
 
 struct Table {
@@ -345,15 +350,35 @@ enum class MailState : uint32_t { idle, writing, posted, working };
 enum class ReloadOutcome : uint32_t { none, kept, undone, refused, rehearsed };
 enum class Handed : uint32_t { nothing, restored, migrated };
 
+// What goes along with a reload; all but the options may be asked for without one.
+inline constexpr uint32_t kBringsOptions = 1;   // of the program; those that it has, otherwise
+inline constexpr uint32_t kBringsWatch = 2;     // what the watchdog goes by
+inline constexpr uint32_t kBringsSystem = 4;    // stall_ns and drain_ns
+inline constexpr uint32_t kBringsManifest = 8;  // that is in force from then on
+
 struct alignas(128) ReloadRecord {
   std::atomic<uint32_t> state;  // MailState
   uint32_t shard;
   uint32_t drain;
   uint32_t dry_run;
   uint32_t bursts_asked;
+  uint32_t brings;  // bits of kBrings...
+  Counter asked;    // number of the request
+  char path[1024];  // of the program; empty: figures only
+  char options[limits::kOptionsBytes];
+  Counter stall_ns;
+  Counter drain_ns;
+  Counter progress_ns;
+  Counter service_ns;
+  Counter starve_ns;
+  Counter backoff_ns;
+  Counter window_ns;
+  uint32_t on_progress;  // Policy, as all of these
+  uint32_t on_service;
+  uint32_t on_starve;
+  uint32_t on_fault;
+  uint32_t max_restarts;
   uint32_t reserved;
-  Counter asked;  // number of the request
-  char path[1024];
 
   alignas(128) Counter answered;  // number of the request that all of this is about
   std::atomic<uint32_t> outcome;  // ReloadOutcome
@@ -396,6 +421,16 @@ struct alignas(128) ReloadRecord {
   Counter dropped_port;
   Counter held;
   Counter unaccounted;
+};
+
+// What the system was asked to be, as JSON in ASCII. There are two, and the one with the higher
+// edition is in force. Whoever asks for a change holds the mail of reloads meanwhile and writes the
+// other; the kernel puts it in force by its edition, as the last thing. A reader that finds the
+// editions as they were before has read what was in force. The text begins behind the record.
+struct alignas(128) ManifestRecord {
+  Counter edition;     // 0: never in force
+  Counter generation;  // 1, and one more with each apply
+  Counter text_bytes;
 };
 
 // What a shard did, as four words (events.hpp has what they say):

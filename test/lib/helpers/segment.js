@@ -12,8 +12,19 @@ const KINDS = {
   vectors: 8,
   events: 10,
   looks: 11,
+  manifests: 12,
 };
-const TYPES = ['counter', 'gauge', 'number', 'state', 'label', 'histogram', 'dynamic', 'ring'];
+const TYPES = [
+  'counter',
+  'gauge',
+  'number',
+  'state',
+  'label',
+  'histogram',
+  'dynamic',
+  'ring',
+  'text',
+];
 const STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 export const HISTOGRAM_BUCKETS = 496;
 
@@ -101,6 +112,7 @@ const sizeOf = ({ type, count = 1 }) =>
     histogram: 8 * count,
     dynamic: 40 * count,
     ring: 32 * count,
+    text: 1024 * count,
   })[type] ?? 8;
 const up = (n, to) => Math.ceil(n / to) * to;
 
@@ -173,6 +185,7 @@ export function writeSegment(system = {}, rows = {}, fields = FIELDS) {
         if (value === undefined) continue;
         const base = table.recordsAt + r * table.stride + field.offset;
         if (field.type === 'label') putText(base, value, field.count);
+        else if (field.type === 'text') putText(base, value, 1024 * field.count);
         else if (field.type === 'number') view.setUint32(base, value, true);
         else if (field.type === 'state')
           view.setUint32(base, field.text.split('|').indexOf(value), true);

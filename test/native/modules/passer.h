@@ -2,11 +2,13 @@
  * state looks like; VANITY_TEST_PASSER what a new one does that it should not:
  *   init-number, init-fault, init-loop, rehearsal-fault     before the switch
  *   restore-number, restore-fault                           in it
- *   fault, late-fault, unhealthy, loop, calls, nothing             on trial
+ *   fault, late-fault, unhealthy, loop, calls, nothing, sleep      on trial
  * and an old one: save-number, save-fault, keep (a packet, from one turn to the next). It is looked
- * at in init, so it is of whoever is loaded while it is set. */
+ * at in init, so it is of whoever is loaded while it is set; the option `how` comes before it. The
+ * option `after` says how many busy turns `late-fault` takes; 10. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <vanity/program.h>
 
 #if PASSER_VERSION == 1
@@ -30,6 +32,7 @@ typedef struct state {
   known known;
   char how[24];
   uint32_t turns; /* busy ones, on trial or not */
+  uint32_t after;
   uint32_t kept;
   uint32_t on_stage; /* something was handed on, so it is no rehearsal */
   vanity_packet packet;
@@ -49,7 +52,10 @@ static int init(vanity_shard* shard, void** result) {
   const vanity_api* api = vanity_api_of(shard);
   state* s = api->arena_allocate(shard, sizeof(state), 64);
   if (s == NULL || s->known.packets != 0) return 9; /* not as new */
-  const char* how = getenv("VANITY_TEST_PASSER");
+  const char* how = api->option(shard, "how");
+  if (how == NULL) how = getenv("VANITY_TEST_PASSER");
+  const char* after = api->option(shard, "after");
+  s->after = after == NULL ? 10 : (uint32_t)atoi(after);
   strncpy(s->how, how == NULL ? "" : how, sizeof(s->how) - 1);
   s->total = api->counter(shard, "total");
   *result = s;
@@ -75,8 +81,12 @@ static uint32_t poll_once(vanity_shard* shard, void* opaque) {
       for (volatile int i = 0; i < 20000; ++i) {
       }
     }
+    /* Once, for longer than anybody should; a signal ends one nap. */
+    if (misbehaves(s, "sleep") && s->turns == 6) {
+      for (int i = 0; i < 300; ++i) usleep(1000);
+    }
     while (misbehaves(s, "calls") && forever) vanity_receive(shard, packets, 0);
-    if (misbehaves(s, "late-fault") && s->turns > 10) {
+    if (misbehaves(s, "late-fault") && s->turns > s->after) {
       vanity_send(shard, 0, packets, got / 2); /* the others it still holds */
       fault_if(s, "late-fault");
     }

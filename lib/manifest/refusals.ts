@@ -1,0 +1,95 @@
+// What of a plan's changes a running system cannot come by, each at its line of the new manifest.
+import { type Location, VanityError } from '../errors.js';
+import {
+  type Changed,
+  holdsDevice,
+  inPlace,
+  type PartChange,
+  systemInPlace,
+} from './difference.js';
+import { type ManifestSource, type Path, parseManifest } from './parse.js';
+import type { ShardPlan } from './plan.js';
+import type { ManifestGeneration } from './running.js';
+
+const SECTIONS = {
+  shard: 'shards',
+  channel: 'channels',
+  port: 'ports',
+  device: 'devices',
+} as const;
+
+/** One error a line, in the order of the changes; none: it can. */
+export function refusals(
+  changes: readonly PartChange[],
+  before: ManifestGeneration,
+  after: Omit<ManifestGeneration, 'generation'>,
+): VanityError[] {
+  const [was, is] = [before, after].map(sourceOf) as [
+    ManifestSource | undefined,
+    ManifestSource | undefined,
+  ];
+  const hint = `It takes a new start: stop the system, then vanity run ${after.file || 'with this manifest'}`;
+  const refuse = (change: PartChange, problem: string, location?: Location): VanityError =>
+    new VanityError(
+      'VANITY_E_APPLY',
+      { part: change.part, name: change.name, problem, hint },
+      { location },
+    );
+  return changes.flatMap((change) => {
+    const { part, name, action, changed } = change;
+    if (action === 'keep' || action === 'set' || action === 'reload') return [];
+    const path: Path = part === 'system' ? [] : [SECTIONS[part], name];
+    if (action === 'add') {
+      const problem = 'it is new, and a running system takes nothing new in';
+      return [refuse(change, problem, is?.locate(path, 'key'))];
+    }
+    if (action === 'remove') {
+      const problem = 'it is not there any more, and a running system lets nothing go';
+      return [refuse(change, problem, was?.locate(path, 'key'))];
+    }
+    return changed
+      .filter((one) => !possible(one, change, before, after))
+      .map((one) => {
+        const problem = `a running system cannot change ${one.key} from ${told(one.before)} to ${told(one.after)}`;
+        return refuse(change, problem, is && placeOf(is, path, change, one));
+      });
+  });
+}
+
+const told = (value: string): string => (value === '' ? 'none' : value);
+
+function possible(
+  one: Changed,
+  { part, name }: PartChange,
+  before: ManifestGeneration,
+  after: Omit<ManifestGeneration, 'generation'>,
+): boolean {
+  if (part === 'system') return systemInPlace(one) !== undefined;
+  if (part !== 'shard') return false;
+  const [old, fresh] = [before, after].map(({ plan }) =>
+    plan.shards.find((shard) => shard.name === name),
+  ) as [ShardPlan, ShardPlan];
+  return inPlace(one, old, fresh, holdsDevice(after.plan, name)) !== undefined;
+}
+
+function sourceOf(from: { file: string; text: string }): ManifestSource | undefined {
+  try {
+    return from.text === '' ? undefined : parseManifest(from.file, from.text);
+  } catch {
+    return undefined; // of another build, which knew other words
+  }
+}
+
+/** Keys of the plan are those of the manifest; what is written nowhere is where its section begins. */
+function placeOf(
+  source: ManifestSource,
+  path: Path,
+  { part }: PartChange,
+  { key, after }: Changed,
+): Location {
+  const words = key.split('.');
+  const full: Path =
+    part !== 'system' ? [...path, ...words] : words.length > 1 ? words : ['system', key];
+  const what = after === '' && !source.has(full) ? 'key' : 'value';
+  return source.locate(full, what);
+}

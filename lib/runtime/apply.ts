@@ -1,0 +1,345 @@
+// Makes a running system what another manifest says: what differs is changed, shard by shard, each on trial, and all of
+// it goes back when one is not kept or a shard is worse afterwards. Asked for by words of the segment, like a reload.
+import { resolve } from 'node:path';
+import { VanityError } from '../errors.js';
+import { type PartChange, planChanges } from '../manifest/difference.js';
+import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../manifest/plan.js';
+import { refusals } from '../manifest/refusals.js';
+import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
+import type { NativeFailure } from '../native.js';
+import { type Segment, text } from '../telemetry/segment.js';
+import { shardIndex } from '../telemetry/systems.js';
+import { Health, type Worse } from './health.js';
+import {
+  alone,
+  changeShard,
+  type ReloadCertificate,
+  runningManifest,
+  setFigures,
+} from './reload.js';
+
+export interface ApplyOptions {
+  /** How long no shard may get worse before the new manifest is the good one, in seconds; 5. */
+  confirm?: number;
+  /** Everything up to the first switch. */
+  dryRun?: boolean;
+  /** No shard is switched before its inputs are empty. */
+  drain?: boolean;
+  /** Bursts that each new program is on trial for; 64. */
+  bursts?: number;
+  /** Brings it back, while it is not confirmed. */
+  signal?: AbortSignal;
+}
+
+/** One change, and what came of it. */
+export interface ApplyStep {
+  part: 'system' | 'shard';
+  name: string;
+  action: 'set' | 'reload';
+  /** `back`: it is as it was before; `stuck`: it could not be brought back. */
+  outcome: 'done' | 'refused' | 'back' | 'stuck';
+  /** Of a reload; the last one is that of the way back. */
+  certificates: ReloadCertificate[];
+}
+
+export interface ApplyReport {
+  system: string;
+  /**
+   * `refused`: nothing was changed. `undone`: what was changed is as it was before. `stuck`: not all of it is, see the
+   * steps.
+   */
+  outcome: 'nothing' | 'rehearsed' | 'applied' | 'refused' | 'undone' | 'stuck';
+  ok: boolean;
+  error: NativeFailure | null;
+  /** Of the manifest that is in force now. */
+  generation: number;
+  /** What differed. */
+  changes: PartChange[];
+  /** In the order in which they were done. */
+  steps: ApplyStep[];
+  /** Within how many seconds a shard would have brought it back, and those that were worse. */
+  confirm: { seconds: number; waited_ms: number; worse: Worse[] };
+}
+
+/** What is to be applied: a manifest, not yet of any generation. */
+export type NextManifest = Omit<ManifestGeneration, 'generation'>;
+
+const CONFIRM_S = 5;
+const LOOK_MS = 20;
+/** That a shard may take to be there again, when its program has faulted. */
+const BACK_MS = 10_000;
+
+export function readNext(file: string, set: readonly string[] = []): NextManifest {
+  const { plan, text } = loadManifest(file, { set });
+  return { plan, text, file: resolve(file) };
+}
+
+/** The last manifest that was in force before this one, and well. */
+export function previousManifest(segment: Segment): NextManifest {
+  const previous = manifestOf(segment).previous;
+  if (previous !== null) return previous;
+  const problem = 'there was no manifest before this one';
+  throw new VanityError('VANITY_E_APPLY_STATE', { system: segment.name, problem });
+}
+
+function manifestOf(segment: Segment): RunningManifest {
+  const running = runningManifest(segment);
+  if (running) return running;
+  const problem = 'it has not written down what manifest it runs';
+  throw new VanityError('VANITY_E_APPLY_STATE', { system: segment.name, problem });
+}
+
+/** Throws ManifestErrors when a running system can't do it, before anything is changed. */
+export async function applyManifest(
+  segment: Segment,
+  path: string,
+  next: NextManifest,
+  options: ApplyOptions = {},
+): Promise<ApplyReport> {
+  return alone(path, () => new Apply(segment, path, next, options).run());
+}
+
+class Apply {
+  readonly #segment: Segment;
+  readonly #path: string;
+  readonly #next: NextManifest;
+  readonly #options: ApplyOptions;
+  readonly #before: RunningManifest;
+  readonly #health: Health;
+  /** What is in force. */
+  #now: RunningManifest;
+  readonly #report: ApplyReport;
+
+  constructor(segment: Segment, path: string, next: NextManifest, options: ApplyOptions) {
+    this.#segment = segment;
+    this.#path = path;
+    this.#next = next;
+    this.#options = options;
+    this.#before = manifestOf(segment);
+    this.#now = this.#before;
+    this.#health = new Health(segment);
+    this.#report = {
+      system: segment.name,
+      outcome: 'nothing',
+      ok: true,
+      error: null,
+      generation: this.#before.generation,
+      changes: planChanges(this.#before.plan, next.plan).filter(({ action }) => action !== 'keep'),
+      steps: [],
+      confirm: { seconds: options.confirm ?? CONFIRM_S, waited_ms: 0, worse: [] },
+    };
+  }
+
+  async run(): Promise<ApplyReport> {
+    const report = this.#report;
+    const state = this.#segment.state();
+    if (state !== 'running') {
+      const problem = `it is ${state}`;
+      throw new VanityError('VANITY_E_APPLY_STATE', { system: report.system, problem });
+    }
+    const errors = refusals(report.changes, this.#before, this.#next);
+    if (errors.length > 0) throw new ManifestErrors(errors);
+    if (!(await this.#rehearse())) return report;
+    if (report.changes.length === 0) {
+      // The same system by other words: a comment, another file.
+      if (!this.#options.dryRun) await this.#settle();
+      return report;
+    }
+    if (this.#options.dryRun) {
+      report.outcome = 'rehearsed';
+      return report;
+    }
+    const error = (await this.#change()) ?? (await this.#confirm());
+    if (error === undefined) {
+      await this.#settle();
+      report.outcome = 'applied';
+    } else {
+      await this.#undo();
+      report.ok = false;
+      report.error ??= error;
+    }
+    return report;
+  }
+
+  /** Each new program, before the first is switched: false when one would be refused. */
+  async #rehearse(): Promise<boolean> {
+    for (const { part, name, action } of this.#report.changes) {
+      if (part !== 'shard' || action !== 'reload') continue;
+      const certificate = await this.#reload(name, this.#next.plan, true);
+      if (!certificate.ok) {
+        this.#step('shard', name, 'reload', 'refused').certificates.push(certificate);
+        this.#report.outcome = 'refused';
+        this.#report.ok = false;
+        this.#report.error = certificate.error;
+        return false;
+      }
+      if (this.#options.dryRun) {
+        this.#step('shard', name, 'reload', 'done').certificates.push(certificate);
+      }
+    }
+    return true;
+  }
+
+  async #change(): Promise<NativeFailure | undefined> {
+    this.#now = { ...this.#now, settled: false };
+    for (const { part, name, action } of this.#report.changes) {
+      if (this.#options.signal?.aborted) return interrupted();
+      if (part === 'system') {
+        await this.#setSystem(this.#next.plan);
+        this.#step('system', name, 'set', 'done');
+      } else if (part === 'shard' && action === 'set') {
+        await this.#setShard(name, this.#next.plan);
+        this.#step('shard', name, 'set', 'done');
+      } else if (part === 'shard') {
+        const certificate = await this.#reload(name, this.#next.plan, false);
+        const kept = certificate.outcome === 'kept';
+        const step = this.#step('shard', name, 'reload', kept ? 'done' : 'refused');
+        step.certificates.push(certificate);
+        if (!kept) return certificate.error as NativeFailure;
+      }
+      const error = this.#look();
+      if (error) return error;
+    }
+    return undefined;
+  }
+
+  async #confirm(): Promise<NativeFailure | undefined> {
+    const { confirm } = this.#report;
+    const began = performance.now();
+    for (;;) {
+      confirm.waited_ms = Math.round(performance.now() - began);
+      if (this.#options.signal?.aborted) return interrupted();
+      const error = this.#look();
+      if (error) return error;
+      if (confirm.waited_ms >= confirm.seconds * 1000) return undefined;
+      await sleep(Math.min(LOOK_MS, confirm.seconds * 1000));
+    }
+  }
+
+  #look(): NativeFailure | undefined {
+    const worse = this.#health.worse();
+    const [first] = worse;
+    if (first === undefined) return undefined;
+    this.#report.confirm.worse = worse;
+    const { shard, what, before, after } = first;
+    return plain(new VanityError('VANITY_E_APPLY_UNWELL', { shard, what, before, after }));
+  }
+
+  /** The new one is in force, and the one before is kept. */
+  async #settle(): Promise<void> {
+    const { generation, file, text, plan, settled, previous } = this.#before;
+    const changed = this.#report.changes.length > 0;
+    this.#now = {
+      ...this.#next,
+      generation: generation + (changed ? 1 : 0),
+      settled: true,
+      previous: changed && settled ? { generation, file, text, plan } : previous,
+    };
+    await this.#writeManifest();
+  }
+
+  async #undo(): Promise<void> {
+    const report = this.#report;
+    for (const step of [...report.steps].reverse()) {
+      if (step.outcome !== 'done') continue;
+      if (step.part === 'system') {
+        await this.#setSystem(this.#before.plan);
+        step.outcome = 'back';
+      } else if (step.action === 'set') {
+        await this.#setShard(step.name, this.#before.plan);
+        step.outcome = 'back';
+      } else {
+        step.outcome = (await this.#reloadBack(step)) ? 'back' : 'stuck';
+      }
+    }
+    const stuck = report.steps.filter(({ outcome }) => outcome === 'stuck');
+    report.outcome = stuck.length === 0 ? 'undone' : 'stuck';
+    if (stuck.length === 0) {
+      this.#now = this.#before;
+      await this.#writeManifest();
+      return;
+    }
+    const [one] = stuck as [ApplyStep];
+    const problem = one.certificates.at(-1)?.error?.message ?? 'it does not run';
+    report.error = plain(new VanityError('VANITY_E_APPLY_STUCK', { shard: one.name, problem }));
+  }
+
+  async #reloadBack(step: ApplyStep): Promise<boolean> {
+    const began = performance.now();
+    const index = shardIndex(this.#segment, step.name);
+    for (;;) {
+      // Started anew by the watchdog, it can be taken over from.
+      const state = text(this.#segment.rows('shards')[index], 'state');
+      const late = performance.now() - began > BACK_MS;
+      if (state !== 'faulted' || late) {
+        const certificate = await this.#reload(step.name, this.#before.plan, false);
+        if (certificate.outcome === 'kept') {
+          step.certificates.push(certificate);
+          return true;
+        }
+        const again = !late && certificate.error?.code !== 'VANITY_E_RELOAD_STATE';
+        if (!again) {
+          step.certificates.push(certificate);
+          return false;
+        }
+      }
+      await sleep(LOOK_MS);
+    }
+  }
+
+  #step(
+    part: ApplyStep['part'],
+    name: string,
+    action: ApplyStep['action'],
+    outcome: ApplyStep['outcome'],
+  ): ApplyStep {
+    const step = { part, name, action, outcome, certificates: [] };
+    this.#report.steps.push(step);
+    return step;
+  }
+
+  async #reload(name: string, plan: Plan, dryRun: boolean): Promise<ReloadCertificate> {
+    const { program, options, watch } = shardOf(plan, name);
+    const { drain, bursts } = this.#options;
+    const manifest = withShard(this.#now, name, { program, options, watch });
+    const certificate = await changeShard(
+      this.#segment,
+      this.#path,
+      name,
+      { program, options, watch, manifest: dryRun ? undefined : manifest },
+      { dryRun, drain: drain === true, ...(bursts === undefined ? {} : { bursts }) },
+    );
+    if (certificate.outcome === 'kept') this.#now = manifest;
+    return certificate;
+  }
+
+  async #setShard(name: string, plan: Plan): Promise<void> {
+    const { watch } = shardOf(plan, name);
+    this.#now = withShard(this.#now, name, { watch });
+    const manifest = this.#now;
+    await setFigures(this.#segment, this.#path, { shard: name, watch, manifest });
+  }
+
+  async #setSystem({ stallNs, drainNs }: Plan): Promise<void> {
+    this.#now = { ...this.#now, plan: { ...this.#now.plan, stallNs, drainNs } };
+    const manifest = this.#now;
+    await setFigures(this.#segment, this.#path, { kernel: { stallNs, drainNs }, manifest });
+  }
+
+  async #writeManifest(): Promise<void> {
+    await setFigures(this.#segment, this.#path, { manifest: this.#now });
+    this.#report.generation = this.#now.generation;
+  }
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+
+const plain = ({ code, message, hint }: VanityError): NativeFailure => ({ code, message, hint });
+
+const interrupted = (): NativeFailure => plain(new VanityError('VANITY_E_APPLY_INTERRUPTED'));
+
+function shardOf(plan: Plan, name: string): ShardPlan {
+  const found = plan.shards.find((shard) => shard.name === name);
+  if (found) return found;
+  throw new VanityError('VANITY_E_INTERNAL', { problem: `a plan without its shard ${name}` });
+}

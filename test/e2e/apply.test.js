@@ -1,0 +1,370 @@
+// Running systems that are made what another manifest says, under load, by the shipping command: what was changed, that
+// nothing is lost or overtaken by it, and that all of it goes back when a shard is worse afterwards.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { workspace } from './helpers.js';
+
+const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const API = new URL('../../dist/index.js', import.meta.url).href;
+
+function modules(at, ...names) {
+  for (const name of names) {
+    const source = root(`test/native/modules/${name}.c`);
+    const options = ['-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
+    const { status, stderr } = spawnSync(
+      'cc',
+      [...options, source, '-o', join(at.path, `${name}.so`)],
+      { encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(stderr);
+  }
+}
+
+/** numberer > first > second > checker; each word of `left` and `right` is a line of that shard. */
+const manifest = ({
+  left = ['program = "passer_1.so"'],
+  right = ['program = "passer_1.so"'],
+  end = [],
+  kernel = [],
+  name = 'apply',
+} = {}) => `
+[system]
+name = "${name}"
+oversubscribe = true
+[kernel]
+stall_ms = 5000
+${kernel.join('\n')}
+[shards.source]
+program = "numberer.so"
+options = { buffers = 4096, rate = 50000 }
+[shards.left]
+arena = "4KiB"
+${left.join('\n')}
+[shards.right]
+arena = "4KiB"
+${right.join('\n')}
+[shards.end]
+program = "checker.so"
+${end.join('\n')}
+[channels.first]
+from = "source"
+to = "left"
+overflow = "block"
+[channels.second]
+from = "left"
+to = "right"
+overflow = "block"
+[channels.third]
+from = "right"
+to = "end"
+overflow = "block"
+`;
+
+const stats = async (at, name = 'apply') =>
+  JSON.parse((await at.run('stats', name, '--json')).stdout);
+const flowing = async (at, name = 'apply') => {
+  const seen = async () => (await stats(at, name)).shards?.end?.user.seq_checked ?? 0;
+  const before = await seen();
+  for (let i = 0; i < 200; i++) {
+    if ((await seen()) > before + 1000) return;
+    await sleep(50);
+  }
+  throw new Error('nothing flows');
+};
+const apply = async (at, file, ...flags) => {
+  const { code, stdout, stderr } = await at.run('apply', 'apply', ...file, ...flags, '--json');
+  return { code, stderr, report: JSON.parse(stdout) };
+};
+const outcomes = ({ steps }) =>
+  steps.map(({ part, name, action, outcome }) => `${action} ${part} ${name}: ${outcome}`);
+
+/** Ends the system: everything that was made has arrived, in order, but for what faults have dropped. */
+async function endsWhole(t, system, dropped = 0) {
+  system.kill('SIGINT');
+  const end = await system.ended;
+  t.is(end.code, 0, end.stderr);
+  const { lost, shards, pools } = JSON.parse(end.stdout);
+  t.is(lost, dropped);
+  t.is(shards.source.sent, shards.end.user.seq_checked + dropped);
+  t.is(shards.end.user.seq_reordered, 0);
+  t.is(shards.end.user.seq_missing, dropped);
+  t.is(pools.source.leaked, 0);
+  return shards;
+}
+
+test.serial('what differs is changed under load, the rest is not touched', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+  const first = at.file('first.toml', manifest());
+  const system = at.start('run', first, '--json', '--quiet');
+  await flowing(at);
+  const next = at.file(
+    'next.toml',
+    manifest({
+      left: ['program = "passer_1b.so"', 'options = { how = "well" }'],
+      right: ['program = "passer_1.so"', 'watchdog = { max_restarts = 7 }'],
+      kernel: ['drain_ms = 3000'],
+    }),
+  );
+
+  const dry = await apply(at, [next], '--dry-run');
+  t.is(dry.code, 0, dry.stderr);
+  t.like(dry.report, { outcome: 'rehearsed', generation: 1 });
+  t.is((await stats(at)).shards.left.generation, 1);
+
+  const { code, report, stderr } = await apply(at, [next], '--confirm', '1');
+  t.is(code, 0, stderr);
+  t.like(report, { outcome: 'applied', ok: true, error: null, generation: 2 });
+  t.deepEqual(outcomes(report), [
+    'set system apply: done',
+    'reload shard left: done',
+    'set shard right: done',
+  ]);
+  const [certificate] = report.steps[1].certificates;
+  t.like(certificate, { outcome: 'kept', generation: 2 });
+  t.is(certificate.packets.unaccounted, 0);
+  t.true(report.confirm.waited_ms >= 1000);
+  const { shards } = await stats(at);
+  t.is(shards.left.program, 'passer_1b.so');
+  for (const shard of ['source', 'right', 'end']) {
+    t.like(shards[shard], { generation: 1, reloads: 0, restarts: 0 }, shard);
+  }
+
+  // It knows what it runs, by whatever words it was asked for.
+  t.like((await apply(at, [next])).report, { outcome: 'nothing', generation: 2 });
+  const loaded = await at.run('reload', 'apply', 'right', join(at.path, 'passer_1b.so'));
+  t.is(loaded.code, 0, loaded.stderr);
+  const again = await apply(at, [next], '--confirm', '0');
+  t.deepEqual(outcomes(again.report), ['reload shard right: done']);
+  const dump = join(at.path, 'apply.tar');
+  t.is((await at.run('dump', 'apply', '--out', dump)).code, 0);
+  const member = (name) => spawnSync('tar', ['-xOf', dump, name], { encoding: 'utf8' }).stdout;
+  t.regex(member('manifest.toml'), /^options = \{ how = "well" \}$/m);
+  const written = JSON.parse(member('manifest.json'));
+  t.like(written, { generation: 3, file: next, settled: true });
+  t.is(written.plan.shards[1].options.how, 'well');
+
+  // And the one that was in force before.
+  const back = await at.run('apply', 'apply', first, '--confirm', '0');
+  t.is(back.code, 0, back.stderr);
+  t.regex(back.stdout, /^apply runs generation 4 of its manifest, confirmed after 0 s$/m);
+  const forth = await apply(at, [], '--back', '--confirm', '0');
+  t.is(forth.code, 0, forth.stderr);
+  t.like(forth.report, { outcome: 'applied', generation: 5 });
+  t.is((await stats(at)).shards.left.program, 'passer_1b.so');
+
+  const ended = await endsWhole(t, system);
+  t.is(ended.left.user.total, ended.left.received); // counted through all of them
+});
+
+test.serial('what a running system cannot do is refused before anything is touched', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b', 'passer_2');
+  const first = at.file('first.toml', manifest());
+  const system = at.start('run', first, '--json', '--quiet');
+  await flowing(at);
+  const more = `${manifest({
+    left: ['program = "passer_1b.so"'],
+    right: ['program = "passer_1.so"', 'burst = 64'],
+    end: ['core = 0'],
+    kernel: ['core = 1'],
+  }).replace('overflow = "block"', 'overflow = "drop"')}
+[shards.more]
+program = "sink"
+[channels.more]
+from = "end"
+to = "more"
+`;
+  const file = at.file('more.toml', more);
+  const { code, stdout } = await at.run('apply', 'apply', file, '--json');
+  t.is(code, 1);
+  const line = (text) => more.split('\n').indexOf(text) + 1;
+  const told = JSON.parse(stdout).errors.map(({ code, message, file, line, column }) => [
+    code,
+    message,
+    file,
+    line,
+    column,
+  ]);
+  t.deepEqual(told, [
+    [
+      'VANITY_E_APPLY',
+      'system "apply": a running system cannot change kernel.core from any to 1',
+      file,
+      line('core = 1'),
+      8,
+    ],
+    [
+      'VANITY_E_APPLY',
+      'shard "right": a running system cannot change burst from 32 to 64',
+      file,
+      line('burst = 64'),
+      9,
+    ],
+    [
+      'VANITY_E_APPLY',
+      'shard "end": a running system cannot change core from auto to 0',
+      file,
+      line('core = 0'),
+      8,
+    ],
+    [
+      'VANITY_E_APPLY',
+      'shard "more": it is new, and a running system takes nothing new in',
+      file,
+      line('[shards.more]'),
+      2,
+    ],
+    [
+      'VANITY_E_APPLY',
+      'channel "first": a running system cannot change overflow from block to drop',
+      file,
+      line('overflow = "drop"'),
+      12,
+    ],
+    [
+      'VANITY_E_APPLY',
+      'channel "more": it is new, and a running system takes nothing new in',
+      file,
+      line('[channels.more]'),
+      2,
+    ],
+  ]);
+  const plain = await at.run('apply', 'apply', file);
+  t.regex(plain.stderr, /--> .*more\.toml:\d+:9\n[\s\S]*hint: It takes a new start/);
+
+  // The last of three that cannot take over: the first was rehearsed, and never switched.
+  const state = at.file(
+    'state.toml',
+    manifest({ left: ['program = "passer_1b.so"'], right: ['program = "passer_2.so"'] }),
+  );
+  const refused = await apply(at, [state]);
+  t.is(refused.code, 1);
+  t.is(refused.report.outcome, 'refused');
+  t.is(refused.report.error.code, 'VANITY_E_RELOAD_STATE');
+  t.deepEqual(outcomes(refused.report), ['reload shard right: refused']);
+
+  t.is((await at.run('apply', 'apply')).code, 2);
+  t.is((await at.run('apply', 'apply', first, '--back')).code, 2);
+  const none = await at.run('apply', 'apply', '--back');
+  t.regex(none.stderr, /VANITY_E_APPLY_STATE.*there was no manifest before this one/);
+  t.regex((await at.run('apply', 'apply', 'none.toml')).stderr, /VANITY_E_MANIFEST_READ/);
+  const { shards } = await stats(at);
+  for (const shard of Object.values(shards)) t.like(shard, { generation: 1, reloads_undone: 0 });
+  await endsWhole(t, system);
+});
+
+test.serial('all of it goes back when a shard gets worse', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+  const first = at.file('first.toml', manifest());
+  const system = at.start('run', first, '--json', '--quiet');
+  await flowing(at);
+
+  // On trial: the shard's own old program comes back at once, and the other one's is reloaded.
+  const worse = (after) =>
+    at.file(
+      `${after}.toml`,
+      manifest({
+        left: ['program = "passer_1b.so"'],
+        right: ['program = "passer_1b.so"', `options = { how = "late-fault", after = ${after} }`],
+        kernel: ['drain_ms = 3000'],
+      }),
+    );
+  const trial = await apply(at, [worse(20)]);
+  t.is(trial.code, 3, trial.stderr);
+  t.like(trial.report, { outcome: 'undone', ok: false, generation: 1 });
+  t.is(trial.report.error.code, 'VANITY_E_RELOAD_UNDONE');
+  t.deepEqual(outcomes(trial.report), [
+    'set system apply: back',
+    'reload shard left: back',
+    'reload shard right: refused',
+  ]);
+  t.is(trial.report.steps[1].certificates.length, 2);
+  let { shards } = await stats(at);
+  for (const shard of ['left', 'right']) t.is(shards[shard].program, 'passer_1.so');
+  t.is(shards.right.dropped, 0);
+  await flowing(at);
+
+  // After it, while nothing is confirmed: it is started anew, and then replaced.
+  const later = await apply(at, [worse(500)], '--confirm', '20');
+  t.is(later.code, 3, later.stderr);
+  t.like(later.report, { outcome: 'undone', generation: 1 });
+  t.is(later.report.error.code, 'VANITY_E_APPLY_UNWELL');
+  t.deepEqual(outcomes(later.report), [
+    'set system apply: back',
+    'reload shard left: back',
+    'reload shard right: back',
+  ]);
+  t.true(
+    later.report.confirm.worse.some(({ shard, what }) => shard === 'right' && what === 'faults'),
+  );
+  t.true(later.report.confirm.waited_ms < 15_000);
+  ({ shards } = await stats(at));
+  for (const shard of ['left', 'right']) t.is(shards[shard].program, 'passer_1.so');
+  const dropped = shards.right.dropped_fault;
+  t.true(dropped > 0);
+  t.is(shards.right.dropped, dropped);
+  t.like((await apply(at, [first])).report, { outcome: 'nothing', generation: 1 });
+  await flowing(at);
+
+  // Whoever waits may have enough of it; and meanwhile nobody else changes anything.
+  const next = at.file('next.toml', manifest({ left: ['program = "passer_1b.so"'] }));
+  const waiting = at.start('apply', 'apply', next, '--confirm', '60', '--json');
+  for (;;) {
+    ({ shards } = await stats(at));
+    if (shards.left.program === 'passer_1b.so') break;
+    await sleep(20);
+  }
+  const other = await at.run('apply', 'apply', first);
+  t.regex(other.stderr, /VANITY_E_RELOAD_BUSY/);
+  waiting.kill('SIGINT');
+  const interrupted = await waiting.ended;
+  t.is(interrupted.code, 3);
+  t.is(JSON.parse(interrupted.stdout).error.code, 'VANITY_E_APPLY_INTERRUPTED');
+  t.is((await stats(at)).shards.left.program, 'passer_1.so');
+
+  await endsWhole(t, system, dropped);
+});
+
+test.serial('apply() of the API', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+  const first = at.file('first.toml', manifest({ name: 'api' }));
+  const next = at.file('next.toml', manifest({ name: 'api', left: ['program = "passer_1b.so"'] }));
+  const wrong = at.file('wrong.toml', manifest({ name: 'other' }));
+  const script = at.file(
+    'apply.mjs',
+    `import { boot, loadManifest } from ${JSON.stringify(API)};
+     const loaded = loadManifest(${JSON.stringify(first)});
+     const system = await boot(loaded.plan, { manifest: loaded });
+     await new Promise((go) => setTimeout(go, 500));
+     const done = await system.apply(${JSON.stringify(next)}, { confirm: 0.2, bursts: 10 });
+     const wrong = await system.apply(${JSON.stringify(wrong)}).catch(({ errors }) => errors[0].message);
+     await new Promise((go) => setTimeout(go, 300));
+     system.stop();
+     const { snapshot, failures } = await system.ended;
+     const late = await system.apply(${JSON.stringify(first)}).catch(({ code, message }) => code + ' ' + message);
+     process.stdout.write(JSON.stringify({ done, wrong, late, failures,
+       shards: snapshot.shards.map(({ sent, generation, user }) => ({ sent, generation, user })) }));`,
+  );
+  const { code, stdout, stderr } = await at.spawn(process.execPath, [script], 'stderr').ended;
+  t.is(code, 0, stderr);
+  const end = JSON.parse(stdout);
+  t.like(end.done, { outcome: 'applied', generation: 2 });
+  t.is(end.done.steps[0].certificates[0].trial_bursts, 10);
+  t.is(end.wrong, 'system "other": a running system cannot change name from api to other');
+  t.is(
+    end.late,
+    'VANITY_E_APPLY_STATE no manifest can be applied to the system "api": it has ended',
+  );
+  t.deepEqual(end.failures, []);
+  t.deepEqual(
+    end.shards.map(({ generation }) => generation),
+    [1, 2, 1, 1],
+  );
+  t.like(end.shards[3].user, { seq_missing: 0, seq_reordered: 0, seq_checked: end.shards[0].sent });
+});
