@@ -111,6 +111,7 @@ function costs({ action, certificates }: ApplyStep): string {
   return certificates
     .map(({ outcome, pause_us, packets: { unaccounted, dropped } }) => {
       if (outcome === 'refused' || outcome === 'rehearsed') return outcome;
+      if (pause_us === 0) return 'started anew';
       const lost = dropped.fault + dropped.channel_full + dropped.port_full;
       const missing = unaccounted ? `, ${unaccounted} unaccounted` : '';
       return `${pause_us} us, ${lost} lost${missing}`;

@@ -64,6 +64,8 @@ function certificateLines(c: ReloadCertificate): string[] {
   const { packets: p } = c;
   const budget = c.budget_us === null ? '' : ` of ${c.budget_us} us allowed`;
   const back = c.outcome === 'undone' ? `, ${c.back_us} us back` : '';
+  // Nobody was there to take over from.
+  if (c.outcome === 'kept' && c.trial_bursts === 0 && c.pause_us === 0) return lines;
   lines.push(
     `pause      ${c.pause_us} us${budget}${back}`,
     `state      ${state}`,

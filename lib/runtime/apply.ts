@@ -7,8 +7,7 @@ import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../mani
 import { refusals } from '../manifest/refusals.js';
 import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
 import type { NativeFailure } from '../native.js';
-import { type Segment, text } from '../telemetry/segment.js';
-import { shardIndex } from '../telemetry/systems.js';
+import type { Segment } from '../telemetry/segment.js';
 import { Health, type Worse } from './health.js';
 import {
   alone,
@@ -66,8 +65,8 @@ export type NextManifest = Omit<ManifestGeneration, 'generation'>;
 
 const CONFIRM_S = 5;
 const LOOK_MS = 20;
-/** That a shard may take to be there again, when its program has faulted. */
 const BACK_MS = 10_000;
+const AGAIN = new Set(['VANITY_E_RELOAD', 'VANITY_E_RELOAD_LATE', 'VANITY_E_RELOAD_UNDONE']);
 
 export function readNext(file: string, set: readonly string[] = []): NextManifest {
   const { plan, text } = loadManifest(file, { set });
@@ -266,22 +265,13 @@ class Apply {
 
   async #reloadBack(step: ApplyStep): Promise<boolean> {
     const began = performance.now();
-    const index = shardIndex(this.#segment, step.name);
     for (;;) {
-      // Started anew by the watchdog, it can be taken over from.
-      const state = text(this.#segment.rows('shards')[index], 'state');
-      const late = performance.now() - began > BACK_MS;
-      if (state !== 'faulted' || late) {
-        const certificate = await this.#reload(step.name, this.#before.plan, false);
-        if (certificate.outcome === 'kept') {
-          step.certificates.push(certificate);
-          return true;
-        }
-        const again = !late && certificate.error?.code !== 'VANITY_E_RELOAD_STATE';
-        if (!again) {
-          step.certificates.push(certificate);
-          return false;
-        }
+      const certificate = await this.#reload(step.name, this.#before.plan, false);
+      // Whoever faults while it is asked can be asked again.
+      const again = performance.now() - began < BACK_MS && AGAIN.has(certificate.error?.code ?? '');
+      if (certificate.outcome === 'kept' || !again) {
+        step.certificates.push(certificate);
+        return certificate.outcome === 'kept';
       }
       await sleep(LOOK_MS);
     }

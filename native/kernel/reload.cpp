@@ -53,13 +53,19 @@ void Reload::refuse(const char* code, const std::string& message, const std::str
 void Reload::run() noexcept {
   set_thread_name("vanity-reload");
   try {
-    prepare();
-    if (request_.dry_run) {
-      certificate_.outcome = ReloadOutcome::rehearsed;
-      rehearsal_->farewell(*handover_.program);
+    check_shard();
+    load();
+    if (shard_.state() == ShardState::faulted) {
+      replace();
     } else {
-      if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
-      settle();
+      prepare();
+      if (request_.dry_run) {
+        certificate_.outcome = ReloadOutcome::rehearsed;
+        rehearsal_->farewell(*handover_.program);
+      } else {
+        if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
+        settle();
+      }
     }
   } catch (const Error& error) {
     certificate_.outcome = ReloadOutcome::refused;
@@ -95,14 +101,14 @@ void Reload::check_shard() const {
            "restart it: vanity restart");
   }
   const ShardState state = shard_.state();
-  if (state != ShardState::running && state != ShardState::held && state != ShardState::stalled) {
+  if (state != ShardState::running && state != ShardState::held && state != ShardState::stalled &&
+      state != ShardState::faulted) {
     refuse("VANITY_E_RELOAD", "it does not run, so there is nothing to take over from",
            "look at it: vanity stats");
   }
 }
 
-void Reload::prepare() {
-  check_shard();
+void Reload::load() {
   Module& old = *shard_.program()->module();
   certificate_.old_name = old.name();
   certificate_.old_version = old.version();
@@ -117,6 +123,9 @@ void Reload::prepare() {
   }
   uintptr_t text_end;
   fresh.text(&text_begin_, &text_end);
+}
+
+void Reload::prepare() {
   compare_states();
   copy_bursts();
   rehearse();
@@ -169,11 +178,61 @@ void Reload::copy_bursts() {
   handover_.copies.reserve();
   handover_.received.reserve(size_t{request_.trial_bursts + 1} * limits::kBurstMax);
   handover_.above.resize(shard_.output_count());
-  const uint64_t arena = shard_.plan().arena_bytes + kArenaSlack;
-  rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, options_, arena, plan_.pages);
+  make_rehearsal();
   if (!asking_.copy(kCopyNs, kHoldNs)) {
     refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
            "look at it: vanity stats; restart it: vanity restart");
+  }
+}
+
+void Reload::make_rehearsal() {
+  const uint64_t arena = shard_.plan().arena_bytes + kArenaSlack;
+  rehearsal_ = std::make_unique<Rehearsal>(shard_, handover_, guard_, options_, arena, plan_.pages);
+}
+
+// Nobody is there to take over from: it begins as a program that is started anew does, but for its
+// file.
+void Reload::replace() {
+  make_rehearsal();
+  rehearse();
+  rehearsal_->farewell(*handover_.program);
+  rehearsal_.reset();
+  certificate_.prepare_ns = monotonic_ns() - began_ns_;
+  if (request_.dry_run) {
+    certificate_.outcome = ReloadOutcome::rehearsed;
+    return;
+  }
+  if (!shard_.engage(handover_.program, handover_.place)) {
+    refuse("VANITY_E_RELOAD_LATE", "the program before does not come back from its init",
+           "restart the system");
+  }
+  // As by hand, whatever the watchdog has said of the one before.
+  shard_.record().command.store(static_cast<uint32_t>(Command::restart), std::memory_order_relaxed);
+  const auto waits = [this] {
+    const Understudy::Turn turn = shard_.understudy();
+    return turn == Understudy::Turn::waits || turn == Understudy::Turn::begins;
+  };
+  const uint64_t since = monotonic_ns();
+  while (waits() && !shard_.ended() && !asking_.hurried() && monotonic_ns() - since < kHoldNs) {
+    ReloadClock::nap();
+  }
+  while (shard_.understudy() == Understudy::Turn::begins) {
+    if (monotonic_ns() - since > 2 * kHoldNs) {
+      refuse("VANITY_E_RELOAD_LATE", "the new program does not come back from its init",
+             "restart the system");
+    }
+    ReloadClock::nap();
+  }
+  const Understudy gone = shard_.dismiss();
+  if (gone.turn == Understudy::Turn::plays) {
+    certificate_.outcome = ReloadOutcome::kept;
+    shard_.name_program(request_.path);
+  } else if (gone.turn == Understudy::Turn::failed) {
+    refuse("VANITY_E_RELOAD_FAULT", "the new program faulted in its init",
+           "the one before is started anew by the watchdog; mend the new one");
+  } else {
+    refuse("VANITY_E_RELOAD_LATE", "it did not leave its program within five seconds",
+           "look at it: vanity stats");
   }
 }
 

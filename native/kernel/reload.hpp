@@ -55,7 +55,10 @@ class Reload {
  private:
   void run() noexcept;
   void prepare();
+  void load();
+  void replace();
   void check_shard() const;
+  void make_rehearsal();
   void compare_states();
   void copy_bursts();
   void rehearse();

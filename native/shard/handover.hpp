@@ -104,6 +104,15 @@ struct Handover {
   Evidence evidence;    // of a fault of the new one
 };
 
+// Who is started in place of a program that was left, instead of the same one anew. Between the
+// control path and a shard that has no program, so a lock is as good as any.
+struct Understudy {
+  enum class Turn : uint8_t { none, waits, begins, plays, failed };
+  Turn turn = Turn::none;
+  std::unique_ptr<Module> program;  // once it plays, the one before
+  std::unique_ptr<Place> place;     // the same
+};
+
 using Wishes = BasicWishes<Handover>;
 using Attendant = BasicAttendant<Handover>;
 

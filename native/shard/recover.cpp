@@ -2,6 +2,9 @@
 // is started anew when the kernel says so, and what comes until then waits in the channels.
 #include <time.h>
 
+#include <cstring>
+#include <utility>
+
 #include "platform/error.hpp"
 #include "shard/shard.hpp"
 
@@ -111,9 +114,17 @@ bool Shard::start_again() noexcept {
   for (const auto& output : outputs_) output->above = false;
   watched_above_ = 0;
   full_ = nullptr;
+  const bool other = step_in();
+  const bool started = start_program();
+  if (other) settle_understudy(started);
+  if (started) note_restart();
+  return started;
+}
+
+bool Shard::start_program() noexcept {
   if (place_ == nullptr) {
     arena_->rewind(arena_mark_);
-  } else {
+  } else if (place_->arena != nullptr) {
     place_->arena->rewind(0);
   }
   char what[sizeof(Evidence::what)] = {};
@@ -121,9 +132,7 @@ bool Shard::start_again() noexcept {
     program_->renew();
     contain();
     down_ = false;
-    if (!init_program()) return false;
-    note_restart();
-    return true;
+    return init_program();
   } catch (const std::exception& error) {
     std::strncpy(what, error.what(), sizeof(what) - 1);
   }
@@ -131,6 +140,53 @@ bool Shard::start_again() noexcept {
   guard_.evidence().kind = FaultKind::init;
   std::memcpy(guard_.evidence().what, what, sizeof(what));
   return false;
+}
+
+bool Shard::engage(std::unique_ptr<Module>& program, std::unique_ptr<Place>& place) noexcept {
+  const std::lock_guard<std::mutex> lock(understudy_mutex_);
+  if (understudy_.turn == Understudy::Turn::begins) return false;
+  understudy_ = {Understudy::Turn::waits, std::move(program), std::move(place)};
+  return true;
+}
+
+Understudy::Turn Shard::understudy() noexcept {
+  const std::lock_guard<std::mutex> lock(understudy_mutex_);
+  return understudy_.turn;
+}
+
+Understudy Shard::dismiss() noexcept {
+  const std::lock_guard<std::mutex> lock(understudy_mutex_);
+  return std::exchange(understudy_, Understudy{});
+}
+
+// False: nobody waits.
+bool Shard::step_in() noexcept {
+  const std::lock_guard<std::mutex> lock(understudy_mutex_);
+  if (understudy_.turn != Understudy::Turn::waits) return false;
+  understudy_.turn = Understudy::Turn::begins;
+  change_with_understudy();
+  return true;
+}
+
+// It has begun, or has not: then the one before is the next again.
+void Shard::settle_understudy(bool started) noexcept {
+  const std::lock_guard<std::mutex> lock(understudy_mutex_);
+  understudy_.turn = started ? Understudy::Turn::plays : Understudy::Turn::failed;
+  if (!started) {
+    change_with_understudy();
+    return;
+  }
+  record_->generation.add(1);
+  record_->reloads.add(1);
+}
+
+void Shard::change_with_understudy() noexcept {
+  std::unique_ptr<Program> now = std::move(understudy_.program);
+  understudy_.program.reset(program_.release()->module());
+  program_ = std::move(now);
+  std::swap(place_, understudy_.place);
+  if (place_ != nullptr) place_->handle.rehearsal = nullptr;
+  program_->module()->play(handle(), &guard_);
 }
 
 void Shard::end_without_program() noexcept {

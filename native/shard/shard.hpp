@@ -280,6 +280,11 @@ class Shard {
   uint64_t waiting() const noexcept;
   bool any_output_full() const noexcept;
   bool carries_messages() const noexcept;
+  // Of a shard whose program was left: who is started next, unless the last one still begins; how
+  // far that is; and who is not to, after all, or has made room for it: not while it begins.
+  bool engage(std::unique_ptr<Module>& program, std::unique_ptr<Place>& place) noexcept;
+  Understudy::Turn understudy() noexcept;
+  Understudy dismiss() noexcept;
   // What readers see as its program.
   void name_program(const std::string& path) noexcept;
   // Leaves a program that is on trial, wherever it is, and no other; to be repeated until it has.
@@ -325,6 +330,10 @@ class Shard {
   void put_right() noexcept;
   void note_restart() noexcept;
   bool start_again() noexcept;
+  bool start_program() noexcept;
+  bool step_in() noexcept;
+  void settle_understudy(bool started) noexcept;
+  void change_with_understudy() noexcept;
   void end_without_program() noexcept;
   bool wished() const noexcept { return line_->wishes.any(); }
   // Once a turn while something is wished of it; its last turn ended at `since`.
@@ -489,6 +498,8 @@ class Shard {
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
   Attendant attendant_;
   bool attentive_ = false;
+  std::mutex understudy_mutex_;
+  Understudy understudy_;
   std::vector<vanity_packet> again_;  // a program that was left had received them
   size_t again_at_ = 0;
   std::mutex counters_mutex_;  // of user_counters_: two programs may be in init

@@ -305,10 +305,28 @@ test.serial('all of it goes back when a shard gets worse', async (t) => {
   t.true(later.report.confirm.waited_ms < 15_000);
   ({ shards } = await stats(at));
   for (const shard of ['left', 'right']) t.is(shards[shard].program, 'passer_1.so');
-  const dropped = shards.right.dropped_fault;
-  t.true(dropped > 0);
-  t.is(shards.right.dropped, dropped);
+  t.true(shards.right.dropped_fault > 0);
+  t.is(shards.right.dropped, shards.right.dropped_fault);
   t.like((await apply(at, [first])).report, { outcome: 'nothing', generation: 1 });
+  await flowing(at);
+
+  // The same where nobody starts it anew.
+  const given = at.file(
+    'given.toml',
+    manifest({
+      right: [
+        'program = "passer_1b.so"',
+        'options = { how = "late-fault", after = 500 }',
+        'watchdog = { on_fault = "hold" }',
+      ],
+    }),
+  );
+  const up = await apply(at, [given], '--confirm', '20');
+  t.is(up.code, 3, up.stderr);
+  t.deepEqual(outcomes(up.report), ['reload shard right: back']);
+  ({ shards } = await stats(at));
+  t.like(shards.right, { program: 'passer_1.so', state: 'running' });
+  const dropped = shards.right.dropped_fault;
   await flowing(at);
 
   // Whoever waits may have enough of it; and meanwhile nobody else changes anything.

@@ -515,6 +515,54 @@ TEST(a_new_one_that_faults_later_is_started_anew_itself) {
   for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
 }
 
+TEST(a_shard_without_a_program_gets_another_one) {
+  if (!kFaults) return;
+  Plan plan = line("fallen");
+  plan.shards[1].watch.on_fault = Policy::hold;
+  System system(plan, {});
+  start(system);
+  {
+    const How how("late-fault");
+    expect(reload(system, "passer_1b", false, false, 4), ReloadOutcome::kept);
+  }
+  const auto fallen = [&] { return system.shard(1).state() == ShardState::faulted; };
+  CHECK(soon(fallen));
+  const ShardRecord& middle = system.segment().shard(1);
+  {
+    const How how("init-fault");
+    expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_FAULT", "init");
+  }
+  expect(reload(system, "passer_2", false, true), ReloadOutcome::rehearsed);
+  {
+    // Well in the rehearsal, and not on stage.
+    const How how("init-fault-again");
+    expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_FAULT",
+           "faulted in its init");
+  }
+  CHECK(soon(fallen));
+  CHECK_EQ(middle.restarts.get(), 0u);
+  CHECK_EQ(middle.generation.get(), 2u);
+  // Another state is no matter: there is none any more.
+  ReloadRequest request{1, file("passer_2"), false, false, 4};
+  request.options = Options{{"odd", "1"}};
+  const ReloadRecord& record = ask(system, request);
+  expect(record, ReloadOutcome::kept);
+  CHECK_EQ(record.handed.load(), static_cast<uint32_t>(Handed::nothing));
+  CHECK_EQ(record.generation.get(), 3u);
+  CHECK_EQ(std::string(middle.program), "passer_2.so");
+  CHECK_EQ(system.shard(1).options().at("odd"), "1");
+  CHECK_EQ(middle.restarts.get(), 1u);
+  flows(system);
+  // And goes on as any other.
+  expect(reload(system, "passer_2m"), ReloadOutcome::kept);
+  const uint64_t dropped = middle.dropped_fault.get();
+  system.stop(false);
+  CHECK(soon([&] { return system.state() == SystemState::stopped; }));
+  CHECK_EQ(system.segment().shard(0).sent.get(), user(system, 2, "seq_checked") + dropped);
+  CHECK_EQ(user(system, 2, "seq_reordered"), 0u);
+  for (const auto& pool : system.pools()) CHECK_EQ(pool->missing(), 0u);
+}
+
 TEST(who_is_asked_to_leave_its_trial_too_late_stays) {
   if (!kFaults) return;
   System system(line("too-late", "0"), {});

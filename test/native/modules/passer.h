@@ -1,6 +1,7 @@
 /* Passes packets on and counts them in a state that it hands on. PASSER_VERSION decides what the
  * state looks like; VANITY_TEST_PASSER what a new one does that it should not:
  *   init-number, init-fault, init-loop, rehearsal-fault     before the switch
+ *   init-fault-again                                        for who is started anew with it
  *   restore-number, restore-fault                           in it
  *   fault, late-fault, unhealthy, loop, calls, nothing, sleep      on trial
  * and an old one: save-number, save-fault, keep (a packet, from one turn to the next). It is looked
@@ -60,6 +61,8 @@ static int init(vanity_shard* shard, void** result) {
   s->total = api->counter(shard, "total");
   *result = s;
   fault_if(s, "init-fault");
+  if (getenv("VANITY_TEST_AGAIN") != NULL) fault_if(s, "init-fault-again");
+  if (misbehaves(s, "init-fault-again")) setenv("VANITY_TEST_AGAIN", "", 1);
   while (misbehaves(s, "init-loop") && forever) {
   }
   return misbehaves(s, "init-number") ? 3 : 0;
