@@ -19,5 +19,17 @@
       '-Wl,-z,nodelete', '-Wl,--version-script=<(module_root_dir)/native/addon/exports.map',
       '-static-libstdc++'
     ]
+  }, {
+    # Whole systems under the simulator: native/sim/system. A program of its own, with the same sources once more.
+    'target_name': 'vanity-sim',
+    'type': 'executable',
+    'sources': ["<!@(grep '^native/' native/sim/system/sources.txt)"],
+    'include_dirs': ['native/include', 'native'],
+    'defines': ['VANITY_SIM', 'VANITY_VERSION="<!(node -p "require(\'./package.json\').version")"'],
+    'cflags!': ['-fno-exceptions'],
+    'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
+    'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Werror'],
+    'libraries': ['-ldl', '-lpthread'],
+    'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--build-id']
   }]
 }

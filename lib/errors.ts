@@ -509,6 +509,32 @@ export const errors = {
     message: 'the plan of a system is not well-formed: {problem}',
     hint: 'Start from what loadManifest() or planManifest() gives, through resolveCores().',
   },
+  // -- the simulator
+  VANITY_E_SIM_BUILD: {
+    message:
+      'there is no policy build of the runtime, which the scheduler of `vanity sim` runs on; looked for: {places}',
+    hint: '{hint}',
+  },
+  VANITY_E_SIM_PROGRAM: {
+    message:
+      'shard "{shard}" runs {kind}, {program}, of which the simulator has no policy build: it decides the steps of built-in programs only',
+    hint: 'Give the shard a built-in program (--set shards.{shard}.program=forward), run it hosted (vanity run --sim threads), or forecast it (vanity sim --model).',
+  },
+  VANITY_E_SIM_REPRO: {
+    message: '{file} cannot be replayed: {problem}',
+    hint: 'Give a .repro file that `vanity sim` has kept.',
+    exitCode: 2,
+  },
+  VANITY_E_SIM_FILE: {
+    message: 'a file of the simulator: {problem}',
+    hint: 'Give a path that can be read, or a folder that can be written to.',
+    exitCode: 2,
+  },
+  VANITY_E_SIM_ENDED: {
+    message: 'the simulator ended before it said what it found: {how}',
+    hint: 'Please report it with the manifest and the seed.',
+  },
+
   VANITY_E_SYSTEM: {
     message: 'the operating system refused what a system needs: {reason}',
     hint: 'Raise the limits of processes and files: ulimit -u, ulimit -n',

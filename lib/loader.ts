@@ -73,6 +73,22 @@ function reasonFor(host: Host, tried: readonly string[]): string {
   return `no prebuild and no local build for ${host.platform}-${host.arch}`;
 }
 
+/** The program that runs whole systems under the simulator; throws VANITY_E_SIM_BUILD. */
+export function findSimulator(root: string = packageRoot): string {
+  const places = [
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'vanity-sim'),
+    join(root, 'build', 'Release', 'vanity-sim'),
+  ];
+  const found = places.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new VanityError('VANITY_E_SIM_BUILD', {
+    places: places.join(', '),
+    hint: existsSync(join(root, 'scripts', 'build.js'))
+      ? 'Type: npm run build:native'
+      : `Compile the target vanity-sim of binding.gyp: (cd ${root.replace(/\/$/, '')} && npx node-gyp rebuild)`,
+  });
+}
+
 /** Loads the addon of the package at `root`; throws VANITY_E_NATIVE_LOAD. */
 export function loadAddon(root: string = packageRoot, where?: Host): unknown {
   const require = createRequire(import.meta.url);

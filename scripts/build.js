@@ -49,7 +49,7 @@ function run(tool, args) {
 const targets = {
   native: {
     what: 'the native addon',
-    result: 'build/Release/vanity.node',
+    results: ['build/Release/vanity.node', 'build/Release/vanity-sim'],
     inputs: () => [...files('native'), 'binding.gyp', 'package.json'],
     build() {
       // A prebuild wins over a local build when the addon is loaded: an old one must not hide this.
@@ -60,7 +60,7 @@ const targets = {
   },
   ts: {
     what: 'the TypeScript',
-    result: 'dist/index.js',
+    results: ['dist/index.js'],
     inputs: () => [...files('lib'), 'tsconfig.json', 'package-lock.json'],
     build() {
       // Aside first: who runs what is there goes on meanwhile, and a failure leaves it.
@@ -81,10 +81,15 @@ if (unknown) {
   process.exit(2);
 }
 for (const name of asked.length > 0 ? asked : Object.keys(targets)) {
-  const { what, result, inputs, build } = targets[name];
+  const { what, results, inputs, build } = targets[name];
   const stamp = join('.cache', 'stamps', name);
   const now = hash(inputs());
-  if (existsSync(result) && existsSync(stamp) && readFileSync(stamp, 'utf8') === now) continue;
+  if (
+    results.every((path) => existsSync(path)) &&
+    existsSync(stamp) &&
+    readFileSync(stamp, 'utf8') === now
+  )
+    continue;
   const start = Date.now();
   console.log(`Building ${what} ...`);
   rmSync(stamp, { force: true });

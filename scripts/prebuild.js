@@ -1,7 +1,7 @@
-// Prebuilds of the addon, cross-compiled where need be: `prebuild.js [--out FOLDER] [x64 arm64 riscv64]`.
+// Prebuilds of the addon and of the simulator, cross-compiled where need be: `prebuild.js [--out FOLDER] [x64 arm64 riscv64]`.
 // Builds in a copy, so that neither build/ nor prebuilds/ of this checkout is touched by the way.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,6 +49,10 @@ for (const arch of positionals.length > 0 ? positionals : Object.keys(machines))
       process.exitCode = 1;
       break;
     }
+    // prebuildify takes addons only.
+    const simulator = join(resolve(values.out), 'prebuilds', `linux-${arch}`, 'vanity-sim');
+    copyFileSync(join(copy, 'build', 'Release', 'vanity-sim'), simulator);
+    spawnSync(tool('strip'), [simulator], { stdio: 'inherit' });
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }

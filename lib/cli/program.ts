@@ -440,11 +440,29 @@ serial=S4EWNX0R or slot=3, and must mean one device.
 
   program
     .command('sim')
-    .description('what a manifest would do on a machine that is not here, from a model of it')
-    .argument('<manifest>', 'path of the TOML file')
-    .requiredOption('--model <host>', 'a name, such as xsight-e1, or the path of a model')
-    .option('--time <time>', 'virtual time: 1ms to 10s', '10ms')
-    .option('--seed <n>', 'of what is left to chance', '1')
+    .description(
+      'the shipping code of a system under a scheduler that decides each step, to find what goes wrong; or, with --model, what a manifest would do on a machine that is not here',
+    )
+    .argument('[manifest]', 'path of the TOML file')
+    .option('--schedules <n>', 'executions to go through, 10000', wholeOf(1, 1e12))
+    .option('--jobs <n>', 'processes that share them, 1', wholeOf(1, 256))
+    .option(
+      '--seed <n>',
+      'of the schedules, fresh each time; of what a forecast leaves to chance, 1',
+    )
+    .option(
+      '--time <time>',
+      'for how long, in the place of --schedules; of a forecast, the virtual time: 1ms to 10s',
+    )
+    .option('--packets <n>', 'that come to each receive queue and source, 24', wholeOf(1, 1e6))
+    .option('--capacity <n>', 'slots of a channel, at most: 8', wholeOf(2, 1 << 20))
+    .option('--burst <n>', 'packets of a burst, at most: 4', wholeOf(1, limits.burstMax))
+    .option('--buffers <n>', "of a port's pool, at most: 8", wholeOf(1, 1 << 20))
+    .option('--keep <file>', 'where a failure is kept: NAME.repro')
+    .option('--log <file>', 'every step of every schedule; of --replay, its columns')
+    .option('--replay <file>', 'runs what was kept again')
+    .option('--perfetto <file>', 'of --replay: a trace for https://ui.perfetto.dev')
+    .option('--model <host>', 'a forecast: a name, such as xsight-e1, or the path of a model')
     .option(
       '--arrivals <port=rate>',
       'what comes to a port: 14.88M packets a second, or 100Gbps@64, bits a second in frames of so many bytes; may be repeated',
@@ -460,13 +478,21 @@ serial=S4EWNX0R or slot=3, and must mean one device.
     .addHelpText(
       'after',
       examples(
+        'vanity sim examples/flow-split/vanity.toml --schedules 10000 --seed 1',
+        'vanity sim vanity.toml --time 3m --jobs 4 --json',
+        'vanity sim --replay flow-split.repro --perfetto trace.json',
         'vanity sim examples/flow-split/vanity.toml --model two-core-vm',
         'vanity sim examples/dpu/vanity.toml --model xsight-e1 --arrivals net=800Gbps@1500',
         'vanity sim vanity.toml --model my-host.toml --cost ./router.so=42 --json | jq .busiest',
       ),
     )
-    .action(async (manifest: string, options: SimOptions) => {
-      done((await import('./sim.js')).simCommand(manifest, options));
+    .action(async (manifest: string | undefined, options: SimOptions) => {
+      const { model } = options;
+      if (model !== undefined && manifest !== undefined) {
+        done((await import('./sim.js')).simCommand(manifest, { ...options, model }));
+      } else {
+        done(await (await import('./sim-system.js')).simSystemCommand(manifest, options));
+      }
     });
 
   const bench = program

@@ -8,13 +8,24 @@ import { type Column, table } from '../text/table.js';
 import { fail, print, printJson } from './output.js';
 
 export interface SimOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly time?: string;
   readonly seed?: string;
   readonly arrivals?: readonly string[];
   readonly cost?: readonly string[];
   readonly set?: readonly string[];
   readonly json?: boolean;
+  // Of a whole system, sim-system.ts:
+  readonly schedules?: number;
+  readonly jobs?: number;
+  readonly packets?: number;
+  readonly capacity?: number;
+  readonly burst?: number;
+  readonly buffers?: number;
+  readonly keep?: string;
+  readonly log?: string;
+  readonly replay?: string;
+  readonly perfetto?: string;
 }
 
 /** Rows of a table; JSON has all of them. */
@@ -24,7 +35,7 @@ const TIME_MS_MAX = 10_000;
 const WIRE_BYTES = 20;
 const SUFFIX: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
-export function simCommand(file: string, options: SimOptions): number {
+export function simCommand(file: string, options: SimOptions & { model: string }): number {
   try {
     const timeMs = parseDuration(options.time ?? '10ms', '--time');
     if (timeMs > TIME_MS_MAX) throw usage(`--time is at most 10s; it is "${options.time}"`);

@@ -93,7 +93,7 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
                     const NewManifest* manifest) {
   MappedSegment segment(path);
   const Table& table = segment.table(TableKind::reload);
-  auto& state = segment.word<std::atomic<uint32_t>>(table, 0, "state");
+  auto& state = segment.word<Hardware::Atomic<uint32_t>>(table, 0, "state");
   uint32_t room;
   char* const file = segment.text(table, 0, "path", &room);
   if (request.path.size() >= room) {

@@ -101,7 +101,7 @@ System::System(const Plan& plan, BootOptions options)
     for (const auto& shard : shards_) {
       if (shard->plan().kind != ProgramKind::typescript) shard->start();
     }
-    kernel_ = std::thread([this] { kernel_main(); });
+    kernel_ = Hardware::Thread([this] { kernel_main(); });
   } catch (const std::system_error& error) {
     // Joined here: the ports and pools that a thread still uses end before the shards do.
     for (const auto& shard : shards_) shard->control(Control::stop_now);

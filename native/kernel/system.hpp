@@ -176,7 +176,7 @@ class System {
   bool abandoned_ = false;
   mutable std::mutex failures_mutex_;
   std::vector<Failure> failures_;
-  std::thread kernel_;
+  Hardware::Thread kernel_;
 };
 
 }  // namespace vanity

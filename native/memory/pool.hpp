@@ -19,12 +19,12 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "vanity/limits.hpp"
 #include "vanity/packet.h"
+#include "vanity/platform.hpp"
 #include "vanity/segment.hpp"
 
 namespace vanity {
@@ -156,7 +156,7 @@ class PoolTable {
   // The buffer gets `owners` owners; every copy of the descriptor carries VANITY_PACKET_SHARED.
   // Call while the caller is the only owner, or once more for an owner that multiplies again.
   void share(vanity_packet& packet, uint32_t owners) const noexcept {
-    std::atomic_ref<uint32_t> references(owners_of(packet));
+    Hardware::Ref<uint32_t> references(owners_of(packet));
     if ((packet.flags & VANITY_PACKET_SHARED) == 0) {
       packet.flags |= VANITY_PACKET_SHARED;
       references.store(owners, std::memory_order_relaxed);  // published with the descriptors
@@ -167,7 +167,7 @@ class PoolTable {
   // True when the caller was the last owner and must give the buffer back.
   bool release(const vanity_packet& packet) const noexcept {
     if ((packet.flags & VANITY_PACKET_SHARED) == 0) return true;
-    std::atomic_ref<uint32_t> references(owners_of(packet));
+    Hardware::Ref<uint32_t> references(owners_of(packet));
     // Pairs with itself in the other owners: their reads come before the last one's give().
     return references.fetch_sub(1, std::memory_order_acq_rel) == 1;
   }

@@ -1,9 +1,15 @@
 // Sends a wait to the backend that the shard was given.
+#include <sched.h>
+
 #include "platform/backends.hpp"
 #include "platform/clock.hpp"
 #include "vanity/platform.hpp"
 
 namespace vanity {
+
+void Hardware::yield() noexcept {
+  sched_yield();
+}
 
 uint64_t Hardware::ticks_of_ns(uint64_t ns) noexcept {
   return ns_to_ticks(ns);

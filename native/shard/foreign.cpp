@@ -31,7 +31,7 @@ void Shard::wait_for_work() noexcept {
   record_->progress.add(1);
   if (control() == Control::wait) {
     waiter_->idle(
-        &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
+        &line_->doorbell, [this] { return let_go(); }, UINT64_MAX);
     return;
   }
   // Of its devices it hears in JavaScript; see lib/runtime/device.ts.

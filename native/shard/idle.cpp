@@ -1,6 +1,5 @@
 // What a shard does when it found nothing to do: whatever it waits for, the wait is bounded.
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -156,7 +155,7 @@ void Shard::sleep_idle() noexcept {
 bool Shard::yield_for_work() noexcept {
   const uint64_t until = now_ticks() + ns_to_ticks(plan_.spin_ns_max);
   do {
-    sched_yield();
+    Hardware::yield();
     if (anything()) return true;
   } while (now_ticks() < until);
   return false;
@@ -219,7 +218,7 @@ void Shard::publish_wait_counters() noexcept {
 
 void Shard::pause() noexcept {
   if (oversubscribed_) {
-    sched_yield();
+    Hardware::yield();
   } else {
     relax();
   }

@@ -77,7 +77,7 @@ void Shard::start() {
   sigdelset(&blocked, Guard::sample_signal());
   pthread_sigmask(SIG_SETMASK, &blocked, &before);  // the new thread inherits it
   try {
-    thread_ = std::thread([this] { thread_main(); });
+    thread_ = Hardware::Thread([this] { thread_main(); });
   } catch (...) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw;
@@ -127,7 +127,7 @@ void Shard::thread_main() noexcept {
   while (control() == Control::wait) {
     record_->progress.add(1);
     waiter_->idle(
-        &line_->doorbell, [this] { return control() != Control::wait; }, UINT64_MAX);
+        &line_->doorbell, [this] { return let_go(); }, UINT64_MAX);
   }
   while (!run_program()) {
     if (!recover()) return;

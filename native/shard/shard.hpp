@@ -74,7 +74,7 @@ enum class Control : uint32_t {
 struct alignas(128) ShardLine {
   Doorbell doorbell;
   Sleeper sleeper;
-  alignas(64) std::atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
+  alignas(64) Hardware::Atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
   Wishes wishes;
 };
 
@@ -365,6 +365,9 @@ class Shard {
     // The kernel guesses by it and looks twice: it carries nothing with it.
     record_->phase.store(static_cast<uint32_t>(phase), std::memory_order_relaxed);
   }
+  // Or about to be. The line that is monitored is looked at, too: of the control word, which lies
+  // on another, the monitor says nothing.
+  bool let_go() const noexcept { return line_->doorbell.any() || control() != Control::wait; }
   uint32_t take_from_ports(vanity_packet* packets, uint32_t n) noexcept;
   uint32_t count_received(const vanity_packet* packets, uint32_t n) noexcept;
   bool inputs_empty() noexcept;
@@ -505,12 +508,12 @@ class Shard {
   std::mutex counters_mutex_;  // of user_counters_: two programs may be in init
   bool gave_up_ = false;
   bool down_ = false;  // its program was left, and hears of nothing
-  std::atomic<bool> failed_{false};
+  Hardware::Atomic<bool> failed_{false};
   bool forsaken_ = false;
   std::string failure_code_;
   std::string failure_;
   std::string failure_hint_;
-  std::thread thread_;
+  Hardware::Thread thread_;
 };
 
 extern const vanity_api kApi;

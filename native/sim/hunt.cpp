@@ -25,10 +25,10 @@ bool over(const Bounds& bounds, const Outcome& outcome, uint64_t since) {
 
 }  // namespace
 
-Hunter::Hunter(const Scenario& scenario, const Setup& setup)
-    : scenario_(scenario),
-      setup_(setup),
-      memory_(std::make_unique<std::byte[]>(scenario.bytes + kAlignment)) {
+Hunter::Hunter(const Scenario& scenario, const Setup& setup, void* object)
+    : scenario_(scenario), setup_(setup), object_(object) {
+  if (object_ != nullptr) return;
+  memory_ = std::make_unique<std::byte[]>(scenario.bytes + kAlignment);
   const auto at = reinterpret_cast<uintptr_t>(memory_.get());
   object_ = memory_.get() + (kAlignment - at % kAlignment) % kAlignment;
 }
@@ -93,13 +93,16 @@ bool Hunter::still(const std::vector<uint8_t>& decisions, Verdict verdict) {
 
 // First by chance: what goes wrong late mostly can go wrong early. Then, as long as it helps,
 // leaves decisions out, and leaves them to the default.
-std::vector<uint8_t> Hunter::shrink(const std::vector<uint8_t>& found, Verdict verdict) {
+std::vector<uint8_t> Hunter::shrink(const std::vector<uint8_t>& found, Verdict verdict,
+                                    uint64_t ns) {
+  const uint64_t since = now_ns();
+  const auto in_time = [&](uint64_t most) { return ns == UINT64_MAX || now_ns() - since < most; };
   std::vector<uint8_t> best = found;
   if (!still(best, verdict)) return best;
   uint32_t steps = world_.steps();
   Randomized chance(kShrinkSeed);
   const uint32_t steps_max = setup_.steps_max;
-  for (uint32_t i = 0; i < kShrinkTries; ++i) {
+  for (uint32_t i = 0; i < kShrinkTries && in_time(ns / 2); ++i) {
     setup_.steps_max = steps;  // one that is longer ends there
     chance.begin(i);
     if (run(chance) != verdict || world_.steps() >= steps) continue;
@@ -113,19 +116,19 @@ std::vector<uint8_t> Hunter::shrink(const std::vector<uint8_t>& found, Verdict v
     best = other;
     return true;
   };
-  for (bool progress = true; progress;) {
+  for (bool progress = true; progress && in_time(ns);) {
     progress = false;
     const size_t before = best.size();
     const uint32_t steps_before = steps;
     for (size_t part = std::max<size_t>(1, best.size() / 2); part != 0; part /= 2) {
-      for (size_t at = 0; at < best.size();) {
+      for (size_t at = 0; at < best.size() && in_time(ns);) {
         auto other = best;
         const auto from = other.begin() + static_cast<std::ptrdiff_t>(at);
         other.erase(from, from + static_cast<std::ptrdiff_t>(std::min(part, best.size() - at)));
         if (!better(other)) at += part;
       }
     }
-    for (size_t at = 0; at < best.size(); ++at) {
+    for (size_t at = 0; at < best.size() && in_time(ns); ++at) {
       if (best[at] == Recorded::kUsual) continue;
       auto other = best;
       other[at] = Recorded::kUsual;

@@ -28,19 +28,24 @@ struct Bounds {
 
 class Hunter {
  public:
-  explicit Hunter(const Scenario& scenario, const Setup& setup);
+  // `object`: where it is made; null: in memory of its own.
+  explicit Hunter(const Scenario& scenario, const Setup& setup, void* object = nullptr);
 
   Outcome exhaust(Bounds bounds, bool reduced = true);
   Outcome random(uint64_t seed, Bounds bounds, Randomized::Way way = Randomized::Way::mixed,
                  uint64_t first = 0);
-  // The same verdict in fewer steps and with fewer changes of thread. Leaves world() at it.
-  std::vector<uint8_t> shrink(const std::vector<uint8_t>& decisions, Verdict verdict);
+  // The same verdict in fewer steps and with fewer changes of thread, as far as one gets within the
+  // time. Leaves world() at it.
+  std::vector<uint8_t> shrink(const std::vector<uint8_t>& decisions, Verdict verdict,
+                              uint64_t ns = UINT64_MAX);
   Verdict replay(const std::vector<uint8_t>& decisions);
 
+  Verdict run(Search& search);
+
   World& world() noexcept { return world_; }
+  Setup& setup() noexcept { return setup_; }  // of the next execution
 
  private:
-  Verdict run(Search& search);
   bool still(const std::vector<uint8_t>& decisions, Verdict verdict);
 
   Scenario scenario_;

@@ -16,16 +16,22 @@ void Memory::begin(Model model, std::byte* base, size_t bytes, uint32_t threads)
   plain_count_ = 0;
   hash_ = 0;
   ++generation_;
-  sequence_ = {};
+  outside_.clear();
+  const auto empty = [](View& view) {
+    view.used = 0;
+    view.grow(kThreadsMax);
+  };
+  empty(sequence_);
   for (uint32_t i = 0; i < threads; ++i) {
-    threads_[i].now = threads_[i].acquired = threads_[i].released = {};
+    for (View* view : {&threads_[i].now, &threads_[i].acquired, &threads_[i].released})
+      empty(*view);
     threads_[i].buffered = threads_[i].drained = 0;
   }
 }
 
 // Atomics and plain words share the table: no address is both.
 Memory::Slot& Memory::slot_of(uint32_t key) noexcept {
-  uint32_t at = (key * 0x9e3779b1u) >> 22;
+  uint32_t at = (key * 0x9e3779b1u) >> (32 - kSlotBits);
   while (slots_[at].generation == generation_ && slots_[at].key != key) at = (at + 1) % kSlots;
   return slots_[at];
 }
@@ -36,13 +42,19 @@ uint32_t Memory::touch(const void* address, uint32_t bytes) noexcept {
   if (count_ == kLocationsMax) return kNone;
   slot = {generation_, key(address), count_};
   Location& location = locations_[count_];
-  location.address = base_ + key(address);
+  location.address = static_cast<std::byte*>(const_cast<void*>(address));
+  location.key = key(address);
   location.bytes = bytes;
   location.newest = 0;
   location.stores[0].value = raw(address, bytes);
   location.stores[0].origin = {};
-  location.stores[0].view = {};
-  return count_++;
+  location.stores[0].view.used = 0;
+  ++count_;
+  for (uint32_t i = 0; i < threads_count_; ++i)
+    for (View* view : {&threads_[i].now, &threads_[i].acquired, &threads_[i].released})
+      view->grow(kThreadsMax + count_);
+  sequence_.grow(kThreadsMax + count_);
+  return count_ - 1;
 }
 
 uint64_t Memory::raw(const void* address, uint32_t bytes) noexcept {
@@ -93,8 +105,8 @@ uint64_t Memory::load(uint32_t thread, uint32_t number, uint32_t age, bool acqui
   uint32_t& known = self.now.at[kThreadsMax + number];
   if (known < found) known = found;
   if (found != 0) {
-    if (acquire) self.now.join(store.view, used());
-    self.acquired.join(store.view, used());
+    if (acquire) self.now.join(store.view);
+    self.acquired.join(store.view);
   }
   return store.value;
 }
@@ -110,6 +122,7 @@ void Memory::store(uint32_t thread, uint32_t number, uint64_t value, bool releas
   store.value = value;
   store.origin = {step, static_cast<uint8_t>(thread), release};
   store.view = release ? self.now : self.released;
+  store.view.grow(kThreadsMax + number + 1);
   if (store.view.at[kThreadsMax + number] < now) store.view.at[kThreadsMax + number] = now;
   put(location.address, location.bytes, value);
 }
@@ -122,21 +135,21 @@ uint64_t Memory::exchange(uint32_t thread, uint32_t number, uint64_t (*change)(u
   const uint64_t old = load(thread, number, 0, acquire, found);
   store(thread, number, change(old, operand), release, step);
   // Goes on with the release sequence of what it replaces.
-  location.store(location.newest).view.join(before, used());
+  location.store(location.newest).view.join(before);
   return old;
 }
 
 void Memory::fence(uint32_t thread) noexcept {
   Thread& self = threads_[thread];
   ++self.now.at[thread];
-  self.now.join(self.acquired, used());
-  self.now.join(sequence_, used());
+  self.now.join(self.acquired);
+  self.now.join(sequence_);
   sequence_ = self.now;
   self.acquired = self.released = self.now;
 }
 
 void Memory::acquire_fence(uint32_t thread) noexcept {
-  threads_[thread].now.join(threads_[thread].acquired, used());
+  threads_[thread].now.join(threads_[thread].acquired);
 }
 
 void Memory::release_fence(uint32_t thread) noexcept {
@@ -146,7 +159,7 @@ void Memory::release_fence(uint32_t thread) noexcept {
 
 void Memory::see_line(uint32_t thread, uint32_t line_key) noexcept {
   for (uint32_t i = 0; i < count_; ++i)
-    if (key(locations_[i].address) / 64 == line_key)
+    if (locations_[i].key / 64 == line_key)
       threads_[thread].now.at[kThreadsMax + i] = locations_[i].newest;
 }
 

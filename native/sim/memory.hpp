@@ -17,22 +17,47 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <unordered_map>
 
 namespace vanity::sim {
 
 enum class Model : uint8_t { sequential, tso, weak };
 
+#if defined(VANITY_SIM)
+// Whole systems.
+inline constexpr uint32_t kThreadsMax = 24;
+inline constexpr uint32_t kLocationsMax = 1000;
+inline constexpr uint32_t kPlainWordsMax = 8192;
+#else
+// Cases that are exhausted: all that is known fits into few lines.
 inline constexpr uint32_t kThreadsMax = 6;
 inline constexpr uint32_t kLocationsMax = 58;
+inline constexpr uint32_t kPlainWordsMax = 256;
+#endif
+// A bit for each thread, then for each store buffer.
+using Mask = std::conditional_t<2 * kThreadsMax <= 32, uint32_t, uint64_t>;
 inline constexpr uint32_t kWindow = 8;        // stores of a location that a load may still find
 inline constexpr uint32_t kBufferStores = 8;  // of one thread's store buffer
-inline constexpr uint32_t kPlainWordsMax = 256;
 
+// Locations that were not yet in use when it was written are not in it.
 struct View {
-  std::array<uint32_t, kThreadsMax + kLocationsMax> at{};
+  uint32_t used = 0;
+  std::array<uint32_t, kThreadsMax + kLocationsMax> at;
 
-  void join(const View& other, uint32_t used) noexcept {
-    for (uint32_t i = 0; i < used; ++i) at[i] = at[i] < other.at[i] ? other.at[i] : at[i];
+  View() noexcept = default;
+  View(const View& other) noexcept { *this = other; }
+  View& operator=(const View& other) noexcept {
+    used = other.used;
+    for (uint32_t i = 0; i < used; ++i) at[i] = other.at[i];
+    return *this;
+  }
+  void grow(uint32_t to) noexcept {
+    while (used < to) at[used++] = 0;
+  }
+  void join(const View& other) noexcept {
+    grow(other.used);
+    for (uint32_t i = 0; i < other.used; ++i) at[i] = at[i] < other.at[i] ? other.at[i] : at[i];
   }
 };
 
@@ -50,6 +75,7 @@ struct Location {
     View view;  // what an acquiring load of it learns
   };
   std::byte* address;
+  uint32_t key;
   uint32_t bytes;
   uint32_t newest;  // stores so far; 0 is what was there before
   std::array<Store, kWindow> stores;
@@ -60,7 +86,7 @@ struct Location {
 
 class Memory {
  public:
-  // Everything that is watched lies within [base, base + bytes). Forgets what was.
+  // What is watched lies within [base, base + bytes), but for a few words. Forgets what was.
   void begin(Model model, std::byte* base, size_t bytes, uint32_t threads) noexcept;
   Model model() const noexcept { return model_; }
 
@@ -70,8 +96,13 @@ class Memory {
   uint32_t touch(const void* address, uint32_t bytes) noexcept;
   Location& location(uint32_t number) noexcept { return locations_[number]; }
   uint32_t locations() const noexcept { return count_; }
+  // Where it lies from the beginning on. Words outside are counted as they are met, a line each, so
+  // that no address of theirs is seen.
   uint32_t key(const void* address) const noexcept {
-    return static_cast<uint32_t>(static_cast<const std::byte*>(address) - base_);
+    const auto* at = static_cast<const std::byte*>(address);
+    if (at >= base_ && at < base_ + bytes_) return static_cast<uint32_t>(at - base_);
+    const auto next = static_cast<uint32_t>(bytes_ + 64 * outside_.size());
+    return outside_.try_emplace(address, next).first->second;
   }
 
   // How many stores a load of this thread may find; 1: the newest only. A seq_cst one finds nothing
@@ -91,6 +122,10 @@ class Memory {
   uint64_t exchange(uint32_t thread, uint32_t location, uint64_t (*change)(uint64_t, uint64_t),
                     uint64_t operand, bool acquire, bool release, uint32_t step) noexcept;
   void fence(uint32_t thread) noexcept;
+  // Everything that the other knows.
+  void follow(uint32_t thread, uint32_t other) noexcept {
+    threads_[thread].now.join(threads_[other].now);
+  }
   void acquire_fence(uint32_t thread) noexcept;
   void release_fence(uint32_t thread) noexcept;
   // The thread has seen the line as it is now: no load of it finds anything older.
@@ -150,8 +185,6 @@ class Memory {
     Origin found;
   };
   Plain& plain(const void* address) noexcept;
-  uint32_t used() const noexcept { return kThreadsMax + count_; }
-
   Model model_ = Model::weak;
   std::byte* base_ = nullptr;
   size_t bytes_ = 0;
@@ -163,8 +196,10 @@ class Memory {
   std::array<Thread, kThreadsMax> threads_;
   std::array<Location, kLocationsMax> locations_;
   std::array<Plain, kPlainWordsMax> plains_;
+  mutable std::unordered_map<const void*, uint32_t> outside_;
   // Numbers by address, open addressing; anew with each execution by `generation_`.
-  static constexpr uint32_t kSlots = 1024;
+  static constexpr uint32_t kSlotBits = kPlainWordsMax > 256 ? 15 : 10;
+  static constexpr uint32_t kSlots = 1u << kSlotBits;
   struct Slot {
     uint32_t generation;
     uint32_t key;

@@ -5,9 +5,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "sim/world.hpp"
-#include "vanity/platform.hpp"
+#include "vanity/atomic.hpp"
+#include "vanity/waits.hpp"
 
 namespace vanity::sim {
 
@@ -75,10 +77,54 @@ class Atomic {
   T word_;
 };
 
+template <class T>
+class Ref {
+ public:
+  explicit Ref(T& word) noexcept : word_(&word) {}
+  void store(T value, std::memory_order order) {
+    World::current().store(word_, sizeof(T), static_cast<uint64_t>(value), order);
+  }
+  T fetch_add(T n, std::memory_order order) {
+    return change(n, order, [](uint64_t old, uint64_t operand) { return old + operand; });
+  }
+  T fetch_sub(T n, std::memory_order order) {
+    return change(n, order, [](uint64_t old, uint64_t operand) { return old - operand; });
+  }
+
+ private:
+  T change(T operand, std::memory_order order, uint64_t (*how)(uint64_t, uint64_t)) {
+    return static_cast<T>(
+        World::current().exchange(word_, sizeof(T), how, static_cast<uint64_t>(operand), order));
+  }
+
+  T* word_;
+};
+
+// A body that begins when the execution does, as its next thread.
+class Thread {
+ public:
+  Thread() noexcept = default;
+  explicit Thread(std::function<void()> body) : number_(World::current().begin(std::move(body))) {}
+  bool joinable() const noexcept { return number_ != kNone; }
+  void join() {
+    if (World::running()) World::current().join(number_);
+    number_ = kNone;
+  }
+
+ private:
+  static constexpr uint32_t kNone = ~0u;
+  uint32_t number_ = kNone;
+};
+
 struct Policy : EdgeMemory<Atomic> {
-  static uint64_t now() { return World::current().now(); }
+  template <class T>
+  using Ref = sim::Ref<T>;
+  using Thread = sim::Thread;
+
+  static uint64_t now() { return World::running() ? World::current().now() : 0; }
   static uint64_t ticks_of_ns(uint64_t ns) { return ns; }
   static void relax() { World::current().relax(); }
+  static void yield() { World::current().relax(); }
   static void light_fence() { World::current().light_fence(); }
   static bool try_heavy_fence() { return World::current().try_heavy_fence(); }
   static Wake futex_wait(const Atomic<uint32_t>& word, uint32_t expected, uint64_t deadline) {

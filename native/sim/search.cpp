@@ -1,14 +1,15 @@
 #include "sim/search.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace vanity::sim {
 namespace {
 
-uint32_t lowest(uint32_t mask) {
-  return static_cast<uint32_t>(__builtin_ctz(mask));
+uint32_t lowest(Mask mask) {
+  return static_cast<uint32_t>(std::countr_zero(mask));
 }
-bool has(uint32_t mask, uint32_t actor) {
+bool has(Mask mask, uint32_t actor) {
   return (mask >> actor & 1) != 0;
 }
 
@@ -24,7 +25,7 @@ bool Exhaustive::next() {
   while (!path_.empty()) {
     Node& last = path_.back();
     if (last.is_actor) {
-      last.asleep |= 1u << last.chosen;
+      last.asleep |= Mask{1} << last.chosen;
       last.left &= ~last.asleep;
       if (last.left != 0) {
         last.chosen = lowest(last.left);
@@ -40,24 +41,24 @@ bool Exhaustive::next() {
 }
 
 // What slept before and does not see that this step was taken sleeps on.
-uint32_t Exhaustive::sleep_after(const Node& node, World& world) const {
-  uint32_t still = 0;
+Mask Exhaustive::sleep_after(const Node& node, World& world) const {
+  Mask still = 0;
   if (!reduced_) return still;
-  for (uint32_t rest = node.asleep & ~(1u << node.chosen); rest != 0; rest &= rest - 1) {
+  for (Mask rest = node.asleep & ~(Mask{1} << node.chosen); rest != 0; rest &= rest - 1) {
     const uint32_t actor = lowest(rest);
-    if (Operation::independent(world.pending(actor), node.operation)) still |= 1u << actor;
+    if (Operation::independent(world.pending(actor), node.operation)) still |= Mask{1} << actor;
   }
   return still;
 }
 
-uint32_t Exhaustive::actor(World& world, uint32_t enabled) {
+uint32_t Exhaustive::actor(World& world, Mask enabled) {
   if (at_ < path_.size()) {
     Node& node = path_[at_++];
     node.operation = world.pending(node.chosen);
     asleep_ = sleep_after(node, world);
     return node.chosen;
   }
-  uint32_t open = enabled & ~asleep_;
+  Mask open = enabled & ~asleep_;
   if (reduced_) {
     const auto [known, fresh] = seen_.try_emplace(world.state(), asleep_);
     if (!fresh) {
@@ -105,11 +106,11 @@ void Randomized::begin(uint64_t number) {
   for (uint32_t i = 0; i < changes_count_; ++i) changes_[i] = random_.below(longest_);
 }
 
-uint32_t Randomized::actor(World& world, uint32_t enabled) {
+uint32_t Randomized::actor(World& world, Mask enabled) {
   const uint32_t decision = decisions_++;
   if (by_priority_) {
     uint32_t best = lowest(enabled);
-    for (uint32_t rest = enabled; rest != 0; rest &= rest - 1)
+    for (Mask rest = enabled; rest != 0; rest &= rest - 1)
       if (priority_[lowest(rest)] > priority_[best]) best = lowest(rest);
     for (uint32_t i = 0; i < changes_count_; ++i)
       if (changes_[i] == decision) priority_[best] = i;
@@ -117,7 +118,7 @@ uint32_t Randomized::actor(World& world, uint32_t enabled) {
   }
   if (has(enabled, world.last_actor()) && random_.below(4) >= change_of_four_)
     return world.last_actor();
-  uint32_t skip = random_.below(static_cast<uint32_t>(__builtin_popcount(enabled)));
+  uint32_t skip = random_.below(static_cast<uint32_t>(std::popcount(enabled)));
   while (skip-- != 0) enabled &= enabled - 1;
   return lowest(enabled);
 }
@@ -131,11 +132,11 @@ uint32_t Randomized::choose(World&, Question question, uint32_t options) {
 // ---- one that is known
 // ---------------------------------------------------------------------------
 
-uint32_t Recorded::actor(World& world, uint32_t enabled) {
+uint32_t Recorded::actor(World& world, Mask enabled) {
   const bool asked = (enabled & (enabled - 1)) != 0;  // else there is nothing to decide
   if (asked && at_ < decisions_.size()) {
     const uint8_t wanted = decisions_[at_++];
-    if (wanted < 32 && has(enabled, wanted)) return wanted;
+    if (wanted < 2 * kThreadsMax && has(enabled, wanted)) return wanted;
   }
   return has(enabled, world.last_actor()) ? world.last_actor() : lowest(enabled);
 }

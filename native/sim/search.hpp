@@ -24,7 +24,7 @@ class Exhaustive final : public Search {
   explicit Exhaustive(bool reduced = true) noexcept : reduced_(reduced) {}
   // Before each execution, the first included. False: there is none left.
   bool next();
-  uint32_t actor(World& world, uint32_t enabled) override;
+  uint32_t actor(World& world, Mask enabled) override;
   uint32_t choose(World& world, Question question, uint32_t options) override;
 
   uint64_t states() const noexcept { return seen_.size(); }
@@ -32,22 +32,22 @@ class Exhaustive final : public Search {
  private:
   struct Node {
     bool is_actor;
-    uint32_t left;    // actors, or values above the chosen one, still to be tried
+    Mask left;        // actors, or values above the chosen one, still to be tried
     uint32_t chosen;  // actor or value
-    uint32_t asleep;  // actors; grows by those that were tried
+    Mask asleep;      // actors; grows by those that were tried
     Operation operation;
   };
-  uint32_t sleep_after(const Node& node, World& world) const;
+  Mask sleep_after(const Node& node, World& world) const;
 
   std::vector<Node> path_;
   size_t at_ = 0;
-  uint32_t asleep_ = 0;  // on arrival at the next actor node
+  Mask asleep_ = 0;  // on arrival at the next actor node
   bool begun_ = false;
   const bool reduced_;
   struct Hash {
     size_t operator()(uint64_t state) const noexcept { return state; }  // it is mixed already
   };
-  std::unordered_map<uint64_t, uint32_t, Hash> seen_;  // with the sleep set
+  std::unordered_map<uint64_t, Mask, Hash> seen_;  // with the sleep set
 };
 
 // By a seed: each execution draws how it goes about it. One in three by priorities that change at
@@ -60,8 +60,10 @@ class Randomized final : public Search {
   explicit Randomized(uint64_t seed, Way way = Way::mixed) noexcept : seed_(seed), way_(way) {}
   // The execution with this number; the same one each time.
   void begin(uint64_t number);
-  uint32_t actor(World& world, uint32_t enabled) override;
+  uint32_t actor(World& world, Mask enabled) override;
   uint32_t choose(World& world, Question question, uint32_t options) override;
+  // What executions take, of those that are not to depend on the ones before.
+  void expect(uint32_t steps) noexcept { longest_ = steps; }
   // What executions took so far: where priorities may change.
   void ended(uint32_t steps) noexcept { longest_ = longest_ < steps ? steps : longest_; }
 
@@ -86,7 +88,7 @@ class Randomized final : public Search {
 class Recorded final : public Search {
  public:
   explicit Recorded(std::vector<uint8_t> decisions) noexcept : decisions_(std::move(decisions)) {}
-  uint32_t actor(World& world, uint32_t enabled) override;
+  uint32_t actor(World& world, Mask enabled) override;
   uint32_t choose(World& world, Question question, uint32_t options) override;
 
   static constexpr uint8_t kUsual = 0xff;  // a decision that is left to the default

@@ -208,8 +208,10 @@ std::string write_repro(const Repro& repro, const std::string& comment) {
       << "early_returns " << setup.early_returns << '\n'
       << "refusals " << setup.refusals << '\n'
       << "ticks_per_step " << setup.ticks_per_step << '\n'
-      << "verdict " << repro.verdict << '\n'
-      << "decisions";
+      << "verdict " << repro.verdict << '\n';
+  std::istringstream system(repro.system);
+  for (std::string line; std::getline(system, line);) out << "system " << line << '\n';
+  out << "decisions";
   for (const uint8_t decision : repro.decisions) out << ' ' << unsigned{decision};
   out << '\n';
   std::istringstream lines(comment);
@@ -232,6 +234,10 @@ bool read_repro(const std::string& text, Repro& repro, std::string& error) {
     words >> key;
     if (key == "scenario") {
       std::getline(words >> std::ws, repro.scenario);
+      words.clear();
+    } else if (key == "system") {
+      std::getline(words >> std::ws, line);
+      repro.system += line + '\n';
       words.clear();
     } else if (key == "build") {
       words >> repro.build;

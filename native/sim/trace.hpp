@@ -19,6 +19,7 @@ std::string log_of(const World& world);
 // What is needed to run it again.
 struct Repro {
   std::string scenario;
+  std::string system;  // of a whole one, in text; see system/plan.hpp
   Setup setup;
   uint64_t seed = 0;
   uint64_t schedule = 0;  // its number under the seed

@@ -1,6 +1,7 @@
 #include "sim/world.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "sim/random.hpp"
@@ -9,6 +10,9 @@ namespace vanity::sim {
 namespace {
 
 constexpr uint32_t kLine = 64;
+// What a turn of a loop that looks again takes under a clock, and how much longer it may get.
+constexpr uint64_t kPauseSteps = 8;
+constexpr uint32_t kPauseDoublings = 8;
 
 bool acquires(std::memory_order order) {
   return order != std::memory_order_relaxed && order != std::memory_order_release;
@@ -83,6 +87,7 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   events_.clear();
   decisions_.clear();
   names_.clear();
+  bodies_.clear();
   count_ = static_cast<uint32_t>(scenario.threads.size());
   watches_ = {};
   watched_ = 0;
@@ -91,13 +96,13 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   last_actor_ = 0;
   self_ = 0;
   done_ = {};
-  std::memset(object, 0, scenario.bytes);
+  if (scenario.contained) std::memset(object, 0, scenario.bytes);
   memory_.begin(setup.model, object_, scenario.bytes, count_);
   scenario.create(object);
   for (uint32_t i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
     thread.fiber.start(&World::enter, this);
-    thread.pending = {Kind::start, false, Operation::kNowhere, i};
+    thread.pending = {.kind = Kind::start, .thread = i};
     thread.status = Status::ready;
     thread.woken = thread.armed = thread.fired = thread.early = false;
     thread.past = i + 1;
@@ -119,11 +124,19 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
 void World::enter(void* argument) {
   World& world = *static_cast<World*>(argument);
   const uint32_t self = world.self_;
-  world.scenario_->thread(world.object_, self);
+  if (world.scenario_->thread != nullptr)
+    world.scenario_->thread(world.object_, self);
+  else
+    world.bodies_[self]();
   world.threads_[self].status = Status::ended;
   world.note({.kind = Kind::finish}, 0);
   world.go_on();
   __builtin_unreachable();
+}
+
+uint32_t World::begin(std::function<void()> body) {
+  bodies_.push_back(std::move(body));
+  return static_cast<uint32_t>(bodies_.size() - 1);
 }
 
 void World::leave() {
@@ -158,9 +171,13 @@ bool World::enabled(const Thread& thread, uint32_t index) const noexcept {
       }
     case Status::asleep:
     case Status::monitoring:
-      return thread.woken || thread.early ||
-             (setup_.ticks_per_step != 0 && time_ >= thread.deadline);
+      return thread.woken || thread.early || (time_passes() && time_ >= thread.deadline);
+    case Status::napping:
+      return time_ >= thread.deadline;
+    case Status::joining:
+      return threads_[thread.joined].status == Status::ended && memory_.buffer_empty(thread.joined);
     case Status::paused:
+      if (time_passes() && time_ >= thread.deadline) return true;
       return std::any_of(thread.looked.begin(), thread.looked.end(), [&](const Thread::Look& look) {
         return memory_.newest(look.location) != look.number;
       });
@@ -170,11 +187,11 @@ bool World::enabled(const Thread& thread, uint32_t index) const noexcept {
   return false;
 }
 
-uint32_t World::enabled() const noexcept {
-  uint32_t mask = 0;
+Mask World::enabled() const noexcept {
+  Mask mask = 0;
   for (uint32_t i = 0; i < count_; ++i) {
-    if (enabled(threads_[i], i)) mask |= 1u << i;
-    if (!memory_.buffer_empty(i)) mask |= 1u << (count_ + i);
+    if (enabled(threads_[i], i)) mask |= Mask{1} << i;
+    if (!memory_.buffer_empty(i)) mask |= Mask{1} << (count_ + i);
   }
   return mask;
 }
@@ -207,16 +224,14 @@ void World::go_on() {
   Fiber* here = &threads_[self_].fiber;
   for (;;) {
     if (watched_ != 0) check_sleepers();
-    uint32_t mask = enabled();
-    uint64_t next_deadline = UINT64_MAX;
-    for (uint32_t i = 0; i < count_; ++i) {
-      const Thread& thread = threads_[i];
-      if (thread.status == Status::asleep || thread.status == Status::monitoring)
-        next_deadline = std::min(next_deadline, thread.deadline);
-    }
-    if (mask == 0 && setup_.ticks_per_step != 0 && next_deadline != UINT64_MAX) {
-      time_ = next_deadline;
-      mask = enabled();
+    Mask mask = enabled();
+    if (mask == 0 && time_passes()) {
+      check_missed();
+      const uint64_t next = next_deadline();
+      if (next != UINT64_MAX) {
+        time_ = next;
+        mask = enabled();
+      }
     }
     if (mask == 0) end_of_run();
     if (events_.size() >= setup_.steps_max)
@@ -224,8 +239,8 @@ void World::go_on() {
     time_ += setup_.ticks_per_step;
 
     uint32_t actor = Search::kAbandon;
-    for (uint32_t rest = mask & ((1u << count_) - 1); rest != 0; rest &= rest - 1) {
-      const auto each = static_cast<uint32_t>(__builtin_ctz(rest));
+    for (Mask rest = mask & ((Mask{1} << count_) - 1); rest != 0; rest &= rest - 1) {
+      const auto each = static_cast<uint32_t>(std::countr_zero(rest));
       if (!local(threads_[each].pending)) continue;
       actor = each;
       break;
@@ -249,6 +264,23 @@ void World::go_on() {
     here->switch_to(threads_[actor].fiber);
     return;
   }
+}
+
+uint64_t World::next_deadline() const noexcept {
+  uint64_t next = UINT64_MAX;
+  for (uint32_t i = 0; i < count_; ++i) {
+    switch (threads_[i].status) {
+      case Status::asleep:
+      case Status::monitoring:
+      case Status::paused:
+      case Status::napping:
+        next = std::min(next, threads_[i].deadline);
+        break;
+      default:
+        break;
+    }
+  }
+  return next;
 }
 
 void World::announce(Operation operation) {
@@ -335,7 +367,7 @@ void World::Thread::look(uint32_t location, uint32_t number) {
 
 uint32_t World::touch(const void* word, uint32_t bytes) {
   const auto* at = static_cast<const std::byte*>(word);
-  if (at < object_ || at + bytes > object_ + scenario_->bytes)
+  if (scenario_->contained && (at < object_ || at + bytes > object_ + scenario_->bytes))
     fail(Verdict::broken, "an access outside of all memory");
   const uint32_t location = memory_.touch(word, bytes);
   if (location == Memory::kNone)
@@ -608,8 +640,8 @@ void World::monitor(const void* address) {
   memory_.see_line(self_, self.line);
   uint64_t line = 0;
   for (uint32_t i = 0; i < memory_.locations(); ++i)
-    if (memory_.key(memory_.location(i).address) / kLine == self.line)
-      line += Random::mix(memory_.key(memory_.location(i).address) + memory_.location(i).newest);
+    if (memory_.location(i).key / kLine == self.line)
+      line += Random::mix(memory_.location(i).key + memory_.location(i).newest);
   note({.key = key, .kind = Kind::monitor}, memory_.model() == Model::weak ? line : 0);
 }
 
@@ -682,31 +714,59 @@ void World::futex_wake(void* word) {
   note({.value = woken, .key = key, .kind = Kind::futex_wake}, woken);
 }
 
-uint64_t World::now() {
-  if (setup_.ticks_per_step == 0) return 0;
-  announce({Kind::now, false, Operation::kNowhere});
-  note({.value = time_, .kind = Kind::now}, time_);
+// It passes with steps: a look at it is none.
+uint64_t World::now() const noexcept {
   return time_;
 }
 
 void World::relax() {
-  if (setup_.ticks_per_step != 0) {
-    announce({Kind::now, false, Operation::kNowhere});
-    time_ += 4 * setup_.ticks_per_step;
-    note({.value = time_, .kind = Kind::now}, time_);
-    return;
-  }
-  if (++threads_[self_].idle_turns >= 2) pause();
+  Thread& self = threads_[self_];
+  if (++self.idle_turns >= 2 || time_passes()) pause();
 }
 
+// Under a clock it looks again after a while, longer each time: as one that is given the processor
+// seldom.
 void World::pause() {
   Thread& self = threads_[self_];
+  self.deadline = UINT64_MAX;
+  if (time_passes())
+    self.deadline =
+        time_ + (setup_.ticks_per_step * kPauseSteps << std::min(self.idle_turns, kPauseDoublings));
   self.status = Status::paused;
   self.slept_at = steps();
   self.pending = {Kind::resume, false, Operation::kNowhere, self_};
   go_on();
   self.status = Status::ready;
   self.looked.clear();
+  note({.kind = Kind::resume}, 0);
+}
+
+void World::nap(uint64_t deadline) {
+  Thread& self = threads_[self_];
+  self.status = Status::napping;
+  self.deadline = deadline;
+  self.slept_at = steps();
+  self.pending = {.kind = Kind::resume, .thread = self_};
+  go_on();
+  self.status = Status::ready;
+  note({.kind = Kind::resume}, 0);
+}
+
+void World::nap_for_a_while() {
+  uint64_t ns = 10'000;
+  for (uint32_t tenfold = draw(4); tenfold != 0; --tenfold) ns *= 10;
+  nap(time_ + ns);
+}
+
+void World::join(uint32_t thread) {
+  Thread& self = threads_[self_];
+  self.status = Status::joining;
+  self.joined = thread;
+  self.slept_at = steps();
+  self.pending = {.kind = Kind::resume, .thread = self_};
+  go_on();
+  self.status = Status::ready;
+  memory_.follow(self_, thread);
   note({.kind = Kind::resume}, 0);
 }
 
@@ -759,6 +819,23 @@ void World::check_sleepers() {
                                     " should have woken it and was done with its signal at step " +
                                     std::to_string(watch.last_step));
     fail(Verdict::lost_wake, what.c_str());
+  }
+}
+
+// Nobody goes on but by a deadline, so no signal is on its way.
+void World::check_missed() {
+  if (scenario_->missed == nullptr) return;
+  for (uint32_t i = 0; i < count_; ++i) {
+    const Thread& thread = threads_[i];
+    if (thread.status != Status::asleep && thread.status != Status::monitoring) continue;
+    running_ = false;  // looks from outside are no steps
+    const char* what = scenario_->missed(object_, i, thread.status == Status::monitoring);
+    running_ = true;
+    if (what == nullptr) continue;
+    fail(Verdict::lost_wake,
+         (std::string(scenario_->threads[i]) + " sleeps since step " +
+          std::to_string(thread.slept_at) + " and " + what + ", and nobody is about to wake it")
+             .c_str());
   }
 }
 

@@ -9,12 +9,13 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "sim/fiber.hpp"
 #include "sim/memory.hpp"
-#include "vanity/platform.hpp"
+#include "vanity/waits.hpp"
 
 namespace vanity::sim {
 
@@ -89,7 +90,7 @@ class Search {
 
   virtual ~Search() = default;
   // One of the bits of `enabled`: threads, then their store buffers.
-  virtual uint32_t actor(World& world, uint32_t enabled) = 0;
+  virtual uint32_t actor(World& world, Mask enabled) = 0;
   // Below `options`, which is at least 2; 0 is what happens most.
   virtual uint32_t choose(World& world, Question question, uint32_t options) = 0;
 };
@@ -103,6 +104,11 @@ struct Scenario {
   void (*thread)(void* object, uint32_t thread) = nullptr;
   void (*finish)(void* object) = nullptr;  // all threads have ended
   void (*destroy)(void* object) = nullptr;
+  // Else its memory is not cleared before it is made; and words may lie outside of it.
+  bool contained = true;
+  // Asked when nobody goes on but by a deadline: does this thread, which is asleep, miss something
+  // that it should have been woken for? Null: no.
+  const char* (*missed)(const void* object, uint32_t thread, bool monitoring) = nullptr;
 };
 
 struct Setup {
@@ -142,15 +148,22 @@ class World {
   Wake wait(uint64_t deadline);
   Wake futex_wait(const void* word, uint32_t expected, uint64_t deadline);
   void futex_wake(void* word);
-  uint64_t now();
+  uint64_t now() const noexcept;
   // A turn of a loop that looks again: the second without anything new in between waits for it.
   void relax();
+  // Until the time is over; or as long as is drawn, 10 us to 10 ms.
+  void nap(uint64_t deadline);
+  void nap_for_a_while();
+  // Until that thread has ended: it knows what that one knew.
+  void join(uint32_t thread);
   // A turn of looks found nothing: goes on when a word that it looked at is no more what it was at
   // the first look. What a later look found may have come too late for an earlier decision.
   void pause();
   // Bits of the bytes of a 64-byte line that are not zero.
   uint64_t marks(const void* line);
   uint32_t self() const noexcept { return self_; }
+  // While the object is made: what the next thread does. Of a scenario that has no `thread`.
+  uint32_t begin(std::function<void()> body);
 
   // ---- what scenarios say
   [[noreturn]] void fail(Verdict verdict, const char* what);
@@ -184,7 +197,7 @@ class World {
   const Setup& setup() const noexcept { return setup_; }
 
  private:
-  enum class Status : uint8_t { ready, asleep, monitoring, paused, ended };
+  enum class Status : uint8_t { ready, asleep, monitoring, paused, napping, joining, ended };
   struct Thread {
     Fiber fiber;
     Operation pending;
@@ -196,6 +209,7 @@ class World {
     Wake early_as;
     uint32_t line;
     uint32_t futex;  // key
+    uint32_t joined;
     uint64_t deadline;
     uint64_t past;  // hash of all it did and found
     uint32_t stale_left, early_left, refusals_left;
@@ -221,9 +235,10 @@ class World {
   void announce_store(Kind kind, uint32_t key, bool sequential = false);
   uint64_t sequenced(uint32_t location, uint32_t number, uint64_t found);
   void go_on();
+  uint64_t next_deadline() const noexcept;
   [[noreturn]] void leave();
   void end_of_run();
-  uint32_t enabled() const noexcept;
+  Mask enabled() const noexcept;
   bool enabled(const Thread& thread, uint32_t index) const noexcept;
   bool local(const Operation& operation) const noexcept;
   void drain(uint32_t thread);
@@ -231,6 +246,8 @@ class World {
   uint32_t choose(Question question, uint32_t options);
   void note(const Event& event, uint64_t found);
   void check_sleepers();
+  void check_missed();
+  bool time_passes() const noexcept { return setup_.ticks_per_step != 0; }
   Wake sleep(Status status, uint64_t deadline);
   uint32_t touch(const void* word, uint32_t bytes);
 
@@ -242,6 +259,7 @@ class World {
   std::array<Watch, kThreadsMax> watches_;
   std::vector<Event> events_;
   std::vector<uint8_t> decisions_;
+  std::vector<std::function<void()>> bodies_;
   std::string what_;
   const Scenario* scenario_ = nullptr;
   Setup setup_;

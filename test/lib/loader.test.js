@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { loadAddon } from '../../dist/loader.js';
+import { findSimulator, loadAddon } from '../../dist/loader.js';
 
 const built = ['build/Release', `prebuilds/linux-${process.arch}`]
   .map((folder) => join(folder, 'vanity.node'))
@@ -76,4 +76,19 @@ test('a prebuild loads; a damaged one gives way to a local build', (t) => {
   t.truthy(built, 'the addon is not built: npm run build');
   t.is(typeof loadAddon(packageWith(t, { [prebuild]: built })).version, 'string');
   t.is(typeof loadAddon(packageWith(t, { [prebuild]: '', [local]: built })).version, 'string');
+});
+
+test('without the policy build, it says what to compile', (t) => {
+  const places = ['build/Release', `prebuilds/linux-${process.arch}`].map((folder) =>
+    join(folder, 'vanity-sim'),
+  );
+  const root = packageWith(t);
+  const absent = t.throws(() => findSimulator(root), { code: 'VANITY_E_SIM_BUILD' });
+  for (const place of places) t.true(absent.message.includes(join(root, place)), absent.message);
+  t.regex(absent.hint, /target vanity-sim of binding\.gyp: \(cd .* && npx node-gyp rebuild\)/);
+  const checkout = packageWith(t, { 'scripts/build.js': '' });
+  const { hint } = t.throws(() => findSimulator(checkout), { code: 'VANITY_E_SIM_BUILD' });
+  t.is(hint, 'Type: npm run build:native');
+  for (const place of places)
+    t.is(findSimulator(packageWith(t, { [place]: '' })).slice(-place.length), place);
 });

@@ -14,6 +14,11 @@ const WISHES = 'shard/wishes.hpp';
 const VERDICT = 'shard/verdict.hpp';
 const ASKING = 'kernel/asking.hpp';
 const MAIL = 'kernel/mail.hpp';
+const SHARD = 'shard/shard.cpp';
+const IDLE = 'shard/idle.cpp';
+const PACKETS = 'shard/packets.cpp';
+const BOOT = 'kernel/boot.cpp';
+const KERNEL = 'kernel/system.cpp';
 
 const mutant = (check, name, file, ...changes) => ({ check, name, file, changes });
 const relaxed = (before, order, after = '') => [
@@ -404,5 +409,69 @@ export const MUTANTS = [
   mutant('handover', 'two get the record', MAIL, [
     'return state.compare_exchange_strong(idle, static_cast<uint32_t>(MailState::writing),\n                                         std::memory_order_acquire);  // pairs with settle()',
     'if (state.load(std::memory_order_acquire) != idle) return false;\n    state.store(static_cast<uint32_t>(MailState::writing), std::memory_order_relaxed);\n    return true;',
+  ]),
+
+  // ---- what shards and the kernel make of it: whole systems
+  mutant('system', 'let go, by the control word alone', SHARD, [
+    'return let_go();',
+    'return control() != Control::wait;',
+  ]),
+  mutant('system', 'the kernel does not ring', SHARD, [
+    'line_->doorbell.ring(Doorbell::kControlKernel);',
+    '',
+  ]),
+  mutant('system', 'the kernel does not signal', SHARD, ['signal(line_->sleeper);', '']),
+  mutant('system', 'leaves with input', SHARD, [
+    'if (wanted == Control::finish && inputs_empty()) return;',
+    'if (wanted == Control::finish) return;',
+  ]),
+  mutant('system', 'no buffer is taken home', SHARD, [
+    'if (!returns_.empty() && (--returns_wait_ == 0 || work == 0)) take_returns();',
+    '',
+  ]),
+  mutant('system', 'sleeps without a second look', IDLE, [
+    'ready_.watch(), [this] { return anything(); }, deadline,',
+    'ready_.watch(), [] { return false; }, deadline,',
+  ]),
+  mutant('system', 'a mark is taken, and what it is for not looked at', IDLE, [
+    'line_->doorbell.take(byte);\n    return;',
+    'line_->doorbell.take(byte);',
+  ]),
+  mutant('system', 'sends and tells nobody', PACKETS, [
+    'channel.record->bursts.add(1);\n    notify(channel);',
+    'channel.record->bursts.add(1);',
+  ]),
+  mutant('system', 'sends what had no room and tells nobody', PACKETS, [
+    'channel.record->sent.add(more);\n        notify(channel);',
+    'channel.record->sent.add(more);',
+  ]),
+  mutant('system', 'gives up on a full channel that blocks', PACKETS, [
+    'pause();\n          continue;',
+    'break;',
+  ]),
+  mutant('system', 'half an element of buffers goes home unmarked', PACKETS, [
+    'if (count % kIdsPerElement != 0) ids[count] = kNoBuffer;',
+    '',
+  ]),
+  mutant('system', 'no buffer is taken for one', PACKETS, [
+    'if (i < count && ids[i] != kNoBuffer) continue;',
+    'if (i < count) continue;',
+  ]),
+  mutant('system', 'a burst goes home but for its last', PACKETS, [
+    'homes_[pool].send(ids, (count + kIdsPerElement - 1) / kIdsPerElement)',
+    'homes_[pool].send(ids, count / kIdsPerElement)',
+  ]),
+  mutant('system', 'all channels ring one byte', BOOT, [
+    'bell = Bell(&to.line().doorbell, place, inputs[plan.to]);',
+    'bell = Bell(&to.line().doorbell, 0, inputs[plan.to]);',
+  ]),
+  mutant('system', 'nobody rings who should', BOOT, [
+    'bell = Bell(&to.line().doorbell, place, inputs[plan.to]);',
+    '',
+  ]),
+  mutant('system', 'told to leave while it is fed', KERNEL, ['if (fed(s)) continue;', '']),
+  mutant('system', 'an owner too many', 'shard/stage/mirror.cpp', [
+    'shard.share(packets[i], outputs);',
+    'shard.share(packets[i], outputs + 1);',
   ]),
 ];

@@ -2,9 +2,11 @@
 // the checks of its subject, and run. It must be found. Prints after how many schedules, and
 // "N passed, N failed": mutants.js [PART OF A NAME]
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { loadManifest } from '../../dist/manifest/plan.js';
+import { SCALE, systemText } from '../../dist/planning/sim-system.js';
 import { MUTANTS } from './mutants-list.js';
 
 process.chdir(new URL('../..', import.meta.url).pathname);
@@ -26,16 +28,67 @@ function run(command, args, seconds) {
   });
 }
 
-/** What became of it: {found: text} or {problem: text}. */
-async function outcome({ check, file, changes }) {
+// What scripts/build.js leaves: the policy build, object by object.
+const OBJECTS = 'build/Release/obj.target/vanity-sim/native';
+const SYSTEM_SCHEDULES = 4000;
+const SYSTEMS = ['test/sim/systems/split.toml', 'test/sim/systems/buffers.toml'];
+
+function changed(text, file, changes) {
+  for (const [from, to] of changes) {
+    const count = text.split(from).length - 1;
+    if (count !== 1) throw new Error(`stands ${count} times in ${file}: ${from}`);
+    text = text.replace(from, () => to);
+  }
+  return text;
+}
+
+/** One of a source file of the runtime: in its place in the policy build, under whole systems. */
+async function outcomeOfSystem({ file, changes }) {
   const folder = mkdtempSync(join(tmpdir(), 'vanity-mutant-'));
   try {
-    let text = readFileSync(join('native', file), 'utf8');
-    for (const [from, to] of changes) {
-      const count = text.split(from).length - 1;
-      if (count !== 1) return { problem: `stands ${count} times in ${file}: ${from}` };
-      text = text.replace(from, () => to);
+    const source = join(folder, basename(file));
+    writeFileSync(source, changed(readFileSync(join('native', file), 'utf8'), file, changes));
+    const flags = ['-std=c++20', '-O2', '-w', '-DVANITY_SIM', '-Inative/include', '-Inative'];
+    const object = `${source}.o`;
+    const compiled = await run('g++', [...flags, '-c', source, '-o', object], 120);
+    if (compiled.code !== 0)
+      return { problem: `does not compile: ${compiled.output.slice(0, 2000)}` };
+    const replaced = join(OBJECTS, file.replace(/\.cpp$/, '.o'));
+    const others = readdirSync(OBJECTS, { recursive: true })
+      .map((path) => join(OBJECTS, path))
+      .filter((path) => path.endsWith('.o') && path !== replaced);
+    const program = join(folder, 'vanity-sim');
+    const linked = await run('g++', [...others, object, '-o', program, '-ldl', '-lpthread'], 120);
+    if (linked.code !== 0) return { problem: `does not link: ${linked.output.slice(0, 2000)}` };
+    for (const manifest of SYSTEMS) {
+      const system = join(folder, 'system');
+      writeFileSync(system, systemText(loadManifest(manifest).plan, SCALE));
+      const args = [system, '--seed', '1', '--schedules', `${SYSTEM_SCHEDULES}`, '--shrink', '0'];
+      const { code, signal, output } = await run(program, args, 200);
+      const said = output
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+        .at(-1);
+      if (said.state === 'failed')
+        return { found: `${said.verdict}, ${said.what}; schedule ${said.schedule}` };
+      if (code !== 0) return { problem: `ended by ${signal ?? code}: ${output.slice(-500)}` };
     }
+    return { problem: 'survives' };
+  } catch (error) {
+    return { problem: error.message };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** What became of it: {found: text} or {problem: text}. */
+async function outcome(mutant) {
+  if (mutant.check === 'system') return outcomeOfSystem(mutant);
+  const { check, file, changes } = mutant;
+  const folder = mkdtempSync(join(tmpdir(), 'vanity-mutant-'));
+  try {
+    const text = changed(readFileSync(join('native', file), 'utf8'), file, changes);
     // A header's neighbours are found first beside itself, so all of them go along.
     cpSync('native', folder, { recursive: true, filter: (path) => !path.endsWith('.cpp') });
     writeFileSync(join(folder, file), text);
@@ -54,6 +107,8 @@ async function outcome({ check, file, changes }) {
       return { found: `${line[1]}; ${/(\d+) schedules in all/.exec(output)?.[1]} in all` };
     if (signal !== null) return { problem: `ended by ${signal}` };
     return { problem: code === 0 ? 'survives' : `exit code ${code}: ${output.slice(-500)}` };
+  } catch (error) {
+    return { problem: error.message };
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -72,7 +127,7 @@ const checks = [...new Set(MUTANTS.map(({ check }) => check))];
 const controls = checks.map((check) => ({
   check,
   name: 'unchanged',
-  file: 'README.md',
+  file: check === 'system' ? 'shard/shard.cpp' : 'README.md',
   changes: [],
 }));
 const queue = [...MUTANTS, ...controls].filter(({ name, check }) =>

@@ -52,6 +52,13 @@ for name in $cases; do
   add "$out/${name}_sim" --time "$((seconds / 6))" --seed "$seed" --keep "$keep"
 done
 
+echo "# whole systems"
+check "the policy build is there" node scripts/build.js || exit 1
+for manifest in examples/flow-split/vanity.toml test/sim/systems/*.toml; do
+  name=$(basename "$(dirname "$manifest")")-$(basename "$manifest" .toml)
+  check "$name" node dist/cli/main.js sim "$manifest" --seed "$seed" --keep "$keep/$name.repro"
+done
+
 echo "# what a failure gives"
 add node test/sim/failures.js
 echo "# the policy's cost"
@@ -67,6 +74,15 @@ if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static
     [ -s "$work/here" ] || echo "no log" >"$work/there"
     check "$name: $(wc -l <"$work/here") steps are the same on aarch64" cmp "$work/here" "$work/there"
   done
+  check "the policy build for aarch64" make -s -j2 -f test/sim/system.mk OUT=.cache/sim/system-aarch64 \
+    CXX=aarch64-linux-gnu-g++ OPTIMIZE=-O1 LINK=-static
+  system=test/sim/systems/split.toml
+  node test/sim/system-text.js "$system" >"$work/system"
+  build/Release/vanity-sim "$work/system" --seed "$seed" --schedules 30 --log "$work/here" >/dev/null
+  qemu-aarch64-static .cache/sim/system-aarch64/vanity-sim "$work/system" --seed "$seed" --schedules 30 \
+    --log "$work/there" >/dev/null
+  [ -s "$work/here" ] || echo "no log" >"$work/there"
+  check "$system: $(wc -l <"$work/here") steps are the same on aarch64" cmp "$work/here" "$work/there"
 else
   echo "skipped - no aarch64 (apt-get install g++-aarch64-linux-gnu qemu-user-static)"
 fi

@@ -74,6 +74,10 @@ struct EdgeMemory {
 
 // The processor itself; platform.hpp completes it to `Hardware` with the clock, fences and waits.
 struct HardwareMemory : EdgeMemory<std::atomic> {
+  // A word that is counted in places only.
+  template <class T>
+  using Ref = std::atomic_ref<T>;
+
   // One bit for each non-zero byte of a 64-byte line. A hint: the caller takes each byte it acts
   // on.
   static uint64_t marks(const Atomic<uint8_t>* line) noexcept {

@@ -7,22 +7,23 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 #include "vanity/atomic.hpp"
+#include "vanity/waits.hpp"
 
 #if defined(__aarch64__) || defined(__riscv) || defined(__x86_64__)
 #else
 #error "Vanity runs on x86_64, aarch64 and riscv64"
 #endif
 
+#if defined(VANITY_SIM)
+// The policy build: the simulator in the processor's place, in every source of the runtime. The
+// only switch there is.
+#include "sim/hardware.hpp"
+#else
+
 namespace vanity {
-
-// The order is that of `wait_backend` in the segment.
-enum class Backend : uint8_t { spin, futex, waitpkg, monitorx, wfe, zawrs };
-inline constexpr uint32_t kBackends = 6;
-
-// Why a wait came back. os_limit: the processor's or kernel's own bound ended it before ours.
-enum class Wake : uint8_t { signalled, deadline, os_limit, spurious };
 
 namespace detail {
 
@@ -119,9 +120,13 @@ void platform_init();
 
 // The processor and the Linux kernel, as the wait and channel templates see them.
 struct Hardware : HardwareMemory {
+  using Thread = std::thread;
+
   static uint64_t now() noexcept { return now_ticks(); }
   static uint64_t ticks_of_ns(uint64_t ns) noexcept;
   static void relax() noexcept { vanity::relax(); }
+  // Gives the core to whoever else wants it.
+  static void yield() noexcept;
   static void light_fence() noexcept { vanity::light_fence(); }
   static bool try_heavy_fence() noexcept { return vanity::try_heavy_fence(); }
 
@@ -135,6 +140,11 @@ struct Hardware : HardwareMemory {
   static void monitor(Backend backend, const volatile void* address) noexcept;
   static Wake wait(Backend backend, uint64_t deadline, bool deep) noexcept;
 };
+
+}  // namespace vanity
+#endif
+
+namespace vanity {
 
 // Where a consumer says that it sleeps in the kernel. A line of its own, written by the consumer,
 // read by its producers: while the consumer is awake the line stays shared and the read is a hit.

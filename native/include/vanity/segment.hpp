@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "vanity/limits.hpp"
+#include "vanity/platform.hpp"
 
 namespace vanity {
 
@@ -187,7 +188,7 @@ struct alignas(128) ShardRecord {
   uint32_t fifo;
   uint32_t arena_locked;
   Counter arena_bytes;
-  std::atomic<uint32_t> state;  // ShardState
+  Hardware::Atomic<uint32_t> state;  // ShardState
   uint32_t reserved;
 
   // written by the shard, once a turn; switches_* and stalls by the kernel, ten times a second;
@@ -357,7 +358,7 @@ inline constexpr uint32_t kBringsSystem = 4;    // stall_ns and drain_ns
 inline constexpr uint32_t kBringsManifest = 8;  // that is in force from then on
 
 struct alignas(128) ReloadRecord {
-  std::atomic<uint32_t> state;  // MailState
+  Hardware::Atomic<uint32_t> state;  // MailState
   uint32_t shard;
   uint32_t drain;
   uint32_t dry_run;

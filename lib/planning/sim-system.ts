@@ -1,0 +1,67 @@
+// A system in text, for the simulator: native/sim/system/plan.cpp is the other side. Small, so that
+// rings fill and wrap and buffers run out within what a schedule can go through; what each schedule
+// has is drawn below that.
+import { VanityError } from '../errors.js';
+import type { ChannelPlan, Plan, PortPlan, ShardPlan } from '../manifest/plan.js';
+
+/** What each part has at most. */
+export interface Scale {
+  /** That come to each receive queue, and that a source makes which is to make them for ever. */
+  readonly packets: number;
+  /** Slots of a channel. */
+  readonly capacity: number;
+  readonly burst: number;
+  /** Of a port's pool. */
+  readonly buffers: number;
+}
+
+export const SCALE: Scale = { packets: 24, capacity: 8, burst: 4, buffers: 8 };
+
+/** Throws VANITY_E_SIM_PROGRAM where a shard runs what is not compiled into the simulator. */
+export function systemText(plan: Plan, scale: Scale): string {
+  return [
+    `name ${plan.name}`,
+    `arrivals ${scale.packets}`,
+    `drain_ns ${plan.drainNs}`,
+    ...plan.shards.flatMap((shard) => shardLines(shard, scale)),
+    ...plan.channels.map((channel) => channelLine(channel, scale)),
+    ...plan.ports.map((port) => portLine(port, scale)),
+    '',
+  ].join('\n');
+}
+
+function shardLines(shard: ShardPlan, scale: Scale): string[] {
+  if (shard.programKind !== 'builtin') {
+    throw new VanityError('VANITY_E_SIM_PROGRAM', {
+      shard: shard.name,
+      kind: shard.programKind === 'native' ? 'a native module' : 'TypeScript',
+      program: shard.program,
+    });
+  }
+  const options = { ...shard.options };
+  if (shard.program === 'generate') {
+    const count = Number(options.count ?? 0);
+    options.count = String(count === 0 ? scale.packets : Math.min(count, 4 * scale.packets));
+    options.buffers = '64'; // the fewest that it takes
+    delete options.rate; // as fast as there is room
+  }
+  const { name, strategy, primary, wait, burst, spinNsMax, sleepNsMax, program } = shard;
+  return [
+    `shard ${name} builtin ${strategy} ${primary < 0 ? '-' : primary} ${wait} ${Math.min(burst, scale.burst)} ${spinNsMax} ${sleepNsMax} ${program}`,
+    ...Object.entries(options).map(
+      ([key, value]) => `option ${key} ${value.replaceAll('\n', ' ').trim()}`,
+    ),
+  ];
+}
+
+function channelLine(channel: ChannelPlan, scale: Scale): string {
+  const { name, from, to, elementBytes, packets, layout, overflow, highWatermark } = channel;
+  const capacity = Math.min(channel.capacity, scale.capacity);
+  const marks = highWatermark === 0 ? [0, 0] : [capacity, Math.floor(capacity / 2)];
+  return `channel ${name} ${from} ${to} ${capacity} ${elementBytes} ${packets ? 1 : 0} ${layout} ${overflow} ${marks.join(' ')}`;
+}
+
+function portLine({ name, overflow, buffers, bufferBytes, rx, tx }: PortPlan, scale: Scale) {
+  const queues = (shards: readonly number[]) => [shards.length, ...shards].join(' ');
+  return `port ${name} ${overflow} ${Math.min(buffers, scale.buffers)} ${bufferBytes} ${queues(rx)} ${queues(tx)}`;
+}

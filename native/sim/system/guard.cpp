@@ -1,0 +1,24 @@
+// shard/guard.hpp: nothing stands between a program and the process; what faults ends it.
+#include "shard/guard.hpp"
+
+#include <cstdlib>
+
+namespace vanity {
+
+Guard::Guard() = default;
+Guard::~Guard() = default;
+Guard::Thread::Thread(Guard&) noexcept {}
+Guard::Thread::~Thread() = default;
+void Guard::install(bool (*)(int, siginfo_t*)) {}
+int Guard::sample_signal() noexcept {
+  return SIGPROF;
+}
+void Guard::leave(FaultKind, const char*) noexcept {
+  std::abort();
+}
+uint32_t Guard::sample(int, uintptr_t*, uint32_t, uint64_t) noexcept {
+  return 0;
+}
+void Guard::ask_to_leave(int, uintptr_t) noexcept {}
+
+}  // namespace vanity

@@ -1,0 +1,234 @@
+#include "sim/system/hosted.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <bit>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "kernel/system.hpp"
+#include "sim/system/region.hpp"
+
+namespace vanity::sim {
+namespace {
+
+// Who operates it stops it early in one of so many executions.
+constexpr uint32_t kStopsOneIn = 2;
+constexpr uint64_t kSpinNs = 2'000;  // of a shard that does not spin as long as it may
+
+struct Hosted {
+  Plan asked;
+  Plan plan;  // as it was drawn for this execution
+  std::vector<std::string> names;
+  std::deque<std::string> words;  // names of them; they stay where they are
+  System* system = nullptr;
+  bool immediate = false;  // it was stopped at once, so that packets may be dropped
+};
+Hosted hosted;
+
+bool over() {
+  const SystemState state = hosted.system->state();
+  return state == SystemState::stopped || state == SystemState::failed;
+}
+
+// What there is room for, and how shards wait, within what was asked for.
+Plan drawn(const Plan& asked) {
+  World& world = World::current();
+  Plan plan = asked;
+  plan.oversubscribe = world.draw(4) == 0;
+  for (ChannelPlan& channel : plan.channels) {
+    const auto doublings = static_cast<uint32_t>(std::bit_width(channel.capacity)) - 1;
+    const uint32_t capacity = 2u << world.draw(doublings);
+    if (capacity < channel.capacity && channel.high_watermark != 0) {
+      channel.high_watermark = capacity;
+      channel.low_watermark = capacity / 2;
+    }
+    channel.capacity = capacity;
+  }
+  for (ShardPlan& shard : plan.shards) {
+    shard.burst = 1 + world.draw(shard.burst);
+    const uint32_t spin = world.draw(3);
+    if (spin != 2) shard.spin_ns_max = spin == 0 ? 0 : std::min(shard.spin_ns_max, kSpinNs);
+  }
+  return plan;
+}
+
+void label(const void* word, uint32_t bytes, std::string text) {
+  World::current().name(word, bytes, hosted.words.emplace_back(std::move(text)).c_str());
+}
+
+template <class Word>
+void label(const Word& word, std::string text) {
+  label(&word, sizeof(word), std::move(text));
+}
+
+// A bad address is one of the code under the scheduler: its execution ends there.
+void on_fault(int number) {
+  if (World::running())
+    World::current().fail(Verdict::broken,
+                          number == SIGABRT ? "the code gives up (abort)" : "the code faults");
+  ::signal(number, SIG_DFL);
+  raise(number);
+}
+
+void hear_of_faults() {
+  static std::byte stack[64 * 1024];
+  const stack_t other{stack, 0, sizeof(stack)};
+  sigaltstack(&other, nullptr);
+  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    struct sigaction action {};
+    action.sa_handler = on_fault;
+    // It does not come back, and the next one is to be heard of.
+    action.sa_flags = SA_ONSTACK | SA_NODEFER;
+    sigaction(number, &action, nullptr);
+  }
+}
+
+// Starts it, perhaps stops it early, and closes it when it is over.
+void operate() {
+  World& world = World::current();
+  hosted.system->start();
+  if (world.draw(kStopsOneIn) == 0) {
+    world.nap_for_a_while();
+    hosted.immediate = world.draw(2) == 0;
+    hosted.system->stop(hosted.immediate);
+  }
+  while (!over()) world.nap_for_a_while();
+  hosted.system->close();
+}
+
+void create(void*) {
+  Region::reset();
+  hosted.immediate = false;
+  hosted.words.clear();
+  hosted.plan = drawn(hosted.asked);
+  hosted.system = new System(hosted.plan, BootOptions{});
+  World::current().begin(&operate);
+  for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
+    auto& ring = *hosted.system->channel(c).memory();
+    label(ring.tail, hosted.plan.channels[c].name + ".tail");
+    label(ring.head, hosted.plan.channels[c].name + ".head");
+  }
+  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s) {
+    const ShardLine& line = hosted.system->shard(s).line();
+    const std::string& name = hosted.plan.shards[s].name;
+    label(line.sleeper.sleeping, name + ".sleeping");
+    label(line.control, name + ".control");
+    label(line.doorbell, name + ".bell");
+    label(hosted.system->segment().shard(s).state, name + ".state");
+  }
+}
+
+// ---- what is held against it
+// ---------------------------------------------------------------------
+
+bool has_elements(uint32_t channel) {
+  const auto& ring = *hosted.system->channel(channel).memory();
+  return ring.tail.peek() != ring.head.peek();
+}
+
+// A monitor stands for one line: the doorbell's, or that of one channel. A futex for everything.
+const char* missed(const void*, uint32_t thread, bool monitoring) {
+  if (thread >= hosted.plan.shards.size()) return nullptr;
+  Shard& shard = hosted.system->shard(thread);
+  const ShardPlan& plan = hosted.plan.shards[thread];
+  uint32_t inputs = 0;
+  for (const ChannelPlan& channel : hosted.plan.channels) inputs += channel.to == thread;
+  const bool by_bell = shard.needs_bell(inputs);
+  const bool all = !monitoring || by_bell;
+  uint32_t place = 0;
+  for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
+    if (hosted.plan.channels[c].to != thread) continue;
+    const uint32_t at = place++;
+    const bool watched = plan.strategy == Strategy::primary && plan.primary != kNone
+                             ? c == plan.primary
+                             : at + 1 == inputs;
+    if ((all || watched) && has_elements(c)) return "has input";
+  }
+  if (!all && inputs != 0) return nullptr;
+  for (const auto& byte : shard.line().doorbell.bytes)
+    if (byte.peek() != 0) return "its doorbell rang";
+  const auto wanted = static_cast<Control>(shard.line().control.peek());
+  const ShardState state = shard.state();
+  if (wanted != Control::wait && state == ShardState::ready) return "was let go";
+  if (wanted == Control::drain && state == ShardState::running) return "was told to drain";
+  if (wanted >= Control::finish) return "was told to leave";
+  return nullptr;
+}
+
+void require(bool holds, const std::string& what) {
+  if (!holds) World::current().fail(Verdict::order, what.c_str());
+}
+
+struct Balance {
+  uint64_t received = 0;
+  uint64_t gone = 0;
+  uint64_t dropped = 0;
+};
+
+// Of a program that makes one of each packet that it is given.
+Balance balance_of(const ShardRecord& record) {
+  return {record.received.get(),
+          record.sent.get() + record.consumed.get() + record.filtered.get() + record.dropped.get(),
+          record.dropped.get()};
+}
+
+void finish(void*) {
+  System& system = *hosted.system;
+  for (const Failure& failure : system.failures())
+    require(false, failure.code + ": " + failure.message);
+  require(system.state() == SystemState::stopped, "the system did not stop");
+  for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
+    const ChannelRecord& record = system.segment().channel(c);
+    require(record.sent.get() == record.received.get(),
+            "of channel " + hosted.plan.channels[c].name + ": " +
+                std::to_string(record.sent.get()) + " sent, " +
+                std::to_string(record.received.get()) + " received");
+  }
+  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s) {
+    const ShardPlan& plan = hosted.plan.shards[s];
+    if (hosted.immediate || plan.kind != ProgramKind::builtin || plan.program == "mirror") continue;
+    const Balance balance = balance_of(system.segment().shard(s));
+    require(balance.received == balance.gone,
+            "shard " + plan.name + " received " + std::to_string(balance.received) +
+                " packets, and " + std::to_string(balance.gone) + " left it");
+    const bool blocks = std::all_of(
+        hosted.plan.channels.begin(), hosted.plan.channels.end(), [&](const ChannelPlan& channel) {
+          return channel.from != s || channel.overflow == Overflow::block;
+        });
+    require(!blocks || balance.dropped == 0, "shard " + plan.name + " lost " +
+                                                 std::to_string(balance.dropped) +
+                                                 " packets, though its outputs block");
+  }
+}
+
+void destroy(void*) {
+  // What went wrong left its threads where they were, and what they use stays with them.
+  if (World::current().verdict() == Verdict::good) delete hosted.system;
+  hosted.system = nullptr;
+}
+
+}  // namespace
+
+Scenario host(const Plan& plan) {
+  hear_of_faults();
+  hosted.asked = plan;
+  hosted.names.clear();
+  for (const ShardPlan& shard : plan.shards) hosted.names.push_back(shard.name);
+  hosted.names.emplace_back("kernel");
+  hosted.names.emplace_back("operator");
+  Scenario scenario;
+  scenario.name = hosted.asked.name.c_str();
+  for (const std::string& name : hosted.names) scenario.threads.push_back(name.c_str());
+  scenario.bytes = Region::kBytes;
+  scenario.create = create;
+  scenario.finish = finish;
+  scenario.destroy = destroy;
+  scenario.contained = false;
+  scenario.missed = missed;
+  return scenario;
+}
+
+}  // namespace vanity::sim
