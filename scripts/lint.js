@@ -31,8 +31,8 @@ const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { 
 const own = listed
   .split('\n')
   .filter((path) => /^(native|test|bench|examples)\/.*\.(cpp|hpp|c|h)$/.test(path));
-const core = readFileSync('native/sources.txt', 'utf8')
-  .split('\n')
+const core = ['native/sources.txt', 'native/sim/system/sources.txt']
+  .flatMap((list) => readFileSync(list, 'utf8').split('\n'))
   .filter((path) => path.startsWith('native/') && !path.startsWith('native/addon/'));
 
 function tidy() {
@@ -40,11 +40,12 @@ function tidy() {
   mkdirSync(good, { recursive: true });
   const flags = `-std=c++20 -Inative/include -Inative -DVANITY_VERSION='"0"'`;
   const one = `
-    key=$({ g++ -E -C ${flags} "$0"; cat .clang-tidy; clang-tidy --version; } | sha256sum | cut -d ' ' -f 1)
+    set -- $(case "$0" in native/sim/system/*) echo -DVANITY_SIM ;; esac)
+    key=$({ g++ -E -C ${flags} "$@" "$0"; cat .clang-tidy; clang-tidy --version; } | sha256sum | cut -d ' ' -f 1)
     [ -e "${good}/$key" ] && touch "${good}/$key" && exit 0
-    clang-tidy --quiet "$0" -- ${flags} 2>&1 && : >"${good}/$key"`;
+    clang-tidy --quiet "$0" -- ${flags} "$@" 2>&1 && : >"${good}/$key"`;
   return `find "${good}" -type f -mtime +30 -delete
-    printf '%s\\n' ${core.join(' ')} | xargs -P ${availableParallelism()} -n 1 sh -c ${quoted(one)}`;
+    printf '%s\\n' ${[...new Set(core)].join(' ')} | xargs -P ${availableParallelism()} -n 1 sh -c ${quoted(one)}`;
 }
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 

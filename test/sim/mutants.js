@@ -2,12 +2,13 @@
 // the checks of its subject, and run. It must be found. Prints after how many schedules, and
 // "N passed, N failed": mutants.js [PART OF A NAME]
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { loadManifest } from '../../dist/manifest/plan.js';
 import { SCALE, systemText } from '../../dist/planning/sim-system.js';
 import { MUTANTS } from './mutants-list.js';
+import { buildWith, changed } from './policy-build.js';
 
 process.chdir(new URL('../..', import.meta.url).pathname);
 const OUT = '.cache/sim/native';
@@ -28,38 +29,14 @@ function run(command, args, seconds) {
   });
 }
 
-// What scripts/build.js leaves: the policy build, object by object.
-const OBJECTS = 'build/Release/obj.target/vanity-sim/native';
 const SYSTEM_SCHEDULES = 4000;
 const SYSTEMS = ['test/sim/systems/split.toml', 'test/sim/systems/buffers.toml'];
 
-function changed(text, file, changes) {
-  for (const [from, to] of changes) {
-    const count = text.split(from).length - 1;
-    if (count !== 1) throw new Error(`stands ${count} times in ${file}: ${from}`);
-    text = text.replace(from, () => to);
-  }
-  return text;
-}
-
 /** One of a source file of the runtime: in its place in the policy build, under whole systems. */
-async function outcomeOfSystem({ file, changes }) {
+async function outcomeOfSystem(mutant) {
   const folder = mkdtempSync(join(tmpdir(), 'vanity-mutant-'));
   try {
-    const source = join(folder, basename(file));
-    writeFileSync(source, changed(readFileSync(join('native', file), 'utf8'), file, changes));
-    const flags = ['-std=c++20', '-O2', '-w', '-DVANITY_SIM', '-Inative/include', '-Inative'];
-    const object = `${source}.o`;
-    const compiled = await run('g++', [...flags, '-c', source, '-o', object], 120);
-    if (compiled.code !== 0)
-      return { problem: `does not compile: ${compiled.output.slice(0, 2000)}` };
-    const replaced = join(OBJECTS, file.replace(/\.cpp$/, '.o'));
-    const others = readdirSync(OBJECTS, { recursive: true })
-      .map((path) => join(OBJECTS, path))
-      .filter((path) => path.endsWith('.o') && path !== replaced);
-    const program = join(folder, 'vanity-sim');
-    const linked = await run('g++', [...others, object, '-o', program, '-ldl', '-lpthread'], 120);
-    if (linked.code !== 0) return { problem: `does not link: ${linked.output.slice(0, 2000)}` };
+    const program = await buildWith(mutant, folder, run);
     for (const manifest of SYSTEMS) {
       const system = join(folder, 'system');
       writeFileSync(system, systemText(loadManifest(manifest).plan, SCALE));
@@ -88,7 +65,7 @@ async function outcome(mutant) {
   const { check, file, changes } = mutant;
   const folder = mkdtempSync(join(tmpdir(), 'vanity-mutant-'));
   try {
-    const text = changed(readFileSync(join('native', file), 'utf8'), file, changes);
+    const text = changed(file, changes);
     // A header's neighbours are found first beside itself, so all of them go along.
     cpSync('native', folder, { recursive: true, filter: (path) => !path.endsWith('.cpp') });
     writeFileSync(join(folder, file), text);

@@ -61,6 +61,7 @@ done
 
 echo "# what a failure gives"
 add node test/sim/failures.js
+add node test/sim/system-failures.js
 echo "# the policy's cost"
 add node test/sim/cost.js
 

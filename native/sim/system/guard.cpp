@@ -6,9 +6,13 @@
 namespace vanity {
 
 Guard::Guard() = default;
-Guard::~Guard() = default;
+Guard::~Guard() {
+  stack_ = nullptr;  // for handlers; there are none
+}
 Guard::Thread::Thread(Guard&) noexcept {}
-Guard::Thread::~Thread() = default;
+Guard::Thread::~Thread() {
+  given_ = false;
+}
 void Guard::install(bool (*)(int, siginfo_t*)) {}
 int Guard::sample_signal() noexcept {
   return SIGPROF;

@@ -8,8 +8,12 @@ namespace vanity {
 Interrupts::Interrupts(std::function<void(const std::string&)> warn, StormLimits limits)
     : warn_(std::move(warn)), limits_(limits) {}
 
-void Interrupts::add(int, uint32_t, std::function<void(uint64_t)>) {}
-void Interrupts::add_readable(int, uint32_t, std::function<void()>) {}
+void Interrupts::add(int, uint32_t, std::function<void(uint64_t)> call) {
+  call = nullptr;  // there is nothing to call it for
+}
+void Interrupts::add_readable(int, uint32_t, std::function<void()> call) {
+  call = nullptr;
+}
 IrqLine& Interrupts::add(const VectorSpec&) {
   std::abort();  // there are no devices
 }
