@@ -69,6 +69,8 @@ export interface NativeShard {
   readonly line: ArrayBuffer;
   /** The word by which an operator holds it; 0: nothing is asked. */
   readonly command: ArrayBuffer;
+  /** The word that says what is noted of it. */
+  readonly tracing: ArrayBuffer;
   readonly ledger: NativeLedger;
   ready(): void;
   running(): void;
@@ -90,6 +92,12 @@ export interface NativeShard {
   consume(packets: Uint32Array, first: number, count: number): void;
   discard(packets: Uint32Array, first: number, count: number): void;
   refuse(packets: Uint32Array, first: number, count: number): void;
+  /** What became of sampled packets, while they are sampled: taken from an input, about to be given away, given to an output. */
+  took(words: Uint32Array, first: number, n: number, input: number): void;
+  gives(words: Uint32Array, first: number, n: number): void;
+  gave(words: Uint32Array, first: number, n: number, output: number): void;
+  /** An output has no room, from now on or no more. */
+  blocked(output: number, begins: boolean): void;
   /** The word of the ledger where a counter of the program is kept. */
   counter(name: string): number;
   stopped(samples: number): void;
@@ -206,6 +214,7 @@ export interface NativeLayout {
   readonly poolShift: number;
   /** The flag of a descriptor whose buffer has several owners, and the one of the book of what is held. */
   readonly packetShared: number;
+  readonly tracePackets: number;
   readonly heldShared: number;
   readonly headroomBytes: number;
   readonly frameOffset: number;

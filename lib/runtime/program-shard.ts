@@ -25,12 +25,15 @@ export const CONTROL = { wait: 0, run: 1, drain: 2, finish: 3, stopNow: 4 } as c
 export class InputChannel extends RingReader {
   readonly name: string;
   readonly packets: boolean;
+  /** @internal Position among the shard's inputs. */
+  readonly index: number;
   readonly #ledger: Float64Array;
   readonly #word: number;
 
   /** @internal */
-  constructor(channel: NativeChannel, ledger: Float64Array, word: number) {
+  constructor(channel: NativeChannel, index: number, ledger: Float64Array, word: number) {
     super(channel.memory);
+    this.index = index;
     this.name = channel.name;
     this.packets = channel.packets;
     this.#ledger = ledger;
@@ -391,6 +394,8 @@ export class ProgramShard {
   readonly #pools: Pools;
   readonly #control: number;
   readonly #command: Int32Array;
+  readonly #tracing: Int32Array;
+  readonly #tracePackets: number;
   readonly #own: PacketBurst;
   readonly #packetInputs: InputChannel[];
   readonly #fromPorts: boolean;
@@ -407,7 +412,7 @@ export class ProgramShard {
     const ledger = new Float64Array(memory);
     this.ledger = ledger;
     this.inputs = native.inputs.map(
-      (channel, i) => new InputChannel(channel, ledger, inputs + i * INPUT_WORDS),
+      (channel, i) => new InputChannel(channel, i, ledger, inputs + i * INPUT_WORDS),
     );
     this.outputs = native.outputs.map(
       (channel, i) =>
@@ -418,6 +423,8 @@ export class ProgramShard {
     this.line = new Int32Array(native.line);
     this.#control = layout.control / 4;
     this.#command = new Int32Array(native.command);
+    this.#tracing = new Int32Array(native.tracing);
+    this.#tracePackets = layout.tracePackets;
     this.#pools = new Pools(native.pools, layout);
     this.#own = this.makeBurst(256);
     this.#packetInputs = this.inputs.filter(({ packets }) => packets);
@@ -467,6 +474,7 @@ export class ProgramShard {
       got = this.#native.receivePorts(burst.words, 0, share);
     }
     const words = burst.words;
+    const sampled = this.#sampled();
     const fromPorts = got;
     let bytes = 0;
     for (let k = 0; k < inputs.length && got < limit; ++k) {
@@ -477,6 +485,7 @@ export class ProgramShard {
         if (there === 0) break;
         copyPackets(words, got * 4, 4, input.u32, input.offset / 4, input.stride / 4, there);
         input.release(there);
+        if (sampled) this.#native.took(words, got, there, input.index);
         for (let i = 0; i < there; ++i) bytes += (words[(got + i) * 4 + 2] as number) >>> 16;
         got += there;
       }
@@ -504,7 +513,10 @@ export class ProgramShard {
       return this.#native.transmit(burst.words, first, n, output);
     }
     this.#pools.take(burst.words, first, n);
+    const sampled = this.#sampled();
+    if (sampled) this.#native.gives(burst.words, first, n);
     let sent = channel.sendPackets(burst.words, first, n);
+    if (sampled) this.#native.gave(burst.words, first, sent, output);
     if (sent === n) return sent;
     if (channel.overflow === 'program') {
       this.#pools.hold(burst.words, first + sent, n - sent);
@@ -512,9 +524,15 @@ export class ProgramShard {
     }
     if (channel.overflow === 'block') {
       channel.countBlocked();
+      if (sampled) this.#native.blocked(output, true);
       while (sent < n && this.control() !== CONTROL.stopNow) {
+        if (sampled) this.#native.gives(burst.words, first + sent, n - sent);
         const more = channel.sendPackets(burst.words, first + sent, n - sent);
         if (more === 0) this.#native.pause();
+        else if (sampled) {
+          this.#native.blocked(output, false);
+          this.#native.gave(burst.words, first + sent, more, output);
+        }
         sent += more;
       }
     }
@@ -547,6 +565,10 @@ export class ProgramShard {
   /** @internal */
   control(): number {
     return Atomics.load(this.line, this.#control); // pairs with control(Control) in the kernel
+  }
+  // Looked at for each burst; carries nothing with it.
+  #sampled(): boolean {
+    return ((this.#tracing[0] as number) & this.#tracePackets) !== 0;
   }
   /** @internal Does an operator want something of it? */
   commanded(): boolean {

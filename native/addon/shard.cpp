@@ -220,6 +220,36 @@ void refuse(const Napi::CallbackInfo& info) {
   if (!at.over) at.shard->refuse(from.data, from.count);
 }
 
+// Of sampled packets; (words, first, count, input or output).
+void took(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const Packets from = packets_of(info);
+  const uint32_t input = count_of(info, 3);
+  if (at.over || input >= at.shard->input_count()) return;
+  at.shard->script_took(from.data, from.count, input);
+}
+void gives(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const Packets from = packets_of(info);
+  if (!at.over) at.shard->script_gives(from.data, from.count);
+}
+void gave(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const Packets from = packets_of(info);
+  const uint32_t output = count_of(info, 3);
+  if (!at.over && output < at.channel_outputs) {
+    at.shard->script_gave(from.data, from.count, output);
+  }
+}
+// (output, begins)
+void blocked(const Napi::CallbackInfo& info) {
+  Attached& at = self(info);
+  const uint32_t output = count_of(info, 0);
+  if (!at.over && output < at.channel_outputs) {
+    at.shard->script_blocked(output, info[1].ToBoolean().Value());
+  }
+}
+
 Napi::Value counter(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -422,6 +452,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
                                         std::ref(wrap)));
     object.Set("line", wrap(&shard.line(), sizeof(ShardLine)));
     object.Set("command", wrap(&shard.record().command, sizeof(uint32_t)));
+    object.Set("tracing", wrap(&shard.record().tracing, sizeof(uint32_t)));
     object.Set("ledger", ledger_object(env, wrap, at->ledger));
 
     Attached* const held = at.get();
@@ -439,6 +470,10 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     method<give<&Shard::consume>>(object, "consume", held);
     method<give<&Shard::discard>>(object, "discard", held);
     method<refuse>(object, "refuse", held);
+    method<took>(object, "took", held);
+    method<gives>(object, "gives", held);
+    method<gave>(object, "gave", held);
+    method<blocked>(object, "blocked", held);
     method<counter>(object, "counter", held);
     method<stopped>(object, "stopped", held);
     method<failed>(object, "failed", held);
@@ -475,6 +510,7 @@ Napi::Object layout(Napi::Env env) {
   set("packetBytes", sizeof(vanity_packet));
   set("poolShift", kPoolShift);
   set("packetShared", VANITY_PACKET_SHARED);
+  set("tracePackets", kTracePackets);
   set("heldShared", HeldBook::kShared);
   set("headroomBytes", VANITY_HEADROOM_BYTES);
   set("frameOffset", VANITY_FRAME_OFFSET);

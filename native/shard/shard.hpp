@@ -229,6 +229,24 @@ class Shard {
   void wait_for_work() noexcept;  // counts the time slept; takes buffers home
   uint32_t receive_ports(vanity_packet* packets, uint32_t n) noexcept;
   void refuse(const vanity_packet* packets, uint32_t n) noexcept { drop(packets, n); }
+  // What became of sampled packets, while sampled() says so.
+  void script_took(const vanity_packet* packets, uint32_t n, uint32_t input) noexcept {
+    trail_.took(packets, n, inputs_[input]->index);
+  }
+  void script_gives(const vanity_packet* packets, uint32_t n) noexcept {
+    trail_.about_to_give(packets, n);
+    gives_at_ = now_ticks();
+  }
+  void script_gave(const vanity_packet* packets, uint32_t n, uint32_t output) noexcept {
+    trail_.gave(packets, n, Event::Target::channel, outputs_[output]->index, gives_at_);
+  }
+  // Waits for room since it last said so, or no more.
+  void script_blocked(uint32_t output, bool begins) noexcept {
+    if (begins)
+      blocked_at_ = now_ticks();
+    else
+      note_wait(Event::Wait::blocked, outputs_[output]->index, blocked_at_, now_ticks());
+  }
   void wake(uint32_t output) noexcept { signal(*outputs_[output]->sleeper); }
   void pause() noexcept;  // while a full channel blocks
   bool may_hold(uint32_t pool) const noexcept;
@@ -496,7 +514,9 @@ class Shard {
   EventLog events_;
   PacketTrail trail_;
   uint64_t waits_seen_ = 0;  // by then, of record_->waits
-  size_t arena_mark_ = 0;    // what the program allocates lies above
+  uint64_t gives_at_ = 0;    // JavaScript's last burst
+  uint64_t blocked_at_ = 0;
+  size_t arena_mark_ = 0;  // what the program allocates lies above
   Verdicts verdicts_;
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
   Attendant attendant_;

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { readPcapng } from '../lib/helpers/pcapng.js';
 import { EXAMPLE, generator, workspace } from './helpers.js';
@@ -56,6 +57,39 @@ test.serial('sampled packets are followed from shard to shard, and not longer', 
   t.is(text.stdout.match(/packet source\.\d+: 64 bytes/g).length, 2);
   t.regex(text.stdout, /^ +middle {2}waited .* in first: middle was .*; served in .*, to second$/m);
   t.regex(text.stdout, /^second +2 packets waited .* in the median/m);
+  system.kill('SIGINT');
+  t.is((await system.ended).code, 0);
+});
+
+test.serial('a shard in JavaScript has its part in the way', async (t) => {
+  const at = workspace(t);
+  const program = fileURLToPath(new URL('../fixtures/programs/forward.js', import.meta.url));
+  const text = generator({ name: 'script', options: 'rate = 20000', middle: program });
+  const system = at.start('run', at.file('script.toml', text), '--quiet');
+  await sleep(2000);
+  const seen = await packets(t, at, 'script', '--duration', '500ms', '--sample', '10');
+  const whole = seen.packets.filter((one) => one.whole);
+  t.true(whole.length > 100, `${whole.length} of ${seen.packets.length}`);
+  for (const { steps } of whole) {
+    t.deepEqual(
+      steps.map(({ shard, from, to }) => [shard, from, to]),
+      [
+        ['source', { made: true }, [{ channel: 'first' }]],
+        ['middle', { channel: 'first' }, [{ channel: 'second' }]],
+        ['end', { channel: 'second' }, []],
+      ],
+    );
+    t.true(steps[1].waited_ns >= 0 && steps[1].served_ns > 0 && steps[2].waited_ns >= 0);
+  }
+  // Held at its end, it says that it is blocked, and by what.
+  t.is((await at.run('trace', 'script', '--packets', '--on', '--sample', '100')).code, 0);
+  t.is((await at.run('hold', 'script', 'end')).code, 0);
+  await sleep(300);
+  t.is((await at.run('release', 'script', 'end')).code, 0);
+  await sleep(300);
+  const { channels } = await packets(t, at, 'script');
+  const first = channels.find(({ channel }) => channel === 'first');
+  t.like(first.waited_for[0], { for: 'blocked', in: 'second' });
   system.kill('SIGINT');
   t.is((await system.ended).code, 0);
 });
