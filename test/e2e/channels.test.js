@@ -147,7 +147,8 @@ layout = "${layout}"
     await sleep(2000);
     let seen = 0;
     let moved = 0;
-    for (let i = 0; i < 5; i++) {
+    // It may be empty when it is looked at.
+    for (let i = 0; i < 5 || (seen === 0 && i < 50); i++) {
       const { numbers } = await channels(t, at, 'busy', '--contents', '256');
       for (const { position, data } of numbers.elements) {
         const number = Buffer.from(data, 'hex').readDoubleLE(0);
