@@ -33,8 +33,7 @@ inline constexpr uint32_t kOptionsBytes = 4096;  // of a program's settings that
 inline constexpr uint32_t kReloadBursts = 1024;  // that a new program may be on trial for
 inline constexpr uint32_t kShardEvents = 4096;   // of a shard, the last ones; a power of two
 inline constexpr uint32_t kFaultEvents = 256;    // kept of them when its program faults
-inline constexpr uint32_t kLooks =
-    60;  // that the segment keeps at its own counters, a second apart
+inline constexpr uint32_t kLooks = 60;           // at its counters that the segment keeps
 inline constexpr uint32_t kPacketEvents = 4096;  // of a shard, of sampled packets; a power of two
 inline constexpr uint32_t kPacketBytes = 128;    // kept of a sampled packet; a multiple of 16
 inline constexpr uint32_t kCoreMax = 1023;
