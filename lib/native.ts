@@ -312,6 +312,8 @@ export interface NativeReload {
   options?: Readonly<Record<string, string>>;
   watch?: WatchPlan;
   kernel?: { stallNs: number; drainNs: number };
+  /** That the shard moves to, where there is no program; -1: it is not pinned any more. */
+  core?: number;
   /** The text that readers see as the manifest. */
   manifest?: { generation: number; text: string };
 }

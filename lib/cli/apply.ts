@@ -107,7 +107,7 @@ const OUTCOMES = {
 } satisfies Record<ApplyStep['outcome'], string>;
 
 function costs({ action, certificates }: ApplyStep): string {
-  if (action === 'set') return 'no pause';
+  if (action !== 'reload') return 'no pause';
   return certificates
     .map(({ outcome, pause_us, packets: { unaccounted, dropped } }) => {
       if (outcome === 'refused' || outcome === 'rehearsed') return outcome;

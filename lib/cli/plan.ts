@@ -1,6 +1,7 @@
 // vanity plan: what it takes to get from one manifest to another. Reads both, starts and asks nothing.
 import { type Action, type Changed, type PartChange, planChanges } from '../manifest/difference.js';
 import { loadManifest } from '../manifest/plan.js';
+import { refusals } from '../manifest/refusals.js';
 import { table } from '../text/table.js';
 import { print, printJson } from './output.js';
 
@@ -13,15 +14,14 @@ export interface PlanOptions {
 const EXIT_DIFFERS = 3;
 const EXIT_STOPS = 4;
 const STOPS: ReadonlySet<Action> = new Set(['restart', 'remove']);
-/** What a running system can do. */
-const RUNNING: ReadonlySet<Action> = new Set(['set', 'reload']);
 
 export function planCommand(oldFile: string, newFile: string, options: PlanOptions): number {
-  const before = loadManifest(oldFile).plan;
-  const after = loadManifest(newFile).plan;
+  const old = loadManifest(oldFile);
+  const next = loadManifest(newFile);
+  const [before, after] = [old.plan, next.plan];
   const changes = planChanges(before, after);
   const differing = changes.filter(({ action }) => action !== 'keep');
-  const applies = differing.every(({ action }) => RUNNING.has(action));
+  const applies = refusals(changes, old, next).length === 0;
   const commands =
     applies && differing.length > 0 ? [`vanity apply ${before.name} ${newFile}`] : [];
   const stops = differing.some(({ action }) => STOPS.has(action));

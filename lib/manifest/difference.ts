@@ -56,9 +56,10 @@ function shardAction(
 ): Action {
   if (changed.length === 0 && because.length === 0) return 'keep';
   if (because.length > 0) return 'restart';
-  if (changed.every(({ key }) => key === 'core')) return 'move';
-  const ways = changed.map((one) => inPlace(one, before, after, device));
+  const rest = changed.filter(({ key }) => key !== 'core');
+  const ways = rest.map((one) => inPlace(one, before, after, device));
   if (ways.includes(undefined)) return 'restart';
+  if (rest.length < changed.length) return ways.includes('reload') ? 'restart' : 'move';
   return ways.includes('reload') ? 'reload' : 'set';
 }
 
@@ -71,7 +72,8 @@ export function inPlace(
   before: ShardPlan,
   after: ShardPlan,
   device: boolean,
-): 'set' | 'reload' | undefined {
+): 'set' | 'reload' | 'move' | undefined {
+  if (key === 'core') return 'move';
   // Whether faults are contained is settled when a shard is made.
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const modules = before.programKind === 'native' && after.programKind === 'native';

@@ -1,6 +1,7 @@
 // What of a plan's changes a running system cannot come by, each at its line of the new manifest.
 import { type Location, VanityError } from '../errors.js';
 import {
+  type Action,
   type Changed,
   holdsDevice,
   inPlace,
@@ -11,6 +12,8 @@ import { type ManifestSource, type Path, parseManifest } from './parse.js';
 import type { ShardPlan } from './plan.js';
 import type { ManifestGeneration } from './running.js';
 
+type Written = Omit<ManifestGeneration, 'generation'>;
+
 const SECTIONS = {
   shard: 'shards',
   channel: 'channels',
@@ -18,11 +21,13 @@ const SECTIONS = {
   device: 'devices',
 } as const;
 
+const POSSIBLE: ReadonlySet<Action> = new Set(['keep', 'set', 'reload', 'move']);
+
 /** One error a line, in the order of the changes; none: it can. */
 export function refusals(
   changes: readonly PartChange[],
-  before: ManifestGeneration,
-  after: Omit<ManifestGeneration, 'generation'>,
+  before: Written,
+  after: Written,
 ): VanityError[] {
   const [was, is] = [before, after].map(sourceOf) as [
     ManifestSource | undefined,
@@ -37,7 +42,7 @@ export function refusals(
     );
   return changes.flatMap((change) => {
     const { part, name, action, changed } = change;
-    if (action === 'keep' || action === 'set' || action === 'reload') return [];
+    if (POSSIBLE.has(action)) return [];
     const path: Path = part === 'system' ? [] : [SECTIONS[part], name];
     if (action === 'add') {
       const problem = 'it is new, and a running system takes nothing new in';
@@ -60,12 +65,14 @@ const told = (value: string): string => (value === '' ? 'none' : value);
 
 function possible(
   one: Changed,
-  { part, name }: PartChange,
-  before: ManifestGeneration,
-  after: Omit<ManifestGeneration, 'generation'>,
+  { part, name, action }: PartChange,
+  before: Written,
+  after: Written,
 ): boolean {
   if (part === 'system') return systemInPlace(one) !== undefined;
   if (part !== 'shard') return false;
+  // Not along with a program.
+  if (one.key === 'core' && action === 'restart') return false;
   const [old, fresh] = [before, after].map(({ plan }) =>
     plan.shards.find((shard) => shard.name === name),
   ) as [ShardPlan, ShardPlan];

@@ -48,7 +48,7 @@ export function decodeManifest(text: string): RunningManifest {
 export function withShard(
   manifest: RunningManifest,
   shard: string,
-  change: Partial<Pick<Plan['shards'][number], 'program' | 'options' | 'watch'>>,
+  change: Partial<Pick<Plan['shards'][number], 'program' | 'options' | 'watch' | 'core'>>,
 ): RunningManifest {
   const shards = manifest.plan.shards.map((one) =>
     one.name === shard ? { ...one, ...change } : one,

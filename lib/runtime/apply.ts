@@ -7,7 +7,7 @@ import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../mani
 import { refusals } from '../manifest/refusals.js';
 import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
 import type { NativeFailure } from '../native.js';
-import type { Segment } from '../telemetry/segment.js';
+import { count, type Segment, text } from '../telemetry/segment.js';
 import { Health, type Worse } from './health.js';
 import {
   alone,
@@ -34,7 +34,7 @@ export interface ApplyOptions {
 export interface ApplyStep {
   part: 'system' | 'shard';
   name: string;
-  action: 'set' | 'reload';
+  action: 'set' | 'reload' | 'move';
   /** `back`: it is as it was before; `stuck`: it could not be brought back. */
   outcome: 'done' | 'refused' | 'back' | 'stuck';
   /** Of a reload; the last one is that of the way back. */
@@ -65,6 +65,7 @@ export type NextManifest = Omit<ManifestGeneration, 'generation'>;
 
 const CONFIRM_S = 5;
 const LOOK_MS = 20;
+const NOT_PINNED = 0xffffffff;
 const BACK_MS = 10_000;
 const AGAIN = new Set(['VANITY_E_RELOAD', 'VANITY_E_RELOAD_LATE', 'VANITY_E_RELOAD_UNDONE']);
 
@@ -105,6 +106,8 @@ class Apply {
   readonly #options: ApplyOptions;
   readonly #before: RunningManifest;
   readonly #health: Health;
+  /** Where each shard was, whatever its manifest said. */
+  readonly #cores: ReadonlyMap<string, number>;
   /** What is in force. */
   #now: RunningManifest;
   readonly #report: ApplyReport;
@@ -117,6 +120,12 @@ class Apply {
     this.#before = manifestOf(segment);
     this.#now = this.#before;
     this.#health = new Health(segment);
+    this.#cores = new Map(
+      segment.rows('shards').map((row) => {
+        const core = count(row, 'core');
+        return [text(row, 'name'), core === NOT_PINNED ? -1 : core];
+      }),
+    );
     this.#report = {
       system: segment.name,
       outcome: 'nothing',
@@ -189,6 +198,13 @@ class Apply {
       } else if (part === 'shard' && action === 'set') {
         await this.#setShard(name, this.#next.plan);
         this.#step('shard', name, 'set', 'done');
+      } else if (part === 'shard' && action === 'move') {
+        // It is on one already, and any will do.
+        const { core } = shardOf(this.#next.plan, name);
+        const to = core === 'auto' ? undefined : core;
+        const error = await this.#setShard(name, this.#next.plan, to);
+        this.#step('shard', name, 'move', error ? 'refused' : 'done');
+        if (error) return error;
       } else if (part === 'shard') {
         const certificate = await this.#reload(name, this.#next.plan, false);
         const kept = certificate.outcome === 'kept';
@@ -247,6 +263,10 @@ class Apply {
       } else if (step.action === 'set') {
         await this.#setShard(step.name, this.#before.plan);
         step.outcome = 'back';
+      } else if (step.action === 'move') {
+        const core = this.#cores.get(step.name);
+        const error = await this.#setShard(step.name, this.#before.plan, core);
+        step.outcome = error ? 'stuck' : 'back';
       } else {
         step.outcome = (await this.#reloadBack(step)) ? 'back' : 'stuck';
       }
@@ -303,11 +323,13 @@ class Apply {
     return certificate;
   }
 
-  async #setShard(name: string, plan: Plan): Promise<void> {
-    const { watch } = shardOf(plan, name);
-    this.#now = withShard(this.#now, name, { watch });
-    const manifest = this.#now;
-    await setFigures(this.#segment, this.#path, { shard: name, watch, manifest });
+  async #setShard(name: string, plan: Plan, to?: number): Promise<NativeFailure | undefined> {
+    const { watch, core } = shardOf(plan, name);
+    const manifest = withShard(this.#now, name, { watch, core });
+    const figures = { shard: name, watch, core: to, manifest };
+    const error = await setFigures(this.#segment, this.#path, figures);
+    if (error === undefined) this.#now = manifest;
+    return error;
   }
 
   async #setSystem({ stallNs, drainNs }: Plan): Promise<void> {

@@ -147,18 +147,20 @@ export interface ShardChange {
   manifest: RunningManifest | undefined;
 }
 
-/** Figures of a shard or of the kernel, in force at once with the manifest. */
+/** Figures of a shard or of the kernel, or a shard's core, in force at once with the manifest; why not, otherwise. */
 export async function setFigures(
   segment: Segment,
   path: string,
   figures: {
     shard?: string;
     watch?: WatchPlan | undefined;
+    /** -1: not pinned. */
+    core?: number | undefined;
     kernel?: { stallNs: number; drainNs: number };
     manifest: RunningManifest;
   },
-): Promise<void> {
-  const { shard, watch, kernel, manifest } = figures;
+): Promise<NativeFailure | undefined> {
+  const { shard, watch, core, kernel, manifest } = figures;
   const number = ask(path, {
     shard: shard === undefined ? 0 : shardIndex(segment, shard),
     program: '',
@@ -167,9 +169,14 @@ export async function setFigures(
     bursts: 1,
     ...(watch && { watch }),
     ...(kernel && { kernel }),
+    ...(core !== undefined && { core }),
     manifest: written(manifest),
   });
-  await answered(segment, shard ?? '', number);
+  const answer = await answered(segment, shard ?? '', number);
+  const code = text(answer, 'code');
+  return code === ''
+    ? undefined
+    : { code, message: text(answer, 'message'), hint: text(answer, 'hint') };
 }
 
 function ask(path: string, request: NativeReload): number {

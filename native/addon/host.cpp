@@ -180,7 +180,8 @@ Napi::Value copy_events_js(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// askReload(path, { shard, program, drain, dryRun, bursts, options?, watch?, kernel?, manifest? }):
+// askReload(path, { shard, program, drain, dryRun, bursts, options?, watch?, kernel?, core?,
+// manifest? }):
 // the number of the request.
 Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -200,6 +201,10 @@ Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
       const Napi::Object kernel = part("kernel");
       request.figures = KernelFigures{static_cast<uint64_t>(number(kernel, "stallNs")),
                                       static_cast<uint64_t>(number(kernel, "drainNs"))};
+    }
+    if (asked.Get("core").IsNumber()) {
+      const double core = number(asked, "core");
+      request.core = core < 0 ? kNone : static_cast<uint32_t>(core);
     }
     NewManifest manifest;
     if (has("manifest")) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
@@ -140,6 +141,44 @@ void System::lock_cores() {
     if (shard.core != kNone) claim(shard.core, "shard " + shard.name);
   }
   if (plan_.kernel_core != kNone) claim(plan_.kernel_core, "the kernel");
+}
+
+// Its arena stays where it is, and so do those who send to it.
+void System::move_shard(uint32_t shard, uint32_t core) {
+  const uint32_t before = plan_.shards[shard].core;
+  if (core == before) return;
+  const auto taken = [&](uint32_t which) {
+    bool by = which == plan_.kernel_core;
+    for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+      by |= s != shard && plan_.shards[s].core == which;
+    }
+    return by;
+  };
+  std::optional<CoreLock> lock;
+  if (core != kNone) {
+    if (!taken(core)) {
+      lock.emplace(core);
+    } else if (!plan_.oversubscribe) {
+      throw Error("VANITY_E_CORE_TWICE",
+                  "shard " + plan_.shards[shard].name + ": core " + std::to_string(core) +
+                      " has another shard already",
+                  "give each its own core, or set [system] oversubscribe = true");
+    }
+  }
+  const auto thread = static_cast<pid_t>(segment_.shard(shard).tid);
+  if (core == kNone) {
+    unpin_other_thread(thread);
+  } else {
+    pin_other_thread(thread, core);
+  }
+  if (lock) locks_.push_back(std::move(*lock));
+  if (before != kNone && !taken(before)) {
+    const auto old = std::find_if(locks_.begin(), locks_.end(),
+                                  [&](const CoreLock& each) { return each.core() == before; });
+    if (old != locks_.end()) locks_.erase(old);
+  }
+  plan_.shards[shard].core = core;
+  segment_.shard(shard).core = core;
 }
 
 void System::make_programs() {

@@ -155,6 +155,10 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
     figure("stall_ns", request.figures->stall_ns);
     figure("drain_ns", request.figures->drain_ns);
   }
+  if (request.core) {
+    brings |= kBringsCore;
+    word("core") = *request.core;
+  }
   word("brings") = brings;
   word("shard") = request.shard;
   word("drain") = request.drain ? 1 : 0;
@@ -195,6 +199,7 @@ bool take_request(ReloadRecord& record, ReloadRequest* request) {
   if ((record.brings & kBringsSystem) != 0) {
     request->figures = KernelFigures{record.stall_ns.get(), record.drain_ns.get()};
   }
+  if ((record.brings & kBringsCore) != 0) request->core = record.core;
   request->manifest = (record.brings & kBringsManifest) != 0;
   return true;
 }

@@ -29,6 +29,7 @@ struct ReloadRequest {
   std::optional<std::map<std::string, std::string>> options = std::nullopt;
   std::optional<WatchPlan> watch = std::nullopt;
   std::optional<KernelFigures> figures = std::nullopt;
+  std::optional<uint32_t> core = std::nullopt;
   bool manifest = false;  // the one beside the one in force
 };
 

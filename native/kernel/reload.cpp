@@ -429,9 +429,16 @@ void Reloads::begin(const ReloadRequest& request) {
     return;
   }
   if (request.path.empty()) {
-    adopt(request);
-    certificate.outcome = ReloadOutcome::kept;
-    certificate.code.clear();
+    try {
+      if (request.core) move_(request.shard, *request.core);
+      adopt(request);
+      certificate.outcome = ReloadOutcome::kept;
+      certificate.code.clear();
+    } catch (const Error& error) {
+      certificate.code = error.code();
+      certificate.message = error.what();
+      certificate.hint = error.hint();
+    }
     answer(segment_.reload(), certificate);
     return;
   }

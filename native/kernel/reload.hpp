@@ -95,13 +95,16 @@ class Reloads {
  public:
   using Tell = std::function<void(const std::string& code, const std::string& message,
                                   const std::string& hint)>;
+  // Throws Error.
+  using Move = std::function<void(uint32_t shard, uint32_t core)>;
   // Between two reloads it changes figures of the plan, as it is asked to.
   Reloads(Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Watchdog& watchdog,
-          Segment& segment, Tell warn)
+          Segment& segment, Move move, Tell warn)
       : plan_(plan),
         shards_(shards),
         watchdog_(watchdog),
         segment_(segment),
+        move_(std::move(move)),
         warn_(std::move(warn)) {}
 
   void turn(uint64_t now_ns) noexcept;
@@ -121,6 +124,7 @@ class Reloads {
   const std::vector<std::unique_ptr<Shard>>& shards_;
   Watchdog& watchdog_;
   Segment& segment_;
+  const Move move_;
   const Tell warn_;
   std::unique_ptr<Reload> current_;
   uint64_t writing_since_ns_ = 0;

@@ -236,7 +236,7 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, bursts_asked, number, "", "Bursts that the new one is on trial for"),
     VANITY_FIELD(ReloadRecord, asked, counter, "", "Number of the request"),
     VANITY_FIELD(ReloadRecord, brings, number, "",
-                 "Bits: 1 options, 2 figures of the watchdog, 4 of the kernel, 8 a manifest"),
+                 "Bits: 1 options, 2 the watchdog's figures, 4 [kernel], 8 manifest, 16 core"),
     VANITY_LABEL(ReloadRecord, path, "File of the new program; empty: none, but what it brings"),
     VANITY_LABEL(ReloadRecord, options, "Of the new program, each text behind its length"),
     VANITY_FIELD(ReloadRecord, stall_ns, gauge, "ns", "Of [kernel], that it brings"),
@@ -251,6 +251,7 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, on_starve, state, "", "report|restart|hold|stop-system"),
     VANITY_FIELD(ReloadRecord, on_fault, state, "", "crash|restart|hold|stop-system"),
     VANITY_FIELD(ReloadRecord, max_restarts, number, "", "Of the watchdog, that it brings"),
+    VANITY_FIELD(ReloadRecord, core, number, "", "Core that the shard moves to"),
     VANITY_FIELD(ReloadRecord, answered, counter, "", "Number of the request that this answers"),
     VANITY_FIELD(ReloadRecord, outcome, state, "", "none|kept|undone|refused|rehearsed"),
     VANITY_FIELD(ReloadRecord, handed, state, "", "nothing|restored|migrated"),
@@ -632,7 +633,8 @@ Segment::~Segment() {
 }
 
 CoreLock::CoreLock(uint32_t core)
-    : path_(std::string(kLockDirectory) + "/" + kLockPrefix + std::to_string(core) + ".lock") {
+    : core_(core),
+      path_(std::string(kLockDirectory) + "/" + kLockPrefix + std::to_string(core) + ".lock") {
   fd_ = open_locked(path_, 0666);
   if (fd_ < 0 && errno == EWOULDBLOCK) {
     char holder[32] = {};
@@ -656,7 +658,14 @@ CoreLock::CoreLock(uint32_t core)
 }
 
 CoreLock::CoreLock(CoreLock&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+    : core_(other.core_), path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+CoreLock& CoreLock::operator=(CoreLock&& other) noexcept {
+  std::swap(core_, other.core_);
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
 
 CoreLock::~CoreLock() {
   if (fd_ < 0) return;

@@ -104,8 +104,11 @@ class CoreLock {
   CoreLock(const CoreLock&) = delete;
   CoreLock& operator=(const CoreLock&) = delete;
   ~CoreLock();
+  CoreLock& operator=(CoreLock&& other) noexcept;
+  uint32_t core() const noexcept { return core_; }
 
  private:
+  uint32_t core_;
   std::string path_;
   int fd_ = -1;
 };

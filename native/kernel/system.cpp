@@ -86,10 +86,12 @@ System::System(const Plan& plan, BootOptions options)
             stop_for_watchdog_ = true;
           }});
 
-  reloads_ =
-      std::make_unique<Reloads>(plan_, shards_, *watchdog_, segment_,
-                                [this](const std::string& code, const std::string& message,
-                                       const std::string& hint) { warn(code, message, hint); });
+  reloads_ = std::make_unique<Reloads>(
+      plan_, shards_, *watchdog_, segment_,
+      [this](uint32_t shard, uint32_t core) { move_shard(shard, core); },
+      [this](const std::string& code, const std::string& message, const std::string& hint) {
+        warn(code, message, hint);
+      });
 
   wake_fd_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_fd_) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);

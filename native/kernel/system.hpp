@@ -79,6 +79,8 @@ class System {
 
   // boot.cpp
   void lock_cores();
+  // While it runs, by the kernel's thread; kNone: it is not pinned any more. Throws Error.
+  void move_shard(uint32_t shard, uint32_t core);
   void make_programs();
   void make_arenas();
   void make_pools();

@@ -144,11 +144,23 @@ Topology read_topology(const std::string& root) {
 }
 
 void pin_thread(uint32_t cpu) {
+  pin_other_thread(0, cpu);
+}
+
+void unpin_other_thread(pid_t thread) {
+  cpu_set_t set;
+  if (sched_getaffinity(getpid(), sizeof set, &set) != 0 ||
+      sched_setaffinity(thread, sizeof set, &set) != 0) {
+    throw system_error("VANITY_E_CORE_PIN", "let a thread go from its core", errno);
+  }
+}
+
+void pin_other_thread(pid_t thread, uint32_t cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
   // An empty set and one outside the cpuset both give EINVAL.
-  if (sched_setaffinity(0, sizeof set, &set) != 0) {
+  if (sched_setaffinity(thread, sizeof set, &set) != 0) {
     throw system_error("VANITY_E_CORE_PIN", "pin a thread to core " + std::to_string(cpu), errno,
                        "list the cores that this process may use: taskset -cp $$");
   }

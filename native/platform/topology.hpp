@@ -35,6 +35,11 @@ Topology read_topology(const std::string& root = "");
 // "0-3,8" as in /sys; throws std::invalid_argument on anything else.
 std::vector<uint32_t> parse_cpu_list(const std::string& text);
 
+// Another thread of this process, to one core or to all that its first thread may run on. Errors:
+// VANITY_E_CORE_PIN.
+void pin_other_thread(pid_t thread, uint32_t cpu);
+void unpin_other_thread(pid_t thread);
+
 // All of the calling thread. Errors: VANITY_E_CORE_PIN, VANITY_E_FIFO.
 void pin_thread(uint32_t cpu);
 void set_thread_name(const std::string& name) noexcept;  // cut to the kernel's 15 bytes

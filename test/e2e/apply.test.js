@@ -1,6 +1,7 @@
 // Running systems that are made what another manifest says, under load, by the shipping command: what was changed, that
 // nothing is lost or overtaken by it, and that all of it goes back when a shard is worse afterwards.
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +28,7 @@ function modules(at, ...names) {
 const manifest = ({
   left = ['program = "passer_1.so"'],
   right = ['program = "passer_1.so"'],
-  end = [],
+  end = ['program = "checker.so"'],
   kernel = [],
   name = 'apply',
 } = {}) => `
@@ -47,7 +48,6 @@ ${left.join('\n')}
 arena = "4KiB"
 ${right.join('\n')}
 [shards.end]
-program = "checker.so"
 ${end.join('\n')}
 [channels.first]
 from = "source"
@@ -101,12 +101,14 @@ test.serial('what differs is changed under load, the rest is not touched', async
   const first = at.file('first.toml', manifest());
   const system = at.start('run', first, '--json', '--quiet');
   await flowing(at);
+  const { core } = (await stats(at)).shards.left;
   const next = at.file(
     'next.toml',
     manifest({
       left: ['program = "passer_1b.so"', 'options = { how = "well" }'],
       right: ['program = "passer_1.so"', 'watchdog = { max_restarts = 7 }'],
       kernel: ['drain_ms = 3000'],
+      end: ['program = "checker.so"', `core = ${core}`],
     }),
   );
 
@@ -122,6 +124,7 @@ test.serial('what differs is changed under load, the rest is not touched', async
     'set system apply: done',
     'reload shard left: done',
     'set shard right: done',
+    'move shard end: done',
   ]);
   const [certificate] = report.steps[1].certificates;
   t.like(certificate, { outcome: 'kept', generation: 2 });
@@ -129,6 +132,9 @@ test.serial('what differs is changed under load, the rest is not touched', async
   t.true(report.confirm.waited_ms >= 1000);
   const { shards } = await stats(at);
   t.is(shards.left.program, 'passer_1b.so');
+  t.is(shards.end.core, core);
+  const allowed = readFileSync(`/proc/${system.pid}/task/${shards.end.tid}/status`, 'utf8');
+  t.regex(allowed, new RegExp(`^Cpus_allowed_list:\\s${core}$`, 'm'));
   for (const shard of ['source', 'right', 'end']) {
     t.like(shards[shard], { generation: 1, reloads: 0, restarts: 0 }, shard);
   }
@@ -169,7 +175,7 @@ test.serial('what a running system cannot do is refused before anything is touch
   const more = `${manifest({
     left: ['program = "passer_1b.so"'],
     right: ['program = "passer_1.so"', 'burst = 64'],
-    end: ['core = 0'],
+    end: ['program = "checker.so"', 'watchdog = { progress_ms = 9000 }'],
     kernel: ['core = 1'],
   }).replace('overflow = "block"', 'overflow = "drop"')}
 [shards.more]
@@ -203,13 +209,6 @@ to = "more"
       file,
       line('burst = 64'),
       9,
-    ],
-    [
-      'VANITY_E_APPLY',
-      'shard "end": a running system cannot change core from auto to 0',
-      file,
-      line('core = 0'),
-      8,
     ],
     [
       'VANITY_E_APPLY',

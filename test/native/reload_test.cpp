@@ -1,5 +1,6 @@
 // Programs that take one another's place under load: what is handed on, what is refused, and that
 // the old one comes back with its state, and without a packet missing or out of order.
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -376,6 +377,66 @@ TEST(figures_change_in_place) {
     CHECK_EQ(system.segment().shard(1).command.load(), static_cast<uint32_t>(Command::hold));
   }
   command_shard(system.segment().path(), 1, Command::run, 0);
+  ends_whole(system);
+}
+
+TEST(a_shard_moves_to_another_core) {
+  cpu_set_t allowed;
+  CHECK_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  std::vector<uint32_t> cores;
+  for (uint32_t c = 0; c < CPU_SETSIZE; ++c) {
+    if (CPU_ISSET(c, &allowed)) cores.push_back(c);
+  }
+  if (cores.size() < 2) return;
+  System system(line("moved"), {});
+  start(system);
+  ShardRecord& middle = system.segment().shard(1);
+  const auto runs_on = [&] {
+    cpu_set_t set;
+    CHECK_EQ(sched_getaffinity(static_cast<pid_t>(middle.tid), sizeof(set), &set), 0);
+    std::vector<uint32_t> found;
+    for (const uint32_t c : cores) {
+      if (CPU_ISSET(c, &set)) found.push_back(c);
+    }
+    return found;
+  };
+  const auto free = [](uint32_t core) {
+    try {
+      const CoreLock lock(core);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  };
+  CHECK_EQ(middle.core, UINT32_MAX);
+  ReloadRequest request{1, "", false, false, 1};
+  for (const uint32_t core : {cores[0], cores[1], cores[0]}) {
+    // Another process may have it just now.
+    const bool was_free = middle.core == core || free(core);
+    request.core = core;
+    const ReloadRecord& record = ask(system, request);
+    if (!was_free) continue;
+    expect(record, ReloadOutcome::kept);
+    CHECK_EQ(middle.core, core);
+    CHECK_EQ(runs_on().size(), 1u);
+    CHECK_EQ(runs_on()[0], core);
+    CHECK(!free(core));
+    flows(system);
+  }
+  const std::string code = [&] {
+    const CoreLock lock(1023);  // as if another process had it
+    request.core = 1023;
+    return std::string(ask(system, request).code);
+  }();
+  CHECK_EQ(code, "VANITY_E_CORE_IN_USE");
+  request.core = 1022;  // no such core
+  expect(ask(system, request), ReloadOutcome::refused, "VANITY_E_CORE_PIN");
+  CHECK(free(1022));
+  request.core = kNone;
+  const uint32_t last = middle.core;
+  expect(ask(system, request), ReloadOutcome::kept);
+  CHECK_EQ(runs_on().size(), cores.size());
+  if (last != UINT32_MAX) CHECK(free(last));
   ends_whole(system);
 }
 

@@ -356,6 +356,7 @@ inline constexpr uint32_t kBringsOptions = 1;   // of the program; those that it
 inline constexpr uint32_t kBringsWatch = 2;     // what the watchdog goes by
 inline constexpr uint32_t kBringsSystem = 4;    // stall_ns and drain_ns
 inline constexpr uint32_t kBringsManifest = 8;  // that is in force from then on
+inline constexpr uint32_t kBringsCore = 16;     // of the shard, which moves there
 
 struct alignas(128) ReloadRecord {
   Hardware::Atomic<uint32_t> state;  // MailState
@@ -379,7 +380,7 @@ struct alignas(128) ReloadRecord {
   uint32_t on_starve;
   uint32_t on_fault;
   uint32_t max_restarts;
-  uint32_t reserved;
+  uint32_t core;  // as that of a shard
 
   alignas(128) Counter answered;  // number of the request that all of this is about
   std::atomic<uint32_t> outcome;  // ReloadOutcome

@@ -58,6 +58,8 @@ Topology read_topology(const std::string&) {
   return {};
 }
 void pin_thread(uint32_t) {}
+void pin_other_thread(pid_t, uint32_t) {}
+void unpin_other_thread(pid_t) {}
 void set_thread_name(const std::string&) noexcept {}
 void set_fifo(uint32_t) {}
 pid_t thread_id() noexcept {

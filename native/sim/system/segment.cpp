@@ -49,8 +49,9 @@ void Segment::write_manifest(const std::string&) {}
 void Segment::adopt_manifest() {}
 void Looks::turn(uint64_t) noexcept {}  // nobody looks back: a run is begun anew
 
-CoreLock::CoreLock(uint32_t) {}
+CoreLock::CoreLock(uint32_t core) : core_(core) {}
 CoreLock::CoreLock(CoreLock&&) noexcept = default;
+CoreLock& CoreLock::operator=(CoreLock&&) noexcept = default;
 CoreLock::~CoreLock() = default;
 
 }  // namespace vanity
