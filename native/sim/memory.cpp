@@ -163,20 +163,23 @@ void Memory::see_line(uint32_t thread, uint32_t line_key) noexcept {
       threads_[thread].now.at[kThreadsMax + i] = locations_[i].newest;
 }
 
-Memory::Plain& Memory::plain(const void* address) noexcept {
+Memory::Plain* Memory::plain(const void* address) noexcept {
   Slot& slot = slot_of(key(address));
-  if (slot.generation == generation_) return plains_[slot.number];
-  const uint32_t number = plain_count_ == kPlainWordsMax ? plain_count_ - 1 : plain_count_++;
+  if (slot.generation == generation_) return &plains_[slot.number];
+  if (plain_count_ == kPlainWordsMax) return nullptr;
+  const uint32_t number = plain_count_++;
   slot = {generation_, key(address), number};
   plains_[number] = {};
   plains_[number].address = address;
-  return plains_[number];
+  return &plains_[number];
 }
 
 // A clock is the number of stores and fences of its thread: an access is known to whoever knows
 // more of them than there were.
 const Origin* Memory::race(uint32_t thread, const void* address, bool write) noexcept {
-  Plain& word = plain(address);
+  Plain* const found = plain(address);
+  if (found == nullptr) return nullptr;
+  Plain& word = *found;
   const View& now = threads_[thread].now;
   if (word.write_clock != 0 && word.written.thread != thread &&
       now.at[word.written.thread] < word.write_clock)
@@ -191,7 +194,9 @@ const Origin* Memory::race(uint32_t thread, const void* address, bool write) noe
 }
 
 void Memory::note_plain(uint32_t thread, const void* address, bool write, uint32_t step) noexcept {
-  Plain& word = plain(address);
+  Plain* const found = plain(address);
+  if (found == nullptr) return;
+  Plain& word = *found;
   const uint32_t clock = threads_[thread].now.at[thread] + 1;  // the next release tells of it
   if (write) {
     word.written = {step, static_cast<uint8_t>(thread), false};

@@ -184,7 +184,8 @@ class Memory {
     std::array<uint32_t, kThreadsMax> read_step;
     Origin found;
   };
-  Plain& plain(const void* address) noexcept;
+  // Null: there are too many of them to follow.
+  Plain* plain(const void* address) noexcept;
   Model model_ = Model::weak;
   std::byte* base_ = nullptr;
   size_t bytes_ = 0;

@@ -47,6 +47,7 @@ function plain(header) {
       /Policy::template mirror<[\w:]+>\(((?:[^(),]|\([^()]*\))*), ((?:[^()]|\([^()]*\))*)\)/g,
       '$1.store($2, std::memory_order_relaxed)',
     )
+    .replaceAll(/Policy::(?:write|read)_elements/g, 'detail::copy_elements')
     .replaceAll('Policy::prefetch_write', 'vanity::prefetch_write')
     .replaceAll('Policy::now()', 'now_ticks()')
     .replaceAll('Policy::relax()', 'vanity::relax()');

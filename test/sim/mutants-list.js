@@ -441,6 +441,15 @@ export const MUTANTS = [
     'channel.record->bursts.add(1);\n    notify(channel);',
     'channel.record->bursts.add(1);',
   ]),
+  mutant('system', 'a burst is published before it is written', PACKETS, [
+    'uint32_t sent = channel.producer.send(packets, n);\n  if (sent != 0) {',
+    `const WritableSlots slots = channel.producer.claim(n);
+  uint32_t sent = slots.count;
+  if (sent != 0) {
+    channel.producer.commit(sent);
+    Hardware::write_elements(slots.data, slots.stride, reinterpret_cast<const std::byte*>(packets),
+                             sizeof(vanity_packet), sizeof(vanity_packet), sent);`,
+  ]),
   mutant('system', 'sends what had no room and tells nobody', PACKETS, [
     'channel.record->sent.add(more);\n        notify(channel);',
     'channel.record->sent.add(more);',

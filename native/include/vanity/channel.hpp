@@ -125,41 +125,6 @@ struct Slots {
 using WritableSlots = Slots<std::byte>;
 using ReadableSlots = Slots<const std::byte>;
 
-namespace detail {
-
-// Copies `count` elements between strided rows. The size is a constant for the common elements: a
-// memcpy of unknown length costs three times an 8-byte push.
-template <size_t N>
-inline void copy_rows(std::byte* to, size_t to_stride, const std::byte* from, size_t from_stride,
-                      uint32_t count) noexcept {
-  for (uint32_t i = 0; i < count; ++i, to += to_stride, from += from_stride)
-    std::memcpy(to, from, N);
-}
-
-inline void copy_elements(std::byte* to, size_t to_stride, const std::byte* from,
-                          size_t from_stride, uint32_t bytes, uint32_t count) noexcept {
-  asm("" : "+r"(to), "+r"(from));  // else gcc warns of the sizes that a small array is never given
-  switch (bytes) {
-    case 8:
-      return copy_rows<8>(to, to_stride, from, from_stride, count);
-    case 16:
-      return copy_rows<16>(to, to_stride, from, from_stride, count);
-    case 32:
-      return copy_rows<32>(to, to_stride, from, from_stride, count);
-    case 64:
-      return copy_rows<64>(to, to_stride, from, from_stride, count);
-    default:
-      if (to_stride == bytes && from_stride == bytes) {
-        std::memcpy(to, from, size_t{bytes} * count);
-        return;
-      }
-      for (uint32_t i = 0; i < count; ++i, to += to_stride, from += from_stride)
-        std::memcpy(to, from, bytes);
-  }
-}
-
-}  // namespace detail
-
 // The writing half. One thread at a time; it may move to another thread with a happens-before.
 template <class Policy = Hardware>
 class BasicProducer {
@@ -219,7 +184,7 @@ class BasicProducer {
     while (done < n) {
       const WritableSlots to = claim(n - done);
       if (!to) break;
-      detail::copy_elements(to.data, to.stride, from, element_bytes_, element_bytes_, to.count);
+      Policy::write_elements(to.data, to.stride, from, element_bytes_, element_bytes_, to.count);
       commit(to.count);
       from += size_t{to.count} * element_bytes_;
       done += to.count;
@@ -352,7 +317,7 @@ class BasicConsumer {
     while (done < n) {
       const ReadableSlots from = peek(n - done);
       if (!from) break;
-      detail::copy_elements(to, element_bytes_, from.data, from.stride, element_bytes_, from.count);
+      Policy::read_elements(to, element_bytes_, from.data, from.stride, element_bytes_, from.count);
       release(from.count);
       to += size_t{from.count} * element_bytes_;
       done += from.count;
