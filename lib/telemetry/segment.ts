@@ -294,7 +294,10 @@ export class Segment {
     const table = this.#tables.find((t) => t.name === 'looks');
     if (!table || look.number === 0 || look.slot >= table.count) return undefined;
     const from = table.offset + look.slot * table.stride;
-    const words = this.#words.slice(from >> 3, (from + table.stride) >> 3);
+    // Each one an acquiring load: what is read after it is not older.
+    const words = BigUint64Array.from({ length: table.stride >> 3 }, (_, i) =>
+      Atomics.load(this.#words, (from >> 3) + i),
+    );
     const field = (name: string): SegmentField | undefined =>
       table.fields.find((other) => other.name === name);
     const wordOf = (name: string): bigint => words[(field(name)?.offset ?? 0) >> 3] as bigint;

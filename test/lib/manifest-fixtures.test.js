@@ -77,6 +77,7 @@ test('every code that the manifest can raise has a fixture', (t) => {
     'VANITY_E_LIMIT',
     'VANITY_E_CHANNEL_FAN',
     'VANITY_E_APPLY',
+    'VANITY_E_SEGMENT_INVALID',
     'VANITY_E_INTERNAL',
   ];
   for (const code of named)
