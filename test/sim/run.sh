@@ -45,7 +45,8 @@ for name in $cases; do
   add "$out/${name}_sim" --keep "$keep"
 done
 
-seed=${SIM_SEED:-$(($(date +%s) * 1000 + RANDOM))}
+# 32 bits: what every program here takes.
+seed=${SIM_SEED:-$((($(date +%s) * 1000 + RANDOM) % 4294967296))}
 seconds=${SIM_SECONDS:-60}
 echo "# fresh seeds for $seconds s: SIM_SEED=$seed bash test/sim/run.sh runs them again"
 for name in $cases; do
