@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "memory/pool.hpp"
+#include "options.hpp"
 #include "platform/clock.hpp"
 #include "shard/event_log.hpp"
 #include "shard/packet_trail.hpp"
@@ -110,18 +111,8 @@ void print_samples(const char* name, const std::vector<double>& values, bool las
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool as_json = false;
-  bool quick = false;
-  uint32_t rounds = 0;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--json") == 0) as_json = true;
-    if (std::strcmp(argv[i], "--quick") == 0) quick = true;
-    if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
-      rounds = static_cast<uint32_t>(std::strtoul(argv[++i], nullptr, 10));
-    }
-  }
-  if (rounds == 0) rounds = quick ? 5 : 31;
-  const uint64_t turns = quick ? 200'000 : 2'000'000;
+  const BenchOptions options(argc, argv, 31, 5);
+  const uint64_t turns = options.quick ? 200'000 : 2'000'000;
   ticks_to_ns(1);  // calibrated before, not within
   Setting at;
   at.log.write_to(*at.events);
@@ -133,7 +124,7 @@ int main(int argc, char** argv) {
   std::vector<double> none;
   std::vector<double> mark;
   uint64_t sum = 0;
-  for (uint32_t round = 0; round < rounds; ++round) {
+  for (uint32_t round = 0; round < options.rounds; ++round) {
     loop.push_back(ns_each(turns, [&](uint64_t n) { bare(at, n); }));
     at.shard->tracing.store(0, std::memory_order_relaxed);
     off.push_back(ns_each(turns, [&](uint64_t n) { traced(at, n); }));
@@ -150,7 +141,7 @@ int main(int argc, char** argv) {
   const double look = median(off) - median(loop);
   const double unmarked = median(none) - median(loop);
   const double packet = median(mark) - median(loop);
-  if (as_json) {
+  if (options.json) {
     std::printf("{\"figures\":[");
     std::printf(
         "{\"name\":\"an event, traced\",\"value\":%.2f,\"unit\":\"ns\",\"target\":\"<= "

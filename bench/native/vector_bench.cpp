@@ -4,19 +4,16 @@
 // 1024 in bursts of 32, whose lines were written by this core or by another one just before, as
 // they are when somebody is at the other end. On other processors the plain loops are shown.
 //   vector_bench [--json] [--quick] [--rounds N]
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "options.hpp"
 #include "platform/clock.hpp"
 #include "platform/topology.hpp"
 #include "vanity/platform.hpp"
@@ -180,18 +177,8 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool as_json = false;
-  bool quick = false;
-  uint32_t rounds = 0;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--json") == 0) as_json = true;
-    if (std::strcmp(argv[i], "--quick") == 0) quick = true;
-    if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
-      rounds = static_cast<uint32_t>(std::strtoul(argv[++i], nullptr, 10));
-    }
-  }
-  if (rounds == 0) rounds = quick ? 3 : 11;
-  const uint32_t laps = quick ? 101 : 1001;
+  const BenchOptions options(argc, argv, 11, 3);
+  const uint32_t laps = options.quick ? 101 : 1001;
   if (std::thread::hardware_concurrency() < 2) {
     std::fprintf(stderr, "vector_bench: this takes two processors, and there is one\n");
     return 1;
@@ -201,7 +188,7 @@ int main(int argc, char** argv) {
   const auto rings = std::make_unique<Rings>();
   OtherCore other(*rings, 1);
   std::vector<Figure> figures;
-  for (uint32_t round = 0; round < rounds; ++round) {
+  for (uint32_t round = 0; round < options.rounds; ++round) {
     size_t at = 0;
     const auto note = [&](std::string name, double value) {
       if (round == 0) figures.push_back({std::move(name), {}});
@@ -221,10 +208,10 @@ int main(int argc, char** argv) {
     if (SplitVector::runs_here()) both(SplitVector{}, "split, used elements, four at a time");
 #endif
   }
-  if (as_json) std::printf("{\"figures\":[");
+  if (options.json) std::printf("{\"figures\":[");
   for (size_t i = 0; i < figures.size(); ++i) {
     const double value = median(figures[i].rounds);
-    if (as_json) {
+    if (options.json) {
       std::printf(
           "%s{\"name\":\"%s\",\"value\":%.2f,\"unit\":\"cycles/entry\",\"target\":null,\"met\":"
           "null}",
@@ -233,7 +220,7 @@ int main(int argc, char** argv) {
       std::printf("%-60s %6.2f cycles an entry\n", figures[i].name.c_str(), value);
     }
   }
-  if (as_json) {
+  if (options.json) {
     std::printf("],\"rounds\":[");
     for (size_t i = 0; i < figures.size(); ++i) {
       std::printf("%s[", i == 0 ? "" : ",");

@@ -1,5 +1,6 @@
 // Looking at the rings of a running system until it ends, the time is up, or Ctrl-C.
 import type { Segment } from '../telemetry/segment.js';
+import { processLives } from '../telemetry/systems.js';
 
 /** A ring holds a millisecond of a shard at full speed: what is read too late is written over. */
 const LOOK_MS = 2;
@@ -28,7 +29,8 @@ export function untilEnded(
     const look = (): void => {
       const more = turn();
       const state = segment.state();
-      if (!more || state === 'stopped' || state === 'failed' || !alive(segment.pid)) finish();
+      if (!more || state === 'stopped' || state === 'failed' || !processLives(segment.pid))
+        finish();
     };
     const timer = setInterval(look, LOOK_MS);
     const timeout = duration === undefined ? undefined : setTimeout(finish, duration);
@@ -36,13 +38,4 @@ export function untilEnded(
     // `vanity trace --follow | head`.
     process.stdout.on('error', finish);
   });
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

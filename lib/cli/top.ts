@@ -1,7 +1,7 @@
 // vanity top: a live view of a running system, from outside of it, and of its last minute.
 import { VanityError } from '../errors.js';
 import type { Segment } from '../telemetry/segment.js';
-import { chooseSystem, openSystem } from '../telemetry/systems.js';
+import { chooseSystem, openSystem, processLives } from '../telemetry/systems.js';
 import { parseDuration, time } from '../text/format.js';
 import { note, print, wantsColor } from './output.js';
 import { type Moment, momentAt, step } from './top-history.js';
@@ -127,7 +127,7 @@ function live(
       if (!ended) now = { previous: now.current, current: segment.read() };
       const { name, state } = now.current.system;
       if (!ended && (state === 'stopped' || state === 'failed')) end(`${name} has ended: ${state}`);
-      else if (!ended && !alive(segment.pid))
+      else if (!ended && !processLives(segment.pid))
         end(`${name} is gone: process ${segment.pid} no longer exists`);
       else draw();
     };
@@ -147,14 +147,4 @@ function silence(segment: Segment): number | undefined {
   if (segment.state() !== 'running') return undefined;
   const ns = process.hrtime.bigint() - segment.heartbeatNs();
   return ns > SILENT_NS ? Number(ns) : undefined;
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // Another user's process exists all the same.
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

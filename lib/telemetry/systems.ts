@@ -172,3 +172,13 @@ export function shardIndex(segment: Segment, shard: string): number {
 export function shardNames(segment: Segment): string[] {
   return segment.rows('shards').map((row) => text(row, 'name'));
 }
+
+export function processLives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's process exists all the same.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -4,25 +4,10 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { workspace } from './helpers.js';
+import { modules, workspace } from './helpers.js';
 
-const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const API = new URL('../../dist/index.js', import.meta.url).href;
-
-function modules(at, ...names) {
-  for (const name of names) {
-    const source = root(`test/native/modules/${name}.c`);
-    const options = ['-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
-    const { status, stderr } = spawnSync(
-      'cc',
-      [...options, source, '-o', join(at.path, `${name}.so`)],
-      { encoding: 'utf8' },
-    );
-    if (status !== 0) throw new Error(stderr);
-  }
-}
 
 /** numberer > first > second > checker; each word of `left` and `right` is a line of that shard. */
 const manifest = ({

@@ -1,5 +1,5 @@
 // Runs the shipping command on real systems, each in a runtime directory of its own.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,22 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 export const EXAMPLE = fileURLToPath(
   new URL('../../examples/flow-split/vanity.toml', import.meta.url),
 );
+
+const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** Compiles modules of the native tests into a workspace. */
+export function modules(at, ...names) {
+  for (const name of names) {
+    const source = root(`test/native/modules/${name}.c`);
+    const options = ['-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
+    const { status, stderr } = spawnSync(
+      'cc',
+      [...options, source, '-o', join(at.path, `${name}.so`)],
+      { encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(stderr);
+  }
+}
 
 /** A folder for manifests and segments that goes when the test ends. */
 export function workspace(t) {
