@@ -66,10 +66,19 @@ for (const [build, path] of Object.entries(addons)) {
   });
 }
 
-test('both builds read every line of the source list', (t) => {
-  const listed = lines('grep', '^native/', 'native/sources.txt').sort();
-  const own = lines('git', 'ls-files', '-co', '--exclude-standard', 'native/**/*.cpp').sort();
-  t.deepEqual(listed, own, 'native/sources.txt and the folder native/ differ');
-  const make = readFileSync('build/vanity.target.mk', 'utf8');
-  for (const path of listed) t.true(make.includes(path.replace(/\.cpp$/, '.o')), path);
+test('both builds read every line of the source lists', (t) => {
+  const lists = {
+    vanity: 'native/sources.txt',
+    'vanity-sim': 'native/sim/system/sources.txt',
+  };
+  const all = new Set();
+  for (const [target, list] of Object.entries(lists)) {
+    const make = readFileSync(`build/${target}.target.mk`, 'utf8');
+    for (const path of lines('grep', '^native/', list)) {
+      t.true(make.includes(path.replace(/\.cpp$/, '.o')), `${path} of ${target}`);
+      all.add(path);
+    }
+  }
+  const own = lines('git', 'ls-files', '-co', '--exclude-standard', 'native/**/*.cpp');
+  t.deepEqual([...all].sort(), own.sort(), 'the lists of sources and the folder native/ differ');
 });
