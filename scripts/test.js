@@ -65,14 +65,14 @@ async function native(sanitize) {
   }
 }
 
-async function ava(folder, seconds) {
+async function ava(folder, seconds, ...flags) {
   const build = await run(process.execPath, ['scripts/build.js'], { show: true, seconds: 1500 });
   if (!build.ok) return tally.add(0, 1);
   if (!readdirSync(join('test', folder), { recursive: true }).some((f) => f.endsWith('.test.js'))) {
     console.log(`test/${folder} has no tests`);
     return tally.add(0, 1);
   }
-  const all = await runAva([`test/${folder}/**/*.test.js`], seconds);
+  const all = await runAva([...flags, `test/${folder}/**/*.test.js`], seconds);
   const count = Object.values(all.files).reduce((sum, n) => sum + n, 0);
   // Only what says itself what failed: a file that died, or a run that did not end, names nothing.
   if (!again || count !== all.failed) return tally.add(all.passed, all.failed);
@@ -80,7 +80,7 @@ async function ava(folder, seconds) {
   for (const [file, failed] of Object.entries(all.files)) {
     const path = paths.find((p) => p.endsWith(`${file}.test.js`));
     if (path === undefined) continue; // one file alone has no name in its lines
-    const once = await runAva([join('test', folder, path)], seconds);
+    const once = await runAva([...flags, join('test', folder, path)], seconds);
     if (once.failed !== 0 || once.passed === 0) continue;
     unsteady(path);
     all.passed += failed;
@@ -111,7 +111,8 @@ const suites = {
   tsan: () => native('thread'),
   lib: () => ava('lib', 600),
   e2e: () => ava('e2e', 900),
-  package: () => ava('package', 1200),
+  // Its builds say nothing for minutes, and ava takes silence for the end.
+  package: () => ava('package', 1400, '--timeout=15m'),
 };
 
 for (const name of process.argv.slice(2)) {
