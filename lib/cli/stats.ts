@@ -1,8 +1,8 @@
 // vanity stats: the counters of a running system, once.
 import { summarize, summaryLines } from '../report/summary.js';
 import { chooseSystem, openSystem } from '../telemetry/systems.js';
+import { momentAt } from './moments.js';
 import { note, print, printJson } from './output.js';
-import { momentAt } from './top-history.js';
 
 export interface StatsOptions {
   json?: boolean;

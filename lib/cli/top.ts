@@ -3,8 +3,8 @@ import { VanityError } from '../errors.js';
 import type { Segment } from '../telemetry/segment.js';
 import { chooseSystem, openSystem, processLives } from '../telemetry/systems.js';
 import { parseDuration, time } from '../text/format.js';
+import { type Moment, momentAt, step } from './moments.js';
 import { note, print, wantsColor } from './output.js';
-import { type Moment, momentAt, step } from './top-history.js';
 import { render, type Size, type SortKey } from './top-view.js';
 
 export interface TopOptions {

@@ -134,8 +134,6 @@ const FIELD_TYPES = [
   'text',
 ] as const;
 const EVENT_BYTES = 32;
-/** Of the header of a look; its words follow. */
-const LOOK_HEADER_BYTES = 128;
 const TEXT_UNIT = 1024;
 const MANIFEST_TRIES = 100;
 const NO_SHARD = 0xffffffff;
@@ -301,6 +299,10 @@ export class Segment {
     const field = (name: string): SegmentField | undefined =>
       table.fields.find((other) => other.name === name);
     const wordOf = (name: string): bigint => words[(field(name)?.offset ?? 0) >> 3] as bigint;
+    const half = (name: string): number => {
+      const bits = BigInt(((field(name)?.offset ?? 0) & 4) * 8);
+      return Number((wordOf(name) >> bits) & 0xffffffffn);
+    };
     // The kernel takes the number away before it writes, so it is the same only if nothing was written.
     const number = this.#word(from + (field('number')?.offset ?? 0));
     if (wordOf('number') !== BigInt(look.number) || number !== BigInt(look.number))
@@ -308,11 +310,10 @@ export class Segment {
 
     const copy = this.#buffer.slice(0);
     const view = new DataView(copy);
-    const half = (name: string): number => view.getUint32(from + (field(name)?.offset ?? 0), true);
     view.setUint32(STATE_OFFSET, half('state'), true);
     view.setBigUint64(HEARTBEAT_OFFSET, wordOf('at_ns'), true);
     view.setBigUint64(UPTIME_OFFSET, wordOf('uptime_ns'), true);
-    let next = LOOK_HEADER_BYTES >> 3;
+    let next = half('words_at') >> 3;
     const take = (): bigint => {
       const word = words[next++];
       if (word === undefined) throw invalid('a look is shorter than the tables that it is of');

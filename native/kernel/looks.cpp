@@ -67,6 +67,7 @@ void Looks::take(uint64_t now_ns) noexcept {
   put(look.uptime_ns, header.uptime_ns.get());
   look.state.store(header.state.load(std::memory_order_relaxed), std::memory_order_release);
   look.tables.store(kLookedAt, std::memory_order_release);
+  look.words_at.store(sizeof(LookRecord), std::memory_order_release);
   auto* word = reinterpret_cast<Counter*>(&look + 1);
   for (uint32_t i = 1; i <= kLookedAt; ++i) {
     const Table& table = header.tables[i];

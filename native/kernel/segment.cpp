@@ -325,6 +325,7 @@ const std::vector<Field> kLookFields = {
     VANITY_FIELD(LookRecord, uptime_ns, gauge, "ns", "Time since the shards were let go"),
     VANITY_FIELD(LookRecord, state, state, "", "booting|running|stopping|stopped|failed"),
     VANITY_FIELD(LookRecord, tables, number, "", "Tables after the first that were looked at"),
+    VANITY_FIELD(LookRecord, words_at, number, "bytes", "Where its words begin in this record"),
 };
 
 #undef VANITY_FIELD

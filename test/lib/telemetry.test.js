@@ -205,14 +205,15 @@ test('rates between two snapshots', (t) => {
   t.is(rates(now, now).shards[0].perSecond, 0);
 });
 
-// As the kernel lays them out: a header of 128 bytes, of which the first 8 are the writer's own here, and the words.
+// As the kernel lays them out: a header, and the words where it says that they are.
+const WORDS_AT = 128;
 const lookFields = (words) => [
   { name: 'number', type: 'counter' },
   { name: 'at_ns', type: 'gauge' },
   { name: 'uptime_ns', type: 'gauge' },
   { name: 'state', type: 'state', text: 'booting|running' },
   { name: 'tables', type: 'number' },
-  { name: 'rest', type: 'label', count: 80 },
+  { name: 'words_at', type: 'number' },
   { name: 'words', type: 'dynamic', count: Math.ceil(words / 5) },
 ];
 function past(looks, words = 5 * 5) {
@@ -235,6 +236,7 @@ function past(looks, words = 5 * 5) {
       uptime_ns: uptimeNs,
       state: 'running',
       tables: 1,
+      words_at: WORDS_AT,
     })),
   };
   const buffer = writeSegment({ name: 'past' }, rows, { system: [], ...fields });
@@ -243,7 +245,7 @@ function past(looks, words = 5 * 5) {
   const stride = view.getUint32(104 + 2 * 32 + 8, true);
   looks.forEach(({ words: put }, i) => {
     put.forEach((word, k) => {
-      view.setBigUint64(at + i * stride + 128 + 8 * k, BigInt(word), true);
+      view.setBigUint64(at + i * stride + WORDS_AT + 8 * k, BigInt(word), true);
     });
   });
   return new Segment(buffer);

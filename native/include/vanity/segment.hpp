@@ -458,9 +458,9 @@ struct alignas(128) EventsRecord {
 };
 
 // What all counters were at one moment of the last minute: the kernel looks at them once a second.
-// Behind this come the looked-at words, in the order of the tables (`tables` of them, from the one
-// after the system's on), their records and their fields: one for a counter, a gauge, a number and
-// a state, `count` for the values of a `dynamic`. Labels don't change; histograms and rings are
+// At `words_at` come the looked-at words, in the order of the tables (`tables` of them, from the
+// one after the system's on), their records and their fields: one for a counter, a gauge, a number
+// and a state, `count` for the values of a `dynamic`. Labels don't change; histograms and rings are
 // left out.
 struct alignas(128) LookRecord {
   Counter number;  // from 1 on; 0: none, or just being written
@@ -468,6 +468,7 @@ struct alignas(128) LookRecord {
   Counter uptime_ns;
   std::atomic<uint32_t> state;   // SystemState
   std::atomic<uint32_t> tables;  // that were looked at
+  std::atomic<uint32_t> words_at;
 };
 
 }  // namespace vanity

@@ -1,4 +1,4 @@
-// The moment that top shows: the present, or one of those that the segment has kept.
+// The moment that top and stats show: the present, or one of those that the segment has kept.
 import { VanityError } from '../errors.js';
 import type { Look, Segment, Snapshot } from '../telemetry/segment.js';
 import { parseDuration, time } from '../text/format.js';
