@@ -4,3 +4,7 @@ export function median(values) {
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
+
+/** The value that a share `q` of the sorted values do not exceed. */
+export const quantile = (sorted, q) =>
+  sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * q) - 1)];

@@ -7,6 +7,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { boot, loadManifest, lostPackets } from '../dist/index.js';
+import { quantile } from './median.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const MODULES = ['numberer', 'checker', 'passer_1', 'passer_1b'];
@@ -15,8 +16,6 @@ const RELOADS_QUICK = 20;
 const TARGET_PPS = 1e6;
 const TARGET_US = 100;
 
-const quantile = (sorted, q) =>
-  sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * q) - 1)];
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function build(folder) {

@@ -80,6 +80,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'virtqueues over a vhost-user socket, beside the driver of DPDK on the same back-end',
     module: 'virtio-user.js',
   },
+  watchdog: {
+    about: 'how long after its deadline a program that stalls is left',
+    module: 'watchdog.js',
+  },
   wake: {
     about: 'how long a wake takes, by every mechanism this host has; has its own flags: --help',
     command: true,

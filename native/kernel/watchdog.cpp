@@ -337,10 +337,8 @@ Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
   const std::string channel = now.state == 'S' ? wait_channel(record.tid) : std::string();
   if (!channel.empty()) finding.text += " (" + channel + ")";
   if (plan_.shards[s].kind == ProgramKind::typescript) return finding;
-  uintptr_t frames[Evidence::kFrames];
-  const uint32_t count =
-      shard.guard().sample(static_cast<int>(record.tid), frames, Evidence::kFrames, kAnswerNs);
-  if (count != 0) finding.text += ", in " + backtrace_text(frames, count);
+  finding.frame_count = shard.guard().sample(static_cast<int>(record.tid), finding.frames,
+                                             Evidence::kFrames, kAnswerNs);
   return finding;
 }
 
@@ -348,31 +346,35 @@ void Watchdog::act(uint32_t s, Policy policy, const char* code, const std::strin
                    const Finding& finding) {
   Shard& shard = *shards_[s];
   shard.record().last_stall.store(static_cast<uint32_t>(finding.kind), std::memory_order_relaxed);
-  std::string message = "shard " + name(s) + ": " + what + ": " + finding.text;
+  const char* then = "";
   const char* hint = "look at it: vanity top; hold it: vanity hold";
   switch (policy) {
     case Policy::report:
       break;
     case Policy::hold:
-      message += "; it is held";
-      hint = "let it go on: vanity release";
       shard.record().command.store(static_cast<uint32_t>(Command::hold), std::memory_order_relaxed);
+      then = "; it is held";
+      hint = "let it go on: vanity release";
       break;
     case Policy::restart:
       if (!shard.contained()) {
-        message += "; only native modules can be started anew";
+        then = "; only native modules can be started anew";
         break;
       }
-      message += "; its program is started anew";
       shard.leave_program();
       watches_[s].leaving_since = clock_ + 1;
       within(0);
+      then = "; its program is started anew";
       break;
     case Policy::stop_system:
-      says_.stop(code, message, "");
-      return;
+      hint = "";
+      break;
   }
-  says_.warn(code, message, hint);
+  std::string message = "shard " + name(s) + ": " + what + ": " + finding.text;
+  if (finding.frame_count != 0) {
+    message += ", in " + backtrace_text(finding.frames, finding.frame_count);
+  }
+  (policy == Policy::stop_system ? says_.stop : says_.warn)(code, message + then, hint);
 }
 
 // A program that does not come back is left as soon as it is at an instruction of its own.

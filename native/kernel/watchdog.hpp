@@ -72,6 +72,9 @@ class Watchdog {
     Stall kind = Stall::none;
     std::string text;
     bool counts = true;  // false: nothing that a policy could mend
+    // Where its program is. Named after the policy was followed: that takes the time of many looks.
+    uintptr_t frames[Evidence::kFrames];
+    uint32_t frame_count = 0;
   };
 
   void tick(uint64_t now_ns) noexcept;
