@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,8 +29,10 @@ int wait_until(int epoll, epoll_event* events, uint64_t until, uint64_t now) noe
   const uint64_t ns = until > now ? until - now : 0;
   const timespec time{static_cast<time_t>(ns / kNsPerS), static_cast<long>(ns % kNsPerS)};
   const bool ends = until != UINT64_MAX;
-  const int count = epoll_pwait2(epoll, events, kEvents, ends ? &time : nullptr, nullptr);
-  if (count >= 0 || errno != ENOSYS) return count;
+  // By number: glibc has had a name for it since 2.35 only.
+  const long count =
+      syscall(SYS_epoll_pwait2, epoll, events, kEvents, ends ? &time : nullptr, nullptr, size_t{0});
+  if (count >= 0 || errno != ENOSYS) return static_cast<int>(count);
   // Rounded up, or the last part of a millisecond would be spent looking.
   const int ms = ends ? static_cast<int>(ns / kNsPerMs + (ns % kNsPerMs != 0)) : -1;
   return epoll_wait(epoll, events, kEvents, ms);
