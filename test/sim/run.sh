@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The simulator and what it holds: exhausts the small cases, runs random executions from fresh seeds
-# for SIM_SECONDS (60), and finds the mutants. Prints "N passed, N failed".
+# for SIM_SECONDS (180) of processor time, and finds the mutants. Prints "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=.cache/sim/native
@@ -13,16 +13,19 @@ trap 'rm -rf "$work"' EXIT
 
 # add COMMAND...: a suite that says itself how much of it passed.
 add() {
-  local line
   "$@" >"$work/out" 2>&1
-  grep -v '^[0-9]* passed, [0-9]* failed$' "$work/out"
-  line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$work/out" | tail -n 1)
+  tally "$work/out" "$@"
+}
+tally() { # OUTPUT COMMAND...
+  local line
+  grep -v '^[0-9]* passed, [0-9]* failed$' "$1"
+  line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1)
   if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
     passed=$((passed + BASH_REMATCH[1]))
     failed=$((failed + BASH_REMATCH[2]))
   else
     failed=$((failed + 1))
-    echo "not ok - $* ended early"
+    echo "not ok - ${*:2} ended early"
   fi
 }
 check() { # NAME COMMAND...
@@ -47,10 +50,15 @@ done
 
 # 32 bits: what every program here takes.
 seed=${SIM_SEED:-$((($(date +%s) * 1000 + RANDOM) % 4294967296))}
-seconds=${SIM_SECONDS:-60}
-echo "# fresh seeds for $seconds s: SIM_SEED=$seed bash test/sim/run.sh runs them again"
+seconds=${SIM_SECONDS:-180}
+echo "# fresh seeds for $seconds s of processor time: SIM_SEED=$seed bash test/sim/run.sh runs them again"
 for name in $cases; do
-  add "$out/${name}_sim" --time "$((seconds / 6))" --seed "$seed" --keep "$keep"
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+  "$out/${name}_sim" --time "$((seconds / 6))" --seed "$seed" --keep "$keep" >"$work/$name" 2>&1 &
+done
+wait
+for name in $cases; do
+  tally "$work/$name" "${name}_sim" --seed "$seed"
 done
 
 echo "# whole systems"
