@@ -125,6 +125,8 @@ export interface NativeOutput extends NativeChannel {
   readonly lowWatermark: number;
   /** The consumer's line. */
   readonly line: ArrayBuffer;
+  /** The word that says whether its thread sleeps. */
+  readonly sleeper: ArrayBuffer;
   /** Byte of the doorbell to mark after a commit; -1: its consumer watches the channel itself. */
   readonly bellByte: number;
   /** Bits to set when other channels share the byte; 0: the byte is this channel's own. */
@@ -208,7 +210,6 @@ export interface NativeLayout {
   readonly bell: number;
   /** The doorbell's byte for interrupts. */
   readonly bellIrq: number;
-  readonly sleeping: number;
   readonly control: number;
   readonly packetBytes: number;
   readonly poolShift: number;

@@ -90,14 +90,20 @@ Environment: VANITY_RUNTIME_DIR, VANITY_WAIT, VANITY_DEBUG=1, NO_COLOR.
     .option('--json', 'end with one JSON object on stdout')
     .option(
       '--sim <mode>',
-      'run on any machine: threads, one for each shard and not pinned',
+      'run on any machine: threads, one for each shard and not pinned; pool, few for all of them',
       hostedMode,
+    )
+    .option(
+      '--threads <n>',
+      'of --sim pool; as many as there are processors when not given',
+      wholeOf(1, limits.poolThreads),
     )
     .addHelpText(
       'after',
       examples(
         'vanity run vanity.toml',
         'vanity run vanity.toml --sim threads --duration 5s',
+        'vanity run vanity.toml --sim pool --threads 2',
         'vanity run vanity.toml --duration 5s --json | jq .lost',
         'vanity run vanity.toml --set ports.in.file=other.pcap --metrics :9464',
       ),

@@ -1,6 +1,7 @@
 // vanity run: boots a manifest, shows what happens, ends with a table or one JSON object.
 import { checkDevices } from '../device/check.js';
 import { Records } from '../device/record.js';
+import { VanityError } from '../errors.js';
 import { Host } from '../host/host.js';
 import { type Loaded, loadSource, ManifestErrors, readSource } from '../manifest/plan.js';
 import { summarize, summaryLines } from '../report/summary.js';
@@ -18,6 +19,7 @@ export interface RunOptions {
   quiet?: boolean;
   interval: string;
   sim?: HostedMode;
+  threads?: number;
 }
 
 const EXIT_INTERRUPTED = 130; // 128 + SIGINT, as a shell has it
@@ -30,9 +32,13 @@ export async function runCommand(manifest: string, options: RunOptions): Promise
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
   const interval = parseDuration(options.interval, '--interval');
+  if (options.threads !== undefined && options.sim !== 'pool') {
+    throw new VanityError('VANITY_E_USAGE', { problem: '--threads is for: vanity run --sim pool' });
+  }
   const loaded = load(manifest, options.set ?? []);
   const { warnings } = loaded;
-  const plan = options.sim === undefined ? loaded.plan : hosted(loaded.plan, options.sim);
+  const { sim, threads } = options;
+  const plan = sim === undefined ? loaded.plan : hosted(loaded.plan, sim, threads);
   const system = await boot(plan, {
     metrics: options.metrics,
     warnings,

@@ -1,6 +1,8 @@
 /** The limits of the system; the same numbers as native/include/vanity/limits.hpp. */
 export const limits = {
   shards: 128,
+  poolThreads: 128,
+  fiberStackBytes: 2 ** 20,
   channels: 4096,
   channelsIntoShard: 512,
   channelsOutOfShard: 512,

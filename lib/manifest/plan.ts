@@ -18,6 +18,8 @@ export interface Plan {
   readonly pages: 'auto' | '1G' | '2M' | 'transparent' | 'none';
   /** -1: not pinned. */
   readonly kernelCore: number;
+  /** That carry the shards, those of TypeScript excepted; 0 or absent: each shard has its own. */
+  readonly threads?: number;
   readonly stallNs: number;
   readonly drainNs: number;
   readonly shards: readonly ShardPlan[];

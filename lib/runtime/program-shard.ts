@@ -66,8 +66,7 @@ export class OutputChannel extends RingWriter {
   readonly #bell: Uint8Array;
   readonly #bellByte: number;
   readonly #bellBits: number;
-  readonly #line: Int32Array;
-  readonly #sleeping: number;
+  readonly #sleeper: Int32Array;
   readonly #high: number;
   readonly #low: number;
   #above = false;
@@ -92,8 +91,7 @@ export class OutputChannel extends RingWriter {
     this.#bell = new Uint8Array(channel.line, layout.bell, 64);
     this.#bellByte = channel.bellByte;
     this.#bellBits = channel.bellBits;
-    this.#line = new Int32Array(channel.line);
-    this.#sleeping = layout.sleeping / 4;
+    this.#sleeper = new Int32Array(channel.sleeper);
     this.#high = channel.highWatermark;
     this.#low = channel.lowWatermark;
   }
@@ -113,7 +111,7 @@ export class OutputChannel extends RingWriter {
     }
     // Sequentially consistent after a sequentially consistent store: the fence of signal() is in it.
     // Pairs with the store of 1 in the consumer's Waiter.
-    if (Atomics.load(this.#line, this.#sleeping) !== 0) this.#native.wake(this.index);
+    if (Atomics.load(this.#sleeper, 0) !== 0) this.#native.wake(this.index);
     if (this.#high !== 0) this.#watchDepth();
   }
 

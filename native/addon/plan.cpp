@@ -195,6 +195,7 @@ Plan plan_from_js(const Napi::Object& o) {
   Plan plan;
   plan.name = text(o, "name");
   plan.oversubscribe = flag(o, "oversubscribe");
+  if (has(o, "threads")) plan.threads = whole32(o, "threads");
   plan.pages = choice<PageChoice>(o, "pages", {"auto", "1G", "2M", "transparent", "none"});
   plan.kernel_core = index_of(o, "kernelCore");
   plan.stall_ns = whole(o, "stallNs");

@@ -361,6 +361,7 @@ Napi::Value output_object(Napi::Env env, Wrapper& wrap, System& system, vanity_c
   row.Set("highWatermark", channel.high);
   row.Set("lowWatermark", channel.low);
   row.Set("line", wrap(&to.line(), sizeof(ShardLine)));
+  row.Set("sleeper", wrap(to.line().asleep, sizeof(Sleeper)));
   uint32_t place = 0;
   while (to.input(place)->index != channel.index) ++place;
   const uint32_t inputs = to.input_count();
@@ -505,7 +506,6 @@ Napi::Object layout(Napi::Env env) {
   set("head", offsetof(Memory, head));
   set("bell", offsetof(ShardLine, doorbell));
   set("bellIrq", offsetof(ShardLine, doorbell) + Doorbell::kControlIrq);
-  set("sleeping", offsetof(ShardLine, sleeper));
   set("control", offsetof(ShardLine, control));
   set("packetBytes", sizeof(vanity_packet));
   set("poolShift", kPoolShift);

@@ -343,6 +343,16 @@ void System::make_arenas() {
   }
 }
 
+// In the order of the manifest, one after the other. JavaScript has threads of its own.
+void System::make_carriers() {
+  for (uint32_t t = 0; t < plan_.threads; ++t) carriers_.push_back(std::make_unique<Carrier>(t));
+  uint32_t next = 0;
+  for (const auto& shard : shards_) {
+    if (plan_.threads == 0 || shard->plan().kind == ProgramKind::typescript) continue;
+    shard->ride(*carriers_[next++ % plan_.threads]);
+  }
+}
+
 void System::make_pools() {
   const Topology topology = read_topology();
   for (uint32_t i = 0; i < pool_plans_.size(); ++i) {
@@ -405,7 +415,7 @@ void System::make_channels() {
       bell = Bell(&to.line().doorbell, place, inputs[plan.to]);
     }
     to.add_input(plan, c, &record, channels_.back());
-    from.add_output(plan, c, &record, channels_.back(), bell, &to.line().sleeper);
+    from.add_output(plan, c, &record, channels_.back(), bell, to.line().asleep);
   }
 }
 

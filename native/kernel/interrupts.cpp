@@ -204,7 +204,7 @@ void Interrupts::report(const Source& source, uint64_t began_ns, uint64_t now_ns
 void Interrupts::deliver(Source& source, uint64_t times) noexcept {
   source.line->raise(now_ticks(), times);
   source.shard->doorbell.ring(Doorbell::kControlIrq);
-  signal(source.shard->sleeper);
+  signal(*source.shard->asleep);
 }
 
 void Interrupts::unmask(Source& source) noexcept {

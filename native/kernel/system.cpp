@@ -59,6 +59,7 @@ System::System(const Plan& plan, BootOptions options)
   }
   open_devices();
   make_arenas();
+  make_carriers();
   make_pools();
   make_channels();
   make_returns();
@@ -101,13 +102,15 @@ System::System(const Plan& plan, BootOptions options)
   if (options_.handle_signals) signals_ = std::make_unique<StopSignals>(wake_fd_.get());
   try {
     for (const auto& shard : shards_) {
-      if (shard->plan().kind != ProgramKind::typescript) shard->start();
+      if (shard->plan().kind != ProgramKind::typescript && !shard->carried()) shard->start();
     }
+    for (const auto& carrier : carriers_) carrier->start();
     kernel_ = Hardware::Thread([this] { kernel_main(); });
   } catch (const std::system_error& error) {
     // Joined here: the ports and pools that a thread still uses end before the shards do.
     for (const auto& shard : shards_) shard->control(Control::stop_now);
     for (const auto& shard : shards_) shard->join();
+    for (const auto& carrier : carriers_) carrier->join();
     signals_.reset();
     throw Error("VANITY_E_SYSTEM", std::string("cannot start a thread: ") + error.what(),
                 "raise the limit of processes: ulimit -u");
@@ -140,6 +143,7 @@ void System::close() {
   if (abandoned_) {
     // A thread that does not stop still uses its memory: it goes with the process.
     for (auto& shard : shards_) static_cast<void>(shard.release());
+    for (auto& carrier : carriers_) static_cast<void>(carrier.release());
     for (auto& pool : pools_) static_cast<void>(pool.release());
     for (auto& port : ports_) static_cast<void>(port.release());
     static_cast<void>(devices_.release());
@@ -495,6 +499,7 @@ void System::turn_stopping() noexcept {
 
 void System::finish_stop() noexcept {
   for (const auto& shard : shards_) shard->join();
+  for (const auto& carrier : carriers_) carrier->join();
   if (!reloads_->close()) {
     fail("VANITY_E_STUCK", "a program that was to be loaded does not come back",
          "its init() or poll() does not return");

@@ -83,6 +83,7 @@ class System {
   void move_shard(uint32_t shard, uint32_t core);
   void make_programs();
   void make_arenas();
+  void make_carriers();
   void make_pools();
   void make_channels();
   void make_returns();
@@ -142,6 +143,7 @@ class System {
   std::vector<std::unique_ptr<Program>> programs_;  // until their shards take them
   std::vector<PoolPlan> pool_plans_;
   Segment segment_;
+  std::vector<std::unique_ptr<Carrier>> carriers_;    // threads of shards that have none
   std::vector<std::unique_ptr<Shard>> shards_;        // their arenas hold all that follows
   std::vector<std::unique_ptr<Arena>> shared_pools_;  // by pool; null: it lies in its owner's arena
   std::vector<std::unique_ptr<Pool>> pools_;

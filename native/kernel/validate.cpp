@@ -159,6 +159,7 @@ void validate(const Plan& plan) {
   check_name("system", plan.name);
   check_core("the kernel", plan.kernel_core);
   within("the number of shards", plan.shards.size(), 0, limits::kShards);
+  within("the number of threads that carry shards", plan.threads, 0, limits::kPoolThreads);
   within("the number of channels", plan.channels.size(), 0, limits::kChannels);
   within("the number of ports", plan.ports.size(), 0, limits::kPorts);
   for (uint32_t s = 0; s < plan.shards.size(); ++s) check_shard(plan, s);

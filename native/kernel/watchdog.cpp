@@ -136,7 +136,9 @@ void Watchdog::look_at_turn(uint32_t s, Phase phase, uint64_t now_ns) {
   ShardRecord& record = shards_[s]->record();
   const uint64_t age = clock_ - watch.seen + watch.lead;
   const uint64_t limit = progress_ns(s);
-  if (plan.service_ns != 0 && !watch.told_slow && phase == Phase::polling) {
+  // What is known of a turn under way, by its progress, has the turns of its thread's others in it.
+  if (plan.service_ns != 0 && !watch.told_slow && phase == Phase::polling &&
+      !shards_[s]->carried()) {
     if (age > plan.service_ns) {
       const Finding finding = find_out(s, age);
       if (record.progress.get() == watch.progress) {
@@ -213,18 +215,22 @@ void Watchdog::look_at_inputs(uint32_t s, Phase phase) {
     }
     // One that makes no turns is not starved but stalled, and told as such.
     if (!asleep && watch.progress == input.progress) continue;
+    Finding finding;
+    const bool displaced = asleep && find_displaced(s, finding);
     // Woken, and not run: that is for Linux to answer.
-    if (asleep && sample_thread(shards_[s]->record().tid).state == 'R') {
+    if (asleep && !displaced && sample_thread(shards_[s]->record().tid).state == 'R') {
       input.since = clock_;
       continue;
     }
     input.told = true;
-    Finding finding;
-    finding.kind = asleep ? Stall::lost_wake : Stall::running;
-    finding.text =
-        asleep ? "asleep, and was not woken for it" : "it takes turns, and does not take this";
+    if (!displaced) {
+      finding.kind = asleep ? Stall::lost_wake : Stall::running;
+      finding.text =
+          asleep ? "asleep, and was not woken for it" : "it takes turns, and does not take this";
+    }
     shards_[s]->record().starved.add(1);
-    act(s, plan.starve_ns != 0 ? plan.on_starve : plan.on_progress, "VANITY_W_SHARD_STARVED",
+    const Policy policy = plan.starve_ns != 0 ? plan.on_starve : plan.on_progress;
+    act(s, displaced ? Policy::report : policy, "VANITY_W_SHARD_STARVED",
         std::to_string(tail - head) + " elements of channel " + plan_.channels[input.channel].name +
             " wait for more than " + ms_text(limit),
         finding);
@@ -296,6 +302,16 @@ Watchdog::Finding Watchdog::find_blocked(uint32_t s) {
   }
 }
 
+// Another shard of its thread runs; nothing that is done to this one mends that.
+bool Watchdog::find_displaced(uint32_t s, Finding& finding) {
+  const uint32_t other = shards_[s]->displaced_by();
+  if (other == kNone) return false;
+  finding.kind = Stall::descheduled;
+  finding.counts = false;
+  finding.text = "shard " + name(other) + " has their thread and does not give way";
+  return true;
+}
+
 Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
   Watch& watch = watches_[s];
   Shard& shard = *shards_[s];
@@ -310,6 +326,7 @@ Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
                    " of a port to take packets";
     return finding;
   }
+  if (find_displaced(s, finding)) return finding;
   const ThreadSample now = sample_thread(record.tid);
   if (now.state == 't' || now.state == 'T') return finding;  // somebody has stopped it
   if (now.state == 'D') {
@@ -339,6 +356,7 @@ Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
   if (plan_.shards[s].kind == ProgramKind::typescript) return finding;
   finding.frame_count = shard.guard().sample(static_cast<int>(record.tid), finding.frames,
                                              Evidence::kFrames, kAnswerNs);
+  finding.keeps_others = shard.carried();
   return finding;
 }
 
@@ -374,6 +392,7 @@ void Watchdog::act(uint32_t s, Policy policy, const char* code, const std::strin
   if (finding.frame_count != 0) {
     message += ", in " + backtrace_text(finding.frames, finding.frame_count);
   }
+  if (finding.keeps_others) message += "; the other shards of its thread wait for it";
   (policy == Policy::stop_system ? says_.stop : says_.warn)(code, message + then, hint);
 }
 

@@ -71,7 +71,8 @@ class Watchdog {
   struct Finding {
     Stall kind = Stall::none;
     std::string text;
-    bool counts = true;  // false: nothing that a policy could mend
+    bool counts = true;         // false: nothing that a policy could mend
+    bool keeps_others = false;  // from running, on a thread that carries several
     // Where its program is. Named after the policy was followed: that takes the time of many looks.
     uintptr_t frames[Evidence::kFrames];
     uint32_t frame_count = 0;
@@ -88,6 +89,7 @@ class Watchdog {
   void within(uint64_t ns) noexcept;
   Finding find_out(uint32_t s, uint64_t age_ns);
   Finding find_blocked(uint32_t s);
+  bool find_displaced(uint32_t s, Finding& finding);
   void act(uint32_t s, Policy policy, const char* code, const std::string& what,
            const Finding& finding);
   uint64_t slow_turns(uint32_t s) const noexcept;

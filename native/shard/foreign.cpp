@@ -1,6 +1,4 @@
 // A shard whose poll loop is a worker thread of JavaScript: what that thread calls instead.
-#include <time.h>
-
 #include <cstring>
 
 #include "platform/clock.hpp"
@@ -11,7 +9,7 @@ namespace {
 
 // How long one wait for the kernel's verdict takes: the worker's event loop has its turn in
 // between.
-constexpr long kLookNs = 500'000;
+constexpr uint64_t kLookNs = 500'000;
 
 }  // namespace
 
@@ -30,8 +28,7 @@ void Shard::wait_for_work() noexcept {
   const uint64_t since = now_ticks();
   record_->progress.add(1);
   if (control() == Control::wait) {
-    waiter_->idle(
-        &line_->doorbell, [this] { return let_go(); }, UINT64_MAX);
+    wait_to_be_let_go();
     return;
   }
   // Of its devices it hears in JavaScript; see lib/runtime/device.ts.
@@ -68,8 +65,7 @@ Shard::Next Shard::script_next() noexcept {
   }
   record_->progress.add(1);
   take_all_returns();
-  const timespec nap{0, kLookNs};
-  nanosleep(&nap, nullptr);
+  nap(kLookNs);
   return Next::wait;
 }
 

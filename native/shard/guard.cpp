@@ -142,6 +142,10 @@ Guard::Thread::~Thread() {
   if (given_) sigaltstack(&before_, nullptr);
 }
 
+void Guard::take_thread() noexcept {
+  t_guard = this;
+}
+
 void Guard::pass_on(int number, siginfo_t* info, void* context) {
   const struct sigaction& previous = g_previous[number];
   if ((previous.sa_flags & SA_SIGINFO) != 0) {

@@ -73,6 +73,10 @@ class Guard {
     bool given_ = false;
   };
 
+  // The same from here on, for a thread that carries several guards' shards in turn. The stack for
+  // handlers stays as it is: none of them lasts beyond such a change.
+  void take_thread() noexcept;
+
   // Program code from here to the end of the scope.
   class Program {
    public:

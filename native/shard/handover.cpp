@@ -16,7 +16,7 @@ void Shard::post(Handover& handover) noexcept {
 }
 
 void Shard::wish(Wish wanted) noexcept {
-  line_->wishes.wish(wanted, line_->doorbell, line_->sleeper);
+  line_->wishes.wish(wanted, line_->doorbell, *line_->asleep);
 }
 
 Cut Shard::cut() const noexcept {

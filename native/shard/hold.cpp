@@ -11,7 +11,7 @@ namespace vanity {
 namespace {
 
 // What the kernel wants is looked for this often; a release ends the wait by itself.
-constexpr long kHeldNsMax = 1'000'000;
+constexpr uint64_t kHeldNsMax = 1'000'000;
 
 }  // namespace
 
@@ -43,10 +43,7 @@ void Shard::obey() noexcept {
     record_->progress.add(1);
     if (wished()) attend(now_ticks());
     if (!devices_.empty()) hear_of_devices();
-    const timespec most{0, kHeldNsMax};
-    // Not private: whoever releases it is another process.
-    syscall(SYS_futex, &record_->command, FUTEX_WAIT, static_cast<uint32_t>(Command::hold), &most,
-            nullptr, 0);
+    wait_for_release();
     const uint64_t now = now_ticks();
     record_->held_ticks.add(now - counted);
     counted = now;
@@ -56,6 +53,17 @@ void Shard::obey() noexcept {
   enter(ShardState::running);
   if (asked_to_leave()) obey();
   if (held()) take_step();
+}
+
+void Shard::wait_for_release() noexcept {
+  if (carrier_ != nullptr) {
+    nap(kHeldNsMax);  // the word is not what its thread sleeps on
+    return;
+  }
+  const timespec most{0, static_cast<long>(kHeldNsMax)};
+  // Not private: whoever releases it is another process.
+  syscall(SYS_futex, &record_->command, FUTEX_WAIT, static_cast<uint32_t>(Command::hold), &most,
+          nullptr, 0);
 }
 
 void Shard::take_step() noexcept {

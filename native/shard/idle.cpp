@@ -1,6 +1,7 @@
 // What a shard does when it found nothing to do: whatever it waits for, the wait is bounded.
 #include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <algorithm>
 
@@ -134,6 +135,10 @@ void Shard::sleep_idle() noexcept {
   }
   const uint64_t deadline =
       bound_ns == kSleepForever ? UINT64_MAX : now_ticks() + ns_to_ticks(bound_ns);
+  if (carrier_ != nullptr) {
+    sleep_on_carrier(deadline);
+    return;
+  }
   // Whoever slept to the bound, and has found nothing since, may wait for long yet.
   const uint64_t busy = record_->polls_busy.get();
   if (oversubscribed_ && slept_through_ != busy && yield_for_work()) return;
@@ -161,6 +166,39 @@ bool Shard::yield_for_work() noexcept {
   return false;
 }
 
+// Its thread goes on with the others, and sleeps when none has work.
+void Shard::sleep_on_carrier(uint64_t deadline) noexcept {
+  // They come to their bounds together, so that the thread is woken once for all of them.
+  const uint64_t bound = std::max<uint64_t>(ns_to_ticks(plan_.sleep_ns_max), 1);
+  deadline = std::min(deadline, (now_ticks() / bound + 1) * bound);
+  const bool noted = traced();
+  if (noted) events_.note({.kind = EventKind::sleep, .a = deadline});
+  const auto [wake, late] = carrier_->wait([this] { return anything(); }, deadline);
+  ++other_waits_.waits;
+  ++(wake == Wake::signalled ? other_waits_.signalled : other_waits_.deadline);
+  other_waits_.late += late;
+  if (noted) note_wake(wake, 1);
+  publish_wait_counters();
+}
+
+void Shard::wait_to_be_let_go() noexcept {
+  const auto go = [this] { return let_go(); };
+  if (carrier_ != nullptr) {
+    carrier_->wait(go, now_ticks() + ns_to_ticks(plan_.sleep_ns_max));
+  } else {
+    waiter_->idle(&line_->doorbell, go, UINT64_MAX);
+  }
+}
+
+void Shard::nap(uint64_t ns) noexcept {
+  if (carrier_ != nullptr) {
+    carrier_->wait([] { return false; }, now_ticks() + ns_to_ticks(ns));
+    return;
+  }
+  const timespec time{0, static_cast<long>(ns)};
+  nanosleep(&time, nullptr);
+}
+
 // The program gave up on a full channel: most likely that is what it waits for.
 bool Shard::wait_for_room() noexcept {
   vanity_channel& channel = *full_;
@@ -174,7 +212,8 @@ bool Shard::wait_for_room() noexcept {
 }
 
 bool Shard::sleep_on_ports() noexcept {
-  if (polled_.empty() || interrupts_ || stopping()) return false;
+  // The descriptors would not wake the thread for its other shards.
+  if (polled_.empty() || interrupts_ || stopping() || carrier_ != nullptr) return false;
   uint64_t ns = std::min(program_->sleep_ns_max(), std::min(plan_.sleep_ns_max, kPollNsMax));
   nfds_t count = 0;
   for (const Rx& rx : rx_) {
@@ -190,8 +229,8 @@ bool Shard::sleep_on_ports() noexcept {
   const bool noted = traced();
   if (noted) events_.note({.kind = EventKind::sleep, .a = now_ticks() + ns_to_ticks(ns)});
   const int ready = ppoll(polled_.data(), count, &timeout, nullptr);
-  ++port_waits_.waits;
-  ++(ready > 0 ? port_waits_.signalled : port_waits_.deadline);
+  ++other_waits_.waits;
+  ++(ready > 0 ? other_waits_.signalled : other_waits_.deadline);
   if (noted) note_wake(ready > 0 ? Wake::signalled : Wake::deadline, 1);
   for (nfds_t i = 0; ready > 0 && i < count; ++i) {
     // An interface that goes leaves an error behind, which would end every wait from now on.
@@ -207,17 +246,19 @@ bool Shard::sleep_on_ports() noexcept {
 
 void Shard::publish_wait_counters() noexcept {
   const WaitCounters& counters = waiter_->counters();
-  record_->waits.set(counters.waits + port_waits_.waits);
-  record_->wakes_signalled.set(counters.signalled + port_waits_.signalled);
-  record_->wakes_deadline.set(counters.deadline + port_waits_.deadline);
+  record_->waits.set(counters.waits + other_waits_.waits);
+  record_->wakes_signalled.set(counters.signalled + other_waits_.signalled);
+  record_->wakes_deadline.set(counters.deadline + other_waits_.deadline);
   record_->wakes_os.set(counters.os_limit);
   record_->wakes_spurious.set(counters.spurious);
-  record_->wakes_late.set(counters.late);
+  record_->wakes_late.set(counters.late + other_waits_.late);
   record_->spin_budget_ticks.set(waiter_->spin_budget());
 }
 
 void Shard::pause() noexcept {
-  if (oversubscribed_) {
+  if (carrier_ != nullptr) {
+    carrier_->pause();
+  } else if (oversubscribed_) {
     Hardware::yield();
   } else {
     relax();

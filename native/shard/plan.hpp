@@ -141,6 +141,7 @@ struct Plan {
   std::string name;
   std::string manifest;  // what readers see as it, and compare another with: JSON in ASCII
   bool oversubscribe = false;
+  uint32_t threads = 0;  // that carry all shards but those of JavaScript; 0: each has its own
   PageChoice pages = PageChoice::automatic;
   uint32_t kernel_core = kNone;
   uint64_t stall_ns = 1'000'000'000;

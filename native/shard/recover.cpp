@@ -1,7 +1,5 @@
 // A shard whose program was left: everything that others wait for is put right at once, the program
 // is started anew when the kernel says so, and what comes until then waits in the channels.
-#include <time.h>
-
 #include <cstring>
 #include <utility>
 
@@ -11,7 +9,7 @@
 namespace vanity {
 namespace {
 
-constexpr long kLookNs = 500'000;
+constexpr uint64_t kLookNs = 500'000;
 
 }  // namespace
 
@@ -32,7 +30,7 @@ bool Shard::run_program() noexcept {
 
 void Shard::leave_program() noexcept {
   record_->command.store(static_cast<uint32_t>(Command::restart), std::memory_order_relaxed);
-  signal(line_->sleeper);
+  signal(*line_->asleep);
   guard_.ask_to_leave(static_cast<int>(record_->tid));
 }
 
@@ -74,8 +72,7 @@ bool Shard::recover() noexcept {
     take_all_returns();
     hear_of_devices();
     if (wished()) attend(now_ticks());
-    const timespec nap{0, kLookNs};
-    nanosleep(&nap, nullptr);
+    nap(kLookNs);
   }
   // The stop may have come with the verdict.
   gave_up_ |= verdicts_.verdict() == Verdict::give_up;

@@ -1,14 +1,12 @@
 #include "shard/shard.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <cstring>
 
 #include "platform/clock.hpp"
 #include "platform/detect.hpp"
 #include "platform/error.hpp"
 #include "platform/topology.hpp"
+#include "shard/quiet.hpp"
 
 namespace vanity {
 namespace {
@@ -16,11 +14,17 @@ namespace {
 // A shard that is never idle must not keep what its ports hold back, or who waits for a queue that
 // it does not call.
 constexpr uint32_t kBusyTurnsBetweenFlushes = 1024;
+// One that is carried by a thread of many lets the others have as many turns as it.
+constexpr uint32_t kBusyTurnsCarried = 1;
 
 }  // namespace
 
 Shard::Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed)
-    : plan_(plan), index_(index), record_(record), oversubscribed_(oversubscribed) {
+    : plan_(plan),
+      index_(index),
+      record_(record),
+      oversubscribed_(oversubscribed),
+      busy_turns_most_(kBusyTurnsBetweenFlushes) {
   handle_ = {{&kApi}, this, nullptr, &plan_.options};
   std::strncpy(record->name, plan.name.c_str(), sizeof(record->name) - 1);
   name_program(plan.program);
@@ -48,7 +52,7 @@ Shard* Shard::of(vanity_shard* handle) {
 void Shard::control(Control wanted) noexcept {
   line_->control.store(static_cast<uint32_t>(wanted), std::memory_order_release);
   line_->doorbell.ring(Doorbell::kControlKernel);
-  signal(line_->sleeper);
+  signal(*line_->asleep);
 }
 
 void Shard::fail(const std::string& code, const std::string& message,
@@ -66,23 +70,20 @@ void Shard::note_failure(const std::string& code, const std::string& message,
 }
 
 void Shard::start() {
-  // A handler takes microseconds at the best: whoever sends signals to the process finds other
-  // threads. What a thread brings on itself, and profilers, stay.
-  sigset_t blocked;
-  sigset_t before;
-  sigfillset(&blocked);
-  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF}) {
-    sigdelset(&blocked, own);
-  }
-  sigdelset(&blocked, Guard::sample_signal());
-  pthread_sigmask(SIG_SETMASK, &blocked, &before);  // the new thread inherits it
-  try {
-    thread_ = Hardware::Thread([this] { thread_main(); });
-  } catch (...) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw;
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const Quiet quiet;  // the new thread inherits it
+  thread_ = Hardware::Thread([this] { thread_main(); });
+}
+
+void Shard::ride(Carrier& carrier) {
+  carrier_ = &carrier;
+  line_->asleep = &carrier.sleeper();
+  busy_turns_most_ = kBusyTurnsCarried;
+  carrier.add(index_, plan_, guard_, [this] { live(); });
+}
+
+uint32_t Shard::displaced_by() const noexcept {
+  const uint32_t runs = carrier_ == nullptr ? kNone : carrier_->running();
+  return runs == index_ ? kNone : runs;
 }
 
 void Shard::join() {
@@ -91,10 +92,12 @@ void Shard::join() {
 
 void Shard::set_up_thread() {
   record_->tid = static_cast<uint32_t>(thread_id());
-  set_thread_name(plan_.name);
-  if (plan_.core != kNone) pin_thread(plan_.core);
-  set_fifo(plan_.fifo);
-  const Backend backend = choose_backend(plan_.wait);
+  if (carrier_ == nullptr) {
+    set_thread_name(plan_.name);
+    if (plan_.core != kNone) pin_thread(plan_.core);
+    set_fifo(plan_.fifo);
+  }
+  const Backend backend = carrier_ == nullptr ? choose_backend(plan_.wait) : Backend::futex;
   record_->wait_backend = static_cast<uint32_t>(backend);
   // On a shared core a spin keeps the very thread waiting that would end it.
   const uint64_t spin = oversubscribed_ ? 0 : ns_to_ticks(plan_.spin_ns_max);
@@ -108,6 +111,10 @@ void Shard::adopt_thread() {
 
 void Shard::thread_main() noexcept {
   const Guard::Thread guarded(guard_);
+  live();
+}
+
+void Shard::live() noexcept {
   arena_mark_ = arena_->used();
   try {
     set_up_thread();
@@ -126,8 +133,7 @@ void Shard::thread_main() noexcept {
   enter(ShardState::ready);
   while (control() == Control::wait) {
     record_->progress.add(1);
-    waiter_->idle(
-        &line_->doorbell, [this] { return let_go(); }, UINT64_MAX);
+    wait_to_be_let_go();
   }
   while (!run_program()) {
     if (!recover()) return;
@@ -139,6 +145,7 @@ void Shard::thread_main() noexcept {
 
 void Shard::poll_loop() noexcept {
   enter(ShardState::running);
+  const uint32_t busy_turns_most = busy_turns_most_;
   bool draining = false;
   uint32_t work = 0;
   uint32_t busy_turns = 0;
@@ -171,11 +178,15 @@ void Shard::poll_loop() noexcept {
       if (traced()) [[unlikely]] {
         events_.note({.ticks = now, .kind = EventKind::turn, .count = work, .a = last});
       }
-      if (++busy_turns == kBusyTurnsBetweenFlushes) [[unlikely]] {
+      last = now;
+      if (++busy_turns == busy_turns_most) [[unlikely]] {
         busy_turns = 0;
         flush_ports();
+        if (carrier_ != nullptr) {
+          carrier_->give_way();
+          last = now_ticks();
+        }
       }
-      last = now;
       continue;
     }
     busy_turns = 0;

@@ -22,6 +22,7 @@
 #include "memory/pool.hpp"
 #include "platform/wait.hpp"
 #include "port/port.hpp"
+#include "shard/carrier.hpp"
 #include "shard/event_log.hpp"
 #include "shard/grant.hpp"
 #include "shard/guard.hpp"
@@ -75,6 +76,8 @@ struct alignas(128) ShardLine {
   Doorbell doorbell;
   Sleeper sleeper;
   alignas(64) Hardware::Atomic<uint32_t> control{static_cast<uint32_t>(Control::wait)};
+  // Who sleeps for this shard: itself, or the thread that carries it. Set before any thread starts.
+  Sleeper* asleep = &sleeper;
   Wishes wishes;
 };
 
@@ -114,6 +117,11 @@ class Shard {
     return Inputs::needs_bell(inputs, plan_.strategy) ||
            (interrupts_ && inputs != 0 && plan_.strategy == Strategy::doorbell);
   }
+  // It has no thread of its own but is a fiber of that one. After set_arena(), before its channels.
+  void ride(Carrier& carrier);
+  bool carried() const noexcept { return carrier_ != nullptr; }
+  // Who has the thread that carries it and is another, as a guess; kNone: nobody.
+  uint32_t displaced_by() const noexcept;
   // What it may use of that device, from here on found by find_device().
   vanity_device& add_device(const std::string& name, DeviceRecord* record);
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
@@ -339,6 +347,7 @@ class Shard {
     Consumer consumer;
   };
   void thread_main() noexcept;
+  void live() noexcept;
   void set_up_thread();
   void poll_loop() noexcept;
   bool init_program();
@@ -394,6 +403,9 @@ class Shard {
   // A shard without channels sleeps on the descriptors of its ports. False: there are none.
   bool sleep_on_ports() noexcept;
   bool yield_for_work() noexcept;
+  void sleep_on_carrier(uint64_t deadline) noexcept;
+  void wait_to_be_let_go() noexcept;
+  void nap(uint64_t ns) noexcept;  // for something that nobody signals
   bool wait_for_room() noexcept;
   void notify(vanity_channel& channel) noexcept {
     channel.bell.ring();
@@ -454,6 +466,7 @@ class Shard {
                   .what = static_cast<uint8_t>(change),
                   .count = static_cast<uint32_t>(record_->generation.get())});
   }
+  void wait_for_release() noexcept;
   void take_step() noexcept;
   void note_fault() noexcept;
   void note_watermark(const vanity_channel& channel, uint32_t depth) noexcept;
@@ -497,6 +510,8 @@ class Shard {
   std::vector<Producer> homes_;  // by pool index; empty where this shard never holds such buffers
   std::vector<Returns> returns_;
   const PoolTable* pools_ = nullptr;
+  Carrier* carrier_ = nullptr;  // null: its thread is its own
+  uint32_t busy_turns_most_;    // in a row
   std::unique_ptr<Waiter> waiter_;
   uint32_t rx_turn_ = 0;
   bool ports_first_ = false;  // of a burst of one, which ports and channels take in turn
@@ -508,7 +523,7 @@ class Shard {
   uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;
   std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels
-  WaitCounters port_waits_;
+  WaitCounters other_waits_;    // on descriptors, or by the thread that carries it
   Guard guard_;
   HeldBook held_;
   EventLog events_;

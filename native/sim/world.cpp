@@ -10,6 +10,7 @@ namespace vanity::sim {
 namespace {
 
 constexpr uint32_t kLine = 64;
+constexpr size_t kStackBytes = 64 * 1024;
 // What a turn of a loop that looks again takes under a clock, and how much longer it may get.
 constexpr uint64_t kPauseSteps = 8;
 constexpr uint32_t kPauseDoublings = 8;
@@ -101,7 +102,9 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   scenario.create(object);
   for (uint32_t i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
-    thread.fiber.start(&World::enter, this);
+    if (thread.stack == nullptr)
+      thread.stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
+    thread.fiber.start(thread.stack.get(), kStackBytes, &World::enter, this);
     thread.pending = {.kind = Kind::start, .thread = i};
     thread.status = Status::ready;
     thread.woken = thread.armed = thread.fired = thread.early = false;

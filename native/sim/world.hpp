@@ -8,12 +8,14 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "sim/fiber.hpp"
+#include "platform/fiber.hpp"
 #include "sim/memory.hpp"
 #include "vanity/waits.hpp"
 
@@ -200,6 +202,7 @@ class World {
   enum class Status : uint8_t { ready, asleep, monitoring, paused, napping, joining, ended };
   struct Thread {
     Fiber fiber;
+    std::unique_ptr<std::byte[]> stack;
     Operation pending;
     Status status;
     bool woken;  // asleep or monitoring: it may go on

@@ -277,5 +277,5 @@ serial('any number of shards runs on any machine with --sim threads', async (t) 
   }
   const other = await space.run('run', manifest, '--sim', 'fibres');
   t.is(other.code, 2);
-  t.regex(other.stderr, /It is threads/);
+  t.regex(other.stderr, /It is threads or pool/);
 });

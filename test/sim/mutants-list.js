@@ -420,7 +420,7 @@ export const MUTANTS = [
     'line_->doorbell.ring(Doorbell::kControlKernel);',
     '',
   ]),
-  mutant('system', 'the kernel does not signal', SHARD, ['signal(line_->sleeper);', '']),
+  mutant('system', 'the kernel does not signal', SHARD, ['signal(*line_->asleep);', '']),
   mutant('system', 'leaves with input', SHARD, [
     'if (wanted == Control::finish && inputs_empty()) return;',
     'if (wanted == Control::finish) return;',

@@ -7,6 +7,8 @@
 namespace vanity::limits {
 
 inline constexpr uint32_t kShards = 128;
+inline constexpr uint32_t kPoolThreads = 128;           // of vanity run --sim pool
+inline constexpr uint32_t kFiberStackBytes = 1u << 20;  // of a shard on one of them
 inline constexpr uint32_t kChannels = 4096;
 inline constexpr uint32_t kChannelsIntoShard = 512;  // what one doorbell line can name
 inline constexpr uint32_t kChannelsOutOfShard = 512;

@@ -13,6 +13,7 @@ Guard::Thread::Thread(Guard&) noexcept {}
 Guard::Thread::~Thread() {
   given_ = false;
 }
+void Guard::take_thread() noexcept {}
 void Guard::install(bool (*)(int, siginfo_t*)) {}
 int Guard::sample_signal() noexcept {
   return SIGPROF;
