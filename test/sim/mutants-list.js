@@ -412,7 +412,7 @@ export const MUTANTS = [
   ]),
 
   // ---- what shards and the kernel make of it: whole systems
-  mutant('system', 'let go, by the control word alone', SHARD, [
+  mutant('system', 'let go, by the control word alone', IDLE, [
     'return let_go();',
     'return control() != Control::wait;',
   ]),
