@@ -147,6 +147,12 @@ void System::lock_cores() {
 void System::move_shard(uint32_t shard, uint32_t core) {
   const uint32_t before = plan_.shards[shard].core;
   if (core == before) return;
+  if (shards_[shard]->carried()) {
+    throw Error("VANITY_E_CORE_PIN",
+                "shard " + plan_.shards[shard].name +
+                    ": other shards have the same thread and would move with it",
+                "run the system without --sim pool to place its shards");
+  }
   const auto taken = [&](uint32_t which) {
     bool by = which == plan_.kernel_core;
     for (uint32_t s = 0; s < plan_.shards.size(); ++s) {

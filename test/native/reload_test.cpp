@@ -380,6 +380,21 @@ TEST(figures_change_in_place) {
   ends_whole(system);
 }
 
+TEST(on_a_thread_of_several_shards_a_program_is_replaced_and_none_moves) {
+  Plan plan = line("carried");
+  plan.threads = 1;
+  System system(plan, {});
+  start(system);
+  expect(reload(system, "passer_1b"), ReloadOutcome::kept);
+  flows(system);
+  ReloadRequest request{1, "", false, false, 1};
+  request.core = 0;
+  expect(ask(system, request), ReloadOutcome::refused, "VANITY_E_CORE_PIN");
+  CHECK_EQ(system.segment().shard(1).core, UINT32_MAX);
+  flows(system);
+  ends_whole(system);
+}
+
 TEST(a_shard_moves_to_another_core) {
   cpu_set_t allowed;
   CHECK_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
