@@ -30,6 +30,11 @@
     'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
     'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Werror'],
     'libraries': ['-ldl', '-lpthread'],
-    'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--build-id']
+    # Modules are to find what exports.map has, and no other C++ library than their own.
+    'ldflags!': ['-rdynamic'],
+    'ldflags': [
+      '-static-libstdc++', '-static-libgcc', '-Wl,--build-id',
+      '-Wl,--dynamic-list=<(module_root_dir)/native/sim/system/exports.map'
+    ]
   }]
 }

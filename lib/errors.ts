@@ -517,8 +517,12 @@ export const errors = {
   },
   VANITY_E_SIM_PROGRAM: {
     message:
-      'shard "{shard}" runs {kind}, {program}, of which the simulator has no policy build: it decides the steps of built-in programs only',
+      'shard "{shard}" runs TypeScript, {program}: the simulator decides the steps of built-in programs and native modules only',
     hint: 'Give the shard a built-in program (--set shards.{shard}.program=forward), run it hosted (vanity run --sim threads), or forecast it (vanity sim --model).',
+  },
+  VANITY_E_SIM_MODULE: {
+    message: 'the policy build of the module that shard "{shard}" runs, {file}: {problem}',
+    hint: '{hint}',
   },
   VANITY_E_SIM_REPRO: {
     message: '{file} cannot be replayed: {problem}',

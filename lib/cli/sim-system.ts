@@ -7,11 +7,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { VanityError } from '../errors.js';
 import { findSimulator } from '../loader.js';
-import { loadManifest } from '../manifest/plan.js';
+import { loadManifest, type Plan } from '../manifest/plan.js';
+import { noPolicyBuild, policyBuildOf } from '../planning/policy-build.js';
 import { SCALE, type Scale, systemText } from '../planning/sim-system.js';
 import { parseDuration, quantity, whole } from '../text/format.js';
 import { fail, note, print, printJson } from './output.js';
 import type { SimOptions } from './sim.js';
+import { type Twice, twice } from './sim-twice.js';
 
 const SCHEDULES = 10_000;
 const EXIT_INTERRUPTED = 130;
@@ -73,6 +75,12 @@ async function hunt(program: string, file: string, options: SimOptions): Promise
     const system = join(folder, 'system');
     writeFileSync(system, text);
     const began = performance.now();
+    const all = { program, system, folder, seed };
+    const parted = await twice(plan, { ...all, first: 0, count: schedules ?? SCHEDULES });
+    if (parted !== undefined) {
+      reportParted(plan.name, options, seed, parted);
+      return 1;
+    }
     const found: Said[] = [];
     const running = Array.from({ length: jobs }, (_, job) => {
       const args = [system, '--seed', String(seed), '--first', String(job), '--stride', `${jobs}`];
@@ -88,16 +96,22 @@ async function hunt(program: string, file: string, options: SimOptions): Promise
     });
     const interrupted = await finish(running, options);
     const error = found.find(({ state }) => state === 'error');
-    if (error !== undefined) throw errorOf(error);
+    if (error !== undefined) throw errorOf(error, plan);
     const failure = found.find(({ state }) => state === 'failed');
-    if (failure?.repro !== undefined) keepFile(failure.repro, keep);
+    if (failure?.verdict === 'diverges') {
+      const again = { ...all, first: failure.schedule ?? 0, count: 1 };
+      reportParted(plan.name, options, seed, (await twice(plan, again)) ?? failure);
+      return 1;
+    }
+    const repro = failure?.repro === '' ? '' : keep;
+    if (failure?.repro) keepFile(failure.repro, keep);
     report(plan.name, options, {
       seed,
       jobs,
       schedules: sum(running.map((job) => job.schedules)),
       steps: sum(running.map((job) => job.steps)),
       seconds: (performance.now() - began) / 1000,
-      ...(failure === undefined ? {} : { failure: { ...failure, repro: keep } }),
+      ...(failure === undefined ? {} : { failure: { ...failure, repro } }),
       interrupted,
     });
     if (failure !== undefined) return 1;
@@ -207,15 +221,43 @@ function report(name: string, options: SimOptions, result: Result): void {
   if (interrupted) note('Interrupted.');
 }
 
+/** Nothing is kept: it could not be replayed. */
+function reportParted(name: string, options: SimOptions, seed: number, found: Said | Twice): void {
+  if (options.json) {
+    printJson({
+      system: name,
+      verdict: 'diverges',
+      seed,
+      failure: { verdict: 'diverges', ...found },
+    });
+  } else {
+    print(`${name}: seed ${seed}`, `diverges: ${found.what ?? ''}`);
+  }
+}
+
 function failureLines(said: Said): string[] {
+  const first = `${said.verdict ?? ''}, ${said.memory ?? ''} memory: ${said.what ?? ''}`;
+  if (said.repro === '')
+    return [first, `Schedule ${whole(said.schedule ?? 0)}; its process left nothing to be kept.`];
   return [
-    `${said.verdict ?? ''}, ${said.memory ?? ''} memory: ${said.what ?? ''}`,
+    first,
     `Schedule ${whole(said.schedule ?? 0)}, ${whole(said.steps ?? 0)} steps when made short; kept as ${said.repro ?? ''}`,
     `To see it: vanity sim --replay ${said.repro ?? ''} --perfetto trace.json`,
   ];
 }
 
-function errorOf(said: Said): VanityError {
+function errorOf(said: Said, plan?: Plan): VanityError {
+  const { code, message = '' } = said;
+  if (code === 'VANITY_E_SIM_MODULE') {
+    const modules = plan?.shards.filter(({ programKind }) => programKind === 'native') ?? [];
+    for (const shard of modules) {
+      const file = policyBuildOf(shard);
+      if (!message.startsWith(`${file}: `)) continue;
+      const problem = message.slice(file.length + 2);
+      const compiled = !problem.includes('not compiled for');
+      return noPolicyBuild(shard.name, file, problem, compiled ? said.hint : undefined);
+    }
+  }
   return VanityError.from({
     code: said.code ?? 'VANITY_E_INTERNAL',
     message: said.message ?? '',

@@ -3,6 +3,7 @@
 // has is drawn below that.
 import { VanityError } from '../errors.js';
 import type { ChannelPlan, Plan, PortPlan, ShardPlan } from '../manifest/plan.js';
+import { policyBuildOf } from './policy-build.js';
 
 /** What each part has at most. */
 export interface Scale {
@@ -15,9 +16,15 @@ export interface Scale {
   readonly buffers: number;
 }
 
+/** Of the pool of a program that makes packets: the fewest that `generate` takes. */
+const OWN_BUFFERS = 64;
+
 export const SCALE: Scale = { packets: 24, capacity: 8, burst: 4, buffers: 8 };
 
-/** Throws VANITY_E_SIM_PROGRAM where a shard runs what is not compiled into the simulator. */
+/**
+ * Throws VANITY_E_SIM_PROGRAM where a shard runs TypeScript, and VANITY_E_SIM_MODULE where a native
+ * module has no policy build.
+ */
 export function systemText(plan: Plan, scale: Scale): string {
   return [
     `name ${plan.name}`,
@@ -31,23 +38,23 @@ export function systemText(plan: Plan, scale: Scale): string {
 }
 
 function shardLines(shard: ShardPlan, scale: Scale): string[] {
-  if (shard.programKind !== 'builtin') {
-    throw new VanityError('VANITY_E_SIM_PROGRAM', {
-      shard: shard.name,
-      kind: shard.programKind === 'native' ? 'a native module' : 'TypeScript',
-      program: shard.program,
-    });
+  if (shard.programKind === 'typescript') {
+    throw new VanityError('VANITY_E_SIM_PROGRAM', { shard: shard.name, program: shard.program });
   }
   const options = { ...shard.options };
   if (shard.program === 'generate') {
     const count = Number(options.count ?? 0);
     options.count = String(count === 0 ? scale.packets : Math.min(count, 4 * scale.packets));
-    options.buffers = '64'; // the fewest that it takes
+    options.buffers = String(OWN_BUFFERS);
     delete options.rate; // as fast as there is room
   }
-  const { name, strategy, primary, wait, burst, spinNsMax, sleepNsMax, program } = shard;
+  if (shard.programKind === 'native' && options.buffers !== undefined)
+    options.buffers = String(Math.min(Number(options.buffers), OWN_BUFFERS));
+  const { name, programKind, strategy, primary, wait, burst, spinNsMax, sleepNsMax } = shard;
+  const program = programKind === 'native' ? policyBuildOf(shard) : shard.program;
   return [
-    `shard ${name} builtin ${strategy} ${primary < 0 ? '-' : primary} ${wait} ${Math.min(burst, scale.burst)} ${spinNsMax} ${sleepNsMax} ${program}`,
+    `shard ${name} ${programKind} ${strategy} ${primary < 0 ? '-' : primary} ${wait} ${Math.min(burst, scale.burst)} ${spinNsMax} ${sleepNsMax} ${program}`,
+    ...(shard.arenaBytes === 0 ? [] : [`arena ${shard.arenaBytes}`]),
     ...Object.entries(options).map(
       ([key, value]) => `option ${key} ${value.replaceAll('\n', ' ').trim()}`,
     ),

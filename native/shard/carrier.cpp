@@ -1,7 +1,6 @@
 #include "shard/carrier.hpp"
 
 #include <cxxabi.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +9,7 @@
 
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "platform/fiber_stack.hpp"
 #include "platform/topology.hpp"
 #include "shard/quiet.hpp"
 #include "vanity/limits.hpp"
@@ -17,8 +17,6 @@
 namespace vanity {
 namespace {
 
-// What a function of a program may take below the end of its stack and still fault.
-constexpr size_t kStackGuardBytes = 64 << 10;
 // The shards' own bounds are shorter.
 constexpr uint64_t kSleepNsMax = 1'000'000'000;
 
@@ -32,25 +30,6 @@ Exceptions& exceptions_of_thread() noexcept {
   return *reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
 }
 
-// Below it lies what faults. Pages come with their first use.
-class Stack {
- public:
-  Stack() {
-    base_ = mmap(nullptr, kStackGuardBytes + limits::kFiberStackBytes, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (base_ == MAP_FAILED) throw system_error("VANITY_E_SYSTEM", "the stack of a shard", errno);
-    mprotect(base_, kStackGuardBytes, PROT_NONE);
-  }
-  ~Stack() { munmap(base_, kStackGuardBytes + limits::kFiberStackBytes); }
-  Stack(const Stack&) = delete;
-  Stack& operator=(const Stack&) = delete;
-
-  void* begin() const noexcept { return static_cast<char*>(base_) + kStackGuardBytes; }
-
- private:
-  void* base_;
-};
-
 }  // namespace
 
 struct Carrier::Rider {
@@ -58,7 +37,7 @@ struct Carrier::Rider {
   const uint32_t shard;
   Guard& guard;
   const std::function<void()> life;
-  Stack stack;
+  FiberStack stack{limits::kFiberStackBytes};
   Fiber fiber;
   Exceptions exceptions;
   Need need = Need::turn;
@@ -81,6 +60,8 @@ Carrier::~Carrier() {
 
 void Carrier::add(uint32_t shard, const ShardPlan& plan, Guard& guard, std::function<void()> life) {
   riders_.push_back(std::make_unique<Rider>(*this, shard, guard, std::move(life)));
+  if (riders_.back()->stack.begin() == nullptr)
+    throw system_error("VANITY_E_SYSTEM", "the stack of a shard", errno);
   spin_ns_ = std::max(spin_ns_, plan.spin_ns_max);
 }
 
@@ -99,7 +80,7 @@ void Carrier::thread_main() noexcept {
   set_thread_name("vanity-pool-" + std::to_string(number_));
   const Guard::Thread guarded(guard_);
   for (const auto& rider : riders_) {
-    rider->fiber.start(rider->stack.begin(), limits::kFiberStackBytes, &Carrier::live, rider.get());
+    rider->fiber.start(rider->stack.begin(), rider->stack.bytes(), &Carrier::live, rider.get());
   }
   const uint64_t spin = ns_to_ticks(spin_ns_);
   uint64_t found = now_ticks();

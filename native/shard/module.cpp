@@ -24,6 +24,8 @@ namespace {
 // What a module of this ABI has at the least; later members are optional ones.
 constexpr uint32_t kStructBytesMin = offsetof(vanity_program, device_event);
 
+constexpr bool kPolicyBuild = (VANITY_ABI_VERSION & VANITY_ABI_SIM) != 0;
+
 // A file of its own, so that the loader takes it for another library. It stays: so does the
 // library.
 std::string copy_of(const std::string& path) {
@@ -83,6 +85,14 @@ Module::Loaded load(const std::string& path, const std::string& file) {
   const vanity_program* program = entry();
   if (program == nullptr) {
     throw Error("VANITY_E_PROGRAM_LOAD", path + ": vanity_program_entry returned NULL");
+  }
+  if ((program->abi_version ^ VANITY_ABI_VERSION) == VANITY_ABI_SIM) {
+    if (kPolicyBuild) {
+      throw Error("VANITY_E_SIM_MODULE", path + ": it is not compiled for the simulator",
+                  "compile it once more, with -DVANITY_SIM");
+    }
+    throw Error("VANITY_E_PROGRAM_ABI", path + ": it is compiled for the simulator",
+                "give the module that is compiled without -DVANITY_SIM");
   }
   if (program->abi_version != VANITY_ABI_VERSION || program->struct_bytes < kStructBytesMin) {
     throw Error("VANITY_E_PROGRAM_ABI",

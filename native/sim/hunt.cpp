@@ -34,7 +34,23 @@ Hunter::Hunter(const Scenario& scenario, const Setup& setup, void* object)
 }
 
 Verdict Hunter::run(Search& search) {
-  return world_.run(scenario_, setup_, object_, search);
+  if (!apart_) {
+    run_here(search);
+    return left_.verdict;
+  }
+  left_ = apart([&] {
+    run_here(search);
+    return left_;
+  });
+  return left_.verdict;
+}
+
+void Hunter::run_here(Search& search) {
+  left_.verdict = world_.run(scenario_, setup_, object_, search);
+  left_.steps = world_.steps();
+  left_.what = world_.what();
+  left_.decisions = world_.decisions();
+  left_.text = text_ == nullptr ? "" : text_(world_);
 }
 
 Outcome Hunter::exhaust(Bounds bounds, bool reduced) {
@@ -99,20 +115,20 @@ std::vector<uint8_t> Hunter::shrink(const std::vector<uint8_t>& found, Verdict v
   const auto in_time = [&](uint64_t most) { return ns == UINT64_MAX || now_ns() - since < most; };
   std::vector<uint8_t> best = found;
   if (!still(best, verdict)) return best;
-  uint32_t steps = world_.steps();
+  uint32_t steps = left_.steps;
   Randomized chance(kShrinkSeed);
   const uint32_t steps_max = setup_.steps_max;
   for (uint32_t i = 0; i < kShrinkTries && in_time(ns / 2); ++i) {
     setup_.steps_max = steps;  // one that is longer ends there
     chance.begin(i);
-    if (run(chance) != verdict || world_.steps() >= steps) continue;
-    steps = world_.steps();
-    best = world_.decisions();
+    if (run(chance) != verdict || left_.steps >= steps) continue;
+    steps = left_.steps;
+    best = left_.decisions;
   }
   setup_.steps_max = steps_max;
   const auto better = [&](const std::vector<uint8_t>& other) {
-    if (!still(other, verdict) || world_.steps() > steps) return false;
-    steps = world_.steps();
+    if (!still(other, verdict) || left_.steps > steps) return false;
+    steps = left_.steps;
     best = other;
     return true;
   };

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "sim/apart.hpp"
 #include "sim/search.hpp"
 #include "sim/world.hpp"
 
@@ -35,22 +37,33 @@ class Hunter {
   Outcome random(uint64_t seed, Bounds bounds, Randomized::Way way = Randomized::Way::mixed,
                  uint64_t first = 0);
   // The same verdict in fewer steps and with fewer changes of thread, as far as one gets within the
-  // time. Leaves world() at it.
+  // time. Leaves world() at it, or left() when runs are kept apart.
   std::vector<uint8_t> shrink(const std::vector<uint8_t>& decisions, Verdict verdict,
                               uint64_t ns = UINT64_MAX);
   Verdict replay(const std::vector<uint8_t>& decisions);
 
   Verdict run(Search& search);
+  // From now on each run has a process of its own, and world() knows nothing of it.
+  void keep_apart() noexcept { apart_ = true; }
+  bool kept_apart() const noexcept { return apart_; }
+  // What each run writes down at its end, to be found in left().
+  void tell(std::string (*text)(const World&)) noexcept { text_ = text; }
+  const Scenario& scenario() const noexcept { return scenario_; }
+  const Left& left() const noexcept { return left_; }  // by the last run()
 
   World& world() noexcept { return world_; }
   Setup& setup() noexcept { return setup_; }  // of the next execution
 
  private:
+  void run_here(Search& search);
   bool still(const std::vector<uint8_t>& decisions, Verdict verdict);
 
   Scenario scenario_;
   Setup setup_;
   World world_;
+  bool apart_ = false;
+  std::string (*text_)(const World&) = nullptr;
+  Left left_;
   std::unique_ptr<std::byte[]> memory_;
   void* object_;
 };

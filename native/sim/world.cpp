@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <new>
 
 #include "sim/random.hpp"
 
@@ -10,7 +11,6 @@ namespace vanity::sim {
 namespace {
 
 constexpr uint32_t kLine = 64;
-constexpr size_t kStackBytes = 64 * 1024;
 // What a turn of a loop that looks again takes under a clock, and how much longer it may get.
 constexpr uint64_t kPauseSteps = 8;
 constexpr uint32_t kPauseDoublings = 8;
@@ -70,7 +70,10 @@ bool Operation::independent(const Operation& a, const Operation& b) noexcept {
 World::World() {
   events_.reserve(4096);
   decisions_.reserve(4096);
-  for (Thread& thread : threads_) thread.looked.reserve(kLocationsMax);
+  for (Thread& thread : threads_) {
+    if (thread.stack.begin() == nullptr) throw std::bad_alloc();
+    thread.looked.reserve(kLocationsMax);
+  }
 }
 
 // ---- one execution
@@ -102,9 +105,7 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   scenario.create(object);
   for (uint32_t i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
-    if (thread.stack == nullptr)
-      thread.stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
-    thread.fiber.start(thread.stack.get(), kStackBytes, &World::enter, this);
+    thread.fiber.start(thread.stack.begin(), kStackBytes, &World::enter, this);
     thread.pending = {.kind = Kind::start, .thread = i};
     thread.status = Status::ready;
     thread.woken = thread.armed = thread.fired = thread.early = false;

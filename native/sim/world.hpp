@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "platform/fiber.hpp"
+#include "platform/fiber_stack.hpp"
 #include "sim/memory.hpp"
 #include "vanity/waits.hpp"
 
@@ -123,6 +124,7 @@ struct Setup {
   uint64_t ticks_per_step = 0;  // 0: time stands still, and no deadline comes
 };
 
+#pragma GCC visibility push(default)  // modules find it in vanity-sim: system/exports.map
 class World {
  public:
   World();
@@ -200,9 +202,11 @@ class World {
 
  private:
   enum class Status : uint8_t { ready, asleep, monitoring, paused, napping, joining, ended };
+  // As much as a thread has.
+  static constexpr size_t kStackBytes = size_t{8} << 20;
   struct Thread {
     Fiber fiber;
-    std::unique_ptr<std::byte[]> stack;
+    FiberStack stack{kStackBytes};
     Operation pending;
     Status status;
     bool woken;  // asleep or monitoring: it may go on
@@ -284,6 +288,7 @@ class World {
   };
   std::vector<Name> names_;
 };
+#pragma GCC visibility pop
 
 // For the length of a producer's publish and signal.
 class Promise {

@@ -20,7 +20,15 @@
 extern "C" {
 #endif
 
+/* A module for `vanity sim` is compiled with VANITY_SIM: this bit says so, and neither runtime
+ * takes the other's modules. The headers in C++ then speak to the simulator instead of the
+ * processor. */
+#define VANITY_ABI_SIM 0x80000000u
+#ifdef VANITY_SIM
+#define VANITY_ABI_VERSION (1u | VANITY_ABI_SIM)
+#else
 #define VANITY_ABI_VERSION 1u
+#endif
 #define VANITY_EXPORT __attribute__((visibility("default")))
 
 typedef struct vanity_shard vanity_shard;

@@ -1,7 +1,9 @@
 // shard/guard.hpp: nothing stands between a program and the process; what faults ends it.
 #include "shard/guard.hpp"
 
-#include <cstdlib>
+#include <string>
+
+#include "sim/world.hpp"
 
 namespace vanity {
 
@@ -18,8 +20,11 @@ void Guard::install(bool (*)(int, siginfo_t*)) {}
 int Guard::sample_signal() noexcept {
   return SIGPROF;
 }
-void Guard::leave(FaultKind, const char*) noexcept {
-  std::abort();
+void Guard::leave(FaultKind, const char* what) noexcept {
+  sim::World& world = sim::World::current();
+  world.fail(sim::Verdict::broken, (std::string("the program of ") +
+                                    world.scenario().threads[world.self()] + " is left: " + what)
+                                       .c_str());
 }
 uint32_t Guard::sample(int, uintptr_t*, uint32_t, uint64_t) noexcept {
   return 0;

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <vector>
 
 #include "kernel/system.hpp"
+#include "sim/system/modules.hpp"
 #include "sim/system/region.hpp"
 
 namespace vanity::sim {
@@ -24,6 +26,8 @@ struct Hosted {
   std::vector<std::string> names;
   std::deque<std::string> words;  // names of them; they stay where they are
   System* system = nullptr;
+  std::string counted;
+  bool modules = false;
   bool immediate = false;  // it was stopped at once, so that packets may be dropped
 };
 Hosted hosted;
@@ -66,9 +70,12 @@ void label(const Word& word, std::string text) {
 
 // A bad address is one of the code under the scheduler: its execution ends there.
 void on_fault(int number) {
-  if (World::running())
-    World::current().fail(Verdict::broken,
-                          number == SIGABRT ? "the code gives up (abort)" : "the code faults");
+  if (World::running()) {
+    World& world = World::current();
+    const std::string what = number == SIGABRT ? " gives up (abort)"
+                                               : std::string(" faults (") + strsignal(number) + ")";
+    world.fail(Verdict::broken, (hosted.names[world.self()] + what).c_str());
+  }
   ::signal(number, SIG_DFL);
   raise(number);
 }
@@ -101,6 +108,8 @@ void operate() {
 
 void create(void*) {
   Region::reset();
+  if (hosted.modules) watch_modules();
+  hosted.counted.clear();
   hosted.immediate = false;
   hosted.words.clear();
   hosted.plan = drawn(hosted.asked);
@@ -175,8 +184,21 @@ Balance balance_of(const ShardRecord& record) {
           record.dropped.get()};
 }
 
+std::string counted_by(const ShardPlan& plan, const ShardRecord& record) {
+  const Balance balance = balance_of(record);
+  std::string line = plan.name + " received " + std::to_string(balance.received) + ", gone " +
+                     std::to_string(balance.gone) + ", dropped " + std::to_string(balance.dropped);
+  for (const DynamicCounter& counter : record.user) {
+    if (counter.name[0] == '\0') break;
+    line += std::string(", ") + counter.name + ' ' + std::to_string(counter.value.get());
+  }
+  return line + '\n';
+}
+
 void finish(void*) {
   System& system = *hosted.system;
+  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s)
+    hosted.counted += counted_by(hosted.plan.shards[s], system.segment().shard(s));
   for (const Failure& failure : system.failures())
     require(false, failure.code + ": " + failure.message);
   require(system.state() == SystemState::stopped, "the system did not stop");
@@ -212,8 +234,13 @@ void destroy(void*) {
 
 }  // namespace
 
-Scenario host(const Plan& plan) {
+const std::string& counted() {
+  return hosted.counted;
+}
+
+Scenario host(const Plan& plan, bool modules) {
   hear_of_faults();
+  hosted.modules = modules;
   hosted.asked = plan;
   hosted.names.clear();
   for (const ShardPlan& shard : plan.shards) hosted.names.push_back(shard.name);

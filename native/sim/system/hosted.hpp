@@ -2,12 +2,16 @@
 // and stops it.
 #pragma once
 
+#include <string>
+
 #include "shard/plan.hpp"
 #include "sim/world.hpp"
 
 namespace vanity::sim {
 
-// Of this plan from now on; one at a time.
-Scenario host(const Plan& plan);
+// Of this plan from now on; one at a time. `modules`: it runs native ones, which are loaded.
+Scenario host(const Plan& plan, bool modules);
+// What the shards of the last execution that ended well have counted, a line each.
+const std::string& counted();
 
 }  // namespace vanity::sim

@@ -6,6 +6,9 @@
 //
 // Prints a JSON object a line: how far it is, about each second, and at last what it found. Exit
 // code 0: nothing; 1: something went wrong, which FILE has; 2: it could not begin.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +21,7 @@
 #include "platform/error.hpp"
 #include "sim/hunt.hpp"
 #include "sim/system/hosted.hpp"
+#include "sim/system/modules.hpp"
 #include "sim/system/plan.hpp"
 #include "sim/system/port.hpp"
 #include "sim/system/region.hpp"
@@ -88,66 +92,98 @@ Setup setup_of(uint64_t schedule) {
 }
 
 // What it knows of memory is too much for a stack.
-std::unique_ptr<Hunter> hunter_of(const SystemText& system, const Setup& setup) {
+std::unique_ptr<Hunter> hunter_of(const SystemText& system, const Setup& setup, bool modules) {
   arrivals_of_a_queue = system.arrivals;
-  return std::make_unique<Hunter>(host(system.plan), setup, Region::base());
+  return std::make_unique<Hunter>(host(system.plan, modules), setup, Region::base());
 }
+
+std::string log_and_counters(const World& world) {
+  return log_of(world) + counted();
+}
+
+// Whatever a program prints goes elsewhere.
+FILE* output = stdout;
 
 void say(const char* state, uint64_t schedules, uint64_t steps, double seconds) {
-  std::printf("{\"state\":\"%s\",\"schedules\":%llu,\"steps\":%llu,\"seconds\":%.3f}\n", state,
-              static_cast<unsigned long long>(schedules), static_cast<unsigned long long>(steps),
-              seconds);
-  std::fflush(stdout);
+  std::fprintf(output, "{\"state\":\"%s\",\"schedules\":%llu,\"steps\":%llu,\"seconds\":%.3f}\n",
+               state, static_cast<unsigned long long>(schedules),
+               static_cast<unsigned long long>(steps), seconds);
+  std::fflush(output);
 }
 
-void say_failure(const World& world, uint64_t schedule, size_t decisions,
-                 const std::string& repro) {
-  std::printf(
-      "{\"state\":\"failed\",\"verdict\":%s,\"what\":%s,\"memory\":%s,\"schedule\":%llu,"
-      "\"steps\":%u,\"decisions\":%zu,\"repro\":%s}\n",
-      quoted(name_of(world.verdict())).c_str(), quoted(world.what()).c_str(),
-      quoted(name_of(world.setup().model)).c_str(), static_cast<unsigned long long>(schedule),
-      world.steps(), decisions, quoted(repro).c_str());
-  std::fflush(stdout);
+void say_failure(const char* verdict, const Left& left, Model memory, uint64_t schedule,
+                 size_t decisions, const std::string& repro) {
+  std::fprintf(output,
+               "{\"state\":\"failed\",\"verdict\":%s,\"what\":%s,\"memory\":%s,\"schedule\":%llu,"
+               "\"steps\":%u,\"decisions\":%zu,\"repro\":%s}\n",
+               quoted(verdict).c_str(), quoted(left.what).c_str(), quoted(name_of(memory)).c_str(),
+               static_cast<unsigned long long>(schedule), left.steps, decisions,
+               quoted(repro).c_str());
+  std::fflush(output);
 }
 
-// Makes it short and keeps it.
+// Makes it short and keeps it, where that was asked for.
 void keep(Hunter& hunter, const std::string& system, const Options& options, uint64_t schedule) {
-  const Verdict verdict = hunter.world().verdict();
-  const std::vector<uint8_t> found = hunter.world().decisions();
-  // One that does not end has no short form.
-  const std::vector<uint8_t> decisions =
-      verdict == Verdict::endless
-          ? found
-          : hunter.shrink(found, verdict, static_cast<uint64_t>(options.shrink * kNsPerSecond));
-  if (!options.keep.empty()) {
+  hunter.tell(nullptr);
+  Left last = hunter.left();
+  if (options.keep.empty()) {
+    const size_t decisions = last.decisions.size();
+    say_failure(name_of(last.verdict), last, hunter.setup().model, schedule, decisions, "");
+    return;
+  }
+  if (hunter.kept_apart() && !last.decisions.empty() &&
+      hunter.replay(last.decisions) != last.verdict) {
+    last.what = std::string("once it was ") + name_of(last.verdict) + ", " + last.what +
+                "; the same decisions again, and it was " + name_of(hunter.left().verdict);
+    say_failure("diverges", last, hunter.setup().model, schedule, 0, "");
+    return;
+  }
+  // One that does not end has no short form, and one that took its process along left nothing.
+  std::vector<uint8_t> decisions = last.decisions;
+  if (last.verdict != Verdict::endless && !decisions.empty()) {
+    decisions = hunter.shrink(decisions, last.verdict,
+                              static_cast<uint64_t>(options.shrink * kNsPerSecond));
+    last = hunter.left();
+  }
+  if (last.steps <= kStepsShown && !decisions.empty()) {
+    hunter.tell(text_of);
+    hunter.replay(decisions);
+    last = hunter.left();
+  }
+  const bool kept = !decisions.empty();
+  if (kept) {
     Repro repro;
-    repro.scenario = hunter.world().scenario().name;
+    repro.scenario = hunter.scenario().name;
     repro.system = system;
     repro.setup = hunter.setup();
     repro.seed = options.seed;
     repro.schedule = schedule;
     repro.build = build_id();
-    repro.verdict = name_of(verdict);
+    repro.verdict = name_of(last.verdict);
     repro.decisions = decisions;
-    const bool shown = hunter.world().steps() <= kStepsShown;
-    write_file(options.keep, write_repro(repro, shown ? text_of(hunter.world()) : ""));
+    write_file(options.keep, write_repro(repro, last.text));
   }
-  say_failure(hunter.world(), schedule, decisions.size(), options.keep);
+  say_failure(name_of(last.verdict), last, hunter.setup().model, schedule, decisions.size(),
+              kept ? options.keep : "");
 }
 
 int hunt(const Options& options) {
   const std::string text = read_file(options.system);
   const SystemText system = read_system(text);
-  const std::unique_ptr<Hunter> made = hunter_of(system, setup_of(0));
+  const bool modules = load_modules(system.plan);
+  const std::unique_ptr<Hunter> made = hunter_of(system, setup_of(0), modules);
   Hunter& hunter = *made;
+  if (modules) hunter.keep_apart();
   std::ofstream log;
-  if (!options.log.empty()) log.open(options.log);
+  if (!options.log.empty()) {
+    log.open(options.log);
+    hunter.tell(log_and_counters);
+  }
   Randomized search(options.seed);
   // Where priorities may change: within what the first one takes, whoever runs which.
   search.begin(0);
   hunter.run(search);
-  search.expect(hunter.world().steps());
+  search.expect(hunter.left().steps);
   const auto since = std::chrono::steady_clock::now();
   double told = 0;
   uint64_t done = 0;
@@ -157,8 +193,8 @@ int hunt(const Options& options) {
     search.begin(schedule);
     const Verdict verdict = hunter.run(search);
     ++done;
-    steps += hunter.world().steps();
-    if (log.is_open()) log << "schedule " << schedule << '\n' << log_of(hunter.world());
+    steps += hunter.left().steps;
+    if (log.is_open()) log << "schedule " << schedule << '\n' << hunter.left().text;
     const double seconds = seconds_since(since);
     if (verdict != Verdict::good) {
       say("running", done, steps, seconds);
@@ -186,7 +222,8 @@ int replay(const Options& options) {
     throw Error("VANITY_E_SIM_REPRO", options.replay + ": it is not of a whole system",
                 "test/sim has the case \"" + repro.scenario + "\"");
   }
-  const std::unique_ptr<Hunter> hunter = hunter_of(read_system(repro.system), repro.setup);
+  const SystemText system = read_system(repro.system);
+  const std::unique_ptr<Hunter> hunter = hunter_of(system, repro.setup, load_modules(system.plan));
   hunter->replay(repro.decisions);
   const World& world = hunter->world();
   if (!options.perfetto.empty()) write_file(options.perfetto, perfetto_of(world));
@@ -195,7 +232,8 @@ int replay(const Options& options) {
     say("done", 1, world.steps(), 0);
     return 0;
   }
-  say_failure(world, repro.schedule, repro.decisions.size(), options.replay);
+  say_failure(name_of(world.verdict()), hunter->left(), repro.setup.model, repro.schedule,
+              repro.decisions.size(), options.replay);
   return 1;
 }
 
@@ -243,12 +281,14 @@ Options options_of(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace vanity::sim;
   try {
+    output = fdopen(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), "w");
+    dup2(STDERR_FILENO, STDOUT_FILENO);
     const Options options = options_of(argc, argv);
     return options.replay.empty() ? hunt(options) : replay(options);
   } catch (const vanity::Error& error) {
-    std::printf("{\"state\":\"error\",\"code\":%s,\"message\":%s,\"hint\":%s}\n",
-                quoted(error.code()).c_str(), quoted(error.what()).c_str(),
-                quoted(error.hint()).c_str());
+    std::fprintf(output, "{\"state\":\"error\",\"code\":%s,\"message\":%s,\"hint\":%s}\n",
+                 quoted(error.code()).c_str(), quoted(error.what()).c_str(),
+                 quoted(error.hint()).c_str());
     return 2;
   }
 }

@@ -122,6 +122,8 @@ SystemText read_system(const std::string& text) {
     } else if (kind == "option" && !plan.shards.empty()) {
       const std::string key = words.word();
       plan.shards.back().options[key] = words.rest();
+    } else if (kind == "arena" && !plan.shards.empty()) {
+      plan.shards.back().arena_bytes = words.number();
     } else if (kind == "channel") {
       plan.channels.push_back(channel_of(words));
     } else if (kind == "port") {
