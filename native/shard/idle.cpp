@@ -199,14 +199,16 @@ void Shard::nap(uint64_t ns) noexcept {
   nanosleep(&time, nullptr);
 }
 
-// The program gave up on a full channel: most likely that is what it waits for.
+// The program gave up on a full channel: most likely that is what it waits for. Whatever else there
+// is for it, whoever makes room may need this very core.
 bool Shard::wait_for_room() noexcept {
   vanity_channel& channel = *full_;
   full_ = nullptr;
   const uint64_t until = now_ticks() + ns_to_ticks(plan_.spin_ns_max);
   do {
-    if (channel.producer.depth_now() < channel.producer.capacity() || anything()) return true;
+    if (channel.producer.depth_now() < channel.producer.capacity()) return true;
     pause();
+    if (anything()) return true;
   } while (now_ticks() < until && !stopping());
   return false;
 }
