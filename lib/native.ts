@@ -79,8 +79,11 @@ export interface NativeShard {
   flush(samples: number): void;
   /** Flushes; then spins and sleeps until an input may have work or the manifest's bound passes. */
   wait(samples: number): void;
-  /** Stays until the operator lets the shard go on, or take a step. True: the program is to be left and started anew. */
-  obey(samples: number): boolean;
+  /**
+   * Stays until the operator lets the shard go on, or take a step. `anew`: the program is to be left and started
+   * anew; `held`: it is held, but a reload is to be attended to.
+   */
+  obey(samples: number): 'run' | 'anew' | 'held';
   /** A breath while a full channel blocks. */
   pause(): void;
   /** Wakes the consumer of output `index`, which said that it sleeps. */
@@ -110,6 +113,41 @@ export interface NativeShard {
   restarted(): void;
   /** The system ends while there is no program: drops what still comes until the shard may end. */
   ended(): void;
+  readonly handover: NativeHandover;
+}
+
+/** One program in another's place, as the native side conducts it. */
+export interface NativeHandover {
+  /** Between two turns, while anything is wished: what is to be done now. Flushes, with that many samples. */
+  attend(samples: number): 'none' | 'prepare' | 'change' | 'judge' | 'undo' | 'forget';
+  /** Undefined: it was given up meanwhile. */
+  request():
+    | {
+        readonly program: string;
+        readonly options: Record<string, string>;
+        readonly bursts: number;
+      }
+    | undefined;
+  /** The answer to `prepare`. */
+  prepared(found: {
+    readonly from: string;
+    readonly to: string;
+    readonly fromHash: bigint;
+    readonly toHash: bigint;
+    readonly difference: string;
+    readonly migrates: boolean;
+    readonly stoodMs: number;
+    readonly failure: NativeFailure | undefined;
+  }): void;
+  /** The answers to `change`: the old one goes on, or the new one is on trial. */
+  refused(failure: NativeFailure): void;
+  switched(stateBytes: number): void;
+  /** The answer to `judge`, when it is well. True: it is kept. `full`: no more packets can be noted down. */
+  well(full: boolean): boolean;
+  /** The new one goes; of `count` packets that it received, the old one gets those again that it holds. Returns how many. */
+  undone(received: Uint32Array, count: number, failure: NativeFailure | undefined): number;
+  /** Some of these; returns how many. */
+  again(packets: Uint32Array, count: number): number;
 }
 
 export interface NativeChannel {
@@ -211,6 +249,7 @@ export interface NativeLayout {
   /** The doorbell's byte for interrupts. */
   readonly bellIrq: number;
   readonly control: number;
+  readonly wishes: number;
   readonly packetBytes: number;
   readonly poolShift: number;
   /** The flag of a descriptor whose buffer has several owners, and the one of the book of what is held. */

@@ -3,7 +3,7 @@
 import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.js';
 
 /**
- * `set`: figures of the kernel, in place. `reload`: another native module, or the same with other settings, in its
+ * `set`: figures of the kernel, in place. `reload`: another module of the same kind, or the same with other settings, in its
  * place, while packets flow. `move`: another core. `restart`: made anew. In this order what several reasons call for.
  */
 export type Action = 'keep' | 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
@@ -76,7 +76,8 @@ export function inPlace(
   if (key === 'core') return 'move';
   // Whether faults are contained is settled when a shard is made.
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
-  const modules = before.programKind === 'native' && after.programKind === 'native';
+  const kind = before.programKind;
+  const modules = kind !== 'builtin' && kind === after.programKind;
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
   if (!modules || device || after.watch.onFault === 'crash') return undefined;
   return key === 'program' || (key.startsWith('options.') && !POOL.has(key)) ? 'reload' : undefined;

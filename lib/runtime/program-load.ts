@@ -4,10 +4,23 @@ import { createRequire, register } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { VanityError } from '../errors.js';
 import type { Program } from './program.js';
+import { stateProblem } from './program-state.js';
+
+const FUNCTIONS = [
+  'init',
+  'fini',
+  'watermark',
+  'interrupt',
+  'deviceEvent',
+  'save',
+  'restore',
+  'migrate',
+  'healthy',
+] as const;
 
 /** Loads the module, its `start`th copy, and checks that it holds a program. Other modules that it imports stay as they are. */
 export async function loadProgram(file: string, start = 0): Promise<Program> {
-  if (start === 0 && file.endsWith('.ts') && !stripsTypes()) compileTypeScript(file);
+  if (file.endsWith('.ts') && !stripsTypes()) compileTypeScript(file);
   let module: { default?: unknown };
   try {
     const url = pathToFileURL(file);
@@ -22,9 +35,22 @@ export async function loadProgram(file: string, start = 0): Promise<Program> {
   if (program === null || typeof program.poll !== 'function') {
     throw loadError(file, 'its default export has no function poll', hint);
   }
-  for (const name of ['init', 'fini', 'watermark', 'interrupt', 'deviceEvent'] as const) {
+  for (const name of FUNCTIONS) {
     if (program[name] !== undefined && typeof program[name] !== 'function') {
       throw loadError(file, `its ${name} is not a function`, hint);
+    }
+  }
+  if (program.state !== undefined) {
+    const problem =
+      stateProblem(program.state) ??
+      (program.save && program.restore ? undefined : 'it needs save() and restore()');
+    if (problem !== undefined) {
+      const example = "state: { name: 'flows', version: 1, fields: { seen: 'f64' } }";
+      throw loadError(
+        file,
+        `the description of its state is wrong: ${problem}`,
+        `Type: ${example}`,
+      );
     }
   }
   return program as Program;
@@ -50,8 +76,11 @@ function stripsTypes(): boolean {
   return Boolean((process.features as { typescript?: unknown }).typescript);
 }
 
+let compiles = false;
+
 // The hooks stay: a program may import other .ts files.
 function compileTypeScript(file: string): void {
+  if (compiles) return;
   const typescript = [file, import.meta.url].map(resolveFrom).find((found) => found !== undefined);
   if (typescript === undefined) {
     throw new VanityError('VANITY_E_TYPESCRIPT', { file, version: process.version });
@@ -59,6 +88,7 @@ function compileTypeScript(file: string): void {
   register('./program-hooks.js', import.meta.url, {
     data: { typescript: pathToFileURL(typescript).href },
   });
+  compiles = true;
 }
 
 function resolveFrom(place: string): string | undefined {

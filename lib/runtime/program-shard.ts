@@ -149,6 +149,11 @@ export class OutputChannel extends RingWriter {
     this.#ledger[this.#word + 3] = (this.#ledger[this.#word + 3] as number) + 1;
   }
 
+  /** @internal Between the high watermark and the low one, on the way down. */
+  get above(): boolean {
+    return this.#above;
+  }
+
   #watchDepth(): void {
     const depth = this.depth();
     const high = !this.#above && depth >= this.#high;
@@ -368,6 +373,19 @@ export class ProgramCounter {
   }
 }
 
+/** What a shard looks at in each receive while one program takes another's place. */
+interface Attention {
+  /** `away`: the shard is another program's. `trial`: what comes is noted down. `again`: what came comes once more. */
+  readonly mode: 'away' | 'trial' | 'again';
+  /** Descriptors noted down, four words each. */
+  readonly words: Uint32Array;
+  /** Packets noted down, or still to come again. */
+  count: number;
+}
+
+const NOTHING = new Uint32Array(0);
+const BURST_MAX = 256;
+
 /** The shard that a program runs on. */
 export class ProgramShard {
   readonly index: number;
@@ -397,27 +415,41 @@ export class ProgramShard {
   readonly #own: PacketBurst;
   readonly #packetInputs: InputChannel[];
   readonly #fromPorts: boolean;
+  readonly #layout: NativeLayout;
+  readonly #wishes: number;
   #turn = 0;
+  #attention: Attention | undefined;
 
-  /** @internal */
-  constructor(native: NativeShard, layout: NativeLayout) {
+  /** @internal `beside`: the same shard as the program before sees it, which has its channels' ends. */
+  constructor(
+    native: NativeShard,
+    layout: NativeLayout,
+    options: Readonly<Record<string, string>> = native.options,
+    beside?: ProgramShard,
+  ) {
     this.#native = native;
+    this.#layout = layout;
+    this.#wishes = layout.wishes / 4;
     this.index = native.index;
     this.name = native.name;
-    this.options = native.options;
+    this.options = options;
     this.burst = native.burst;
     const { memory, inputs, outputs } = native.ledger;
     const ledger = new Float64Array(memory);
     this.ledger = ledger;
-    this.inputs = native.inputs.map(
-      (channel, i) => new InputChannel(channel, i, ledger, inputs + i * INPUT_WORDS),
-    );
-    this.outputs = native.outputs.map(
-      (channel, i) =>
-        new OutputChannel(native, layout, channel, i, ledger, outputs + i * OUTPUT_WORDS),
-    );
+    this.inputs =
+      beside?.inputs ??
+      native.inputs.map(
+        (channel, i) => new InputChannel(channel, i, ledger, inputs + i * INPUT_WORDS),
+      );
+    this.outputs =
+      beside?.outputs ??
+      native.outputs.map(
+        (channel, i) =>
+          new OutputChannel(native, layout, channel, i, ledger, outputs + i * OUTPUT_WORDS),
+      );
     this.outputCount = this.outputs.length + native.portOutputs.length;
-    this.devices = native.devices.map((device) => new Device(device));
+    this.devices = beside?.devices ?? native.devices.map((device) => new Device(device));
     this.line = new Int32Array(native.line);
     this.#control = layout.control / 4;
     this.#command = new Int32Array(native.command);
@@ -462,6 +494,10 @@ export class ProgramShard {
 
   /** Up to `n` packets (at most 256) of all inputs. The burst is the shard's own, overwritten by the next call. */
   receive(n: number = this.burst): PacketBurst {
+    return this.#attention === undefined ? this.#receive(n) : this.#attend(n, this.#attention);
+  }
+
+  #receive(n: number): PacketBurst {
     const burst = this.#own;
     const inputs = this.#packetInputs;
     const limit = Math.min(n, burst.capacity);
@@ -572,12 +608,64 @@ export class ProgramShard {
   commanded(): boolean {
     return Atomics.load(this.#command, 0) !== 0; // carries nothing with it
   }
+  /** @internal Is a reload under way? What is wished, `attend` says. */
+  wished(): boolean {
+    return Atomics.load(this.line, this.#wishes) !== 0; // carries nothing with it
+  }
+
+  /** @internal The same shard for a program that is to take this one's place. */
+  understudy(options: Readonly<Record<string, string>>): ProgramShard {
+    const shard = new ProgramShard(this.#native, this.#layout, options, this);
+    shard.leaveStage();
+    return shard;
+  }
+  /** @internal Its program must not receive: another one has the shard. */
+  leaveStage(): void {
+    this.#attention = { mode: 'away', words: NOTHING, count: 0 };
+  }
+  /** @internal Its program is on trial for so many bursts: what it receives is noted down. */
+  takeStage(bursts: number): void {
+    this.#attention = {
+      mode: 'trial',
+      words: new Uint32Array((bursts + 1) * BURST_MAX * 4),
+      count: 0,
+    };
+  }
+  /** @internal It is on stage, and `again` packets come to it once more. */
+  settle(again: number): void {
+    this.#attention = again === 0 ? undefined : { mode: 'again', words: NOTHING, count: again };
+  }
+  /** @internal What came while it was on trial; `full`: there is no room for another burst. */
+  noted(): { words: Uint32Array; count: number; full: boolean } {
+    const { words, count } = this.#attention ?? { words: NOTHING, count: 0 };
+    return { words, count, full: words.length / 4 - count < BURST_MAX };
+  }
+
+  #attend(n: number, attention: Attention): PacketBurst {
+    if (attention.mode === 'away') {
+      throw new Error(`another program has shard ${this.name}, and receives`);
+    }
+    const burst = this.#own;
+    if (attention.mode === 'again') {
+      burst.count = this.#native.handover.again(burst.words, Math.min(n, burst.capacity));
+      attention.count -= burst.count;
+      if (attention.count <= 0) this.#attention = undefined;
+      return burst;
+    }
+    const room = attention.words.length / 4 - attention.count;
+    this.#receive(Math.min(n, room));
+    attention.words.set(burst.words.subarray(0, burst.count * 4), attention.count * 4);
+    attention.count += burst.count;
+    return burst;
+  }
+
   /** @internal Publishes what the halves of the rings still hold back. */
   flush(): void {
     for (const input of this.inputs) input.flush();
   }
   /** @internal */
   inputsEmpty(): boolean {
+    if (this.#attention?.mode === 'again') return false;
     for (const input of this.inputs) if (input.ready()) return false;
     return true;
   }

@@ -2,6 +2,7 @@
 // program needs, and loads nothing else.
 import type { Device, DeviceInterrupt } from './device.js';
 import type { OutputChannel, ProgramShard } from './program-shard.js';
+import type { State, StateDescription } from './program-state.js';
 
 export type {
   Device,
@@ -17,6 +18,7 @@ export type {
   ProgramCounter,
   ProgramShard,
 } from './program-shard.js';
+export type { State, StateDescription, StateNumber, StateType } from './program-state.js';
 
 /** A program of one shard. Its functions run on the shard's own thread, pinned to the shard's core. */
 export interface Program {
@@ -42,6 +44,22 @@ export interface Program {
    * the device is not the shard's any more.
    */
   deviceEvent?(shard: ProgramShard, device: Device): void;
+  /**
+   * What it hands on to a program that takes its place while it runs (`vanity reload`); with it go `save` and
+   * `restore`. Without it, its successor begins with nothing.
+   */
+  readonly state?: StateDescription;
+  /** Between two polls: a value for each field of `state`. It changes nothing, since the program may go on. */
+  save?(): State;
+  /** After `init`, before the first poll: takes over what a program with the same `state` saved. Throws to refuse it. */
+  restore?(state: State): void;
+  /** The same for what a program with another `state` saved, which `from` describes. */
+  migrate?(from: StateDescription, state: State): void;
+  /**
+   * On trial, after each burst: is it well? `false`, or a text that says what is wrong, brings the program
+   * before it back.
+   */
+  healthy?(shard: ProgramShard): boolean | string;
 }
 
 /** Gives a program its type: `export default defineProgram({ poll(shard) { ... } })`. */

@@ -53,7 +53,10 @@ export interface ReloadCertificate {
     to_hash: string;
     difference: string[];
   };
-  /** From the end of the old one's last turn to the beginning of the new one's first. */
+  /**
+   * From the end of the old one's last turn to the beginning of the new one's first. Where both are TypeScript, the
+   * longest time without a turn while the new one was loaded, if that was longer: it is loaded in the shard's thread.
+   */
   pause_us: number;
   budget_us: number | null;
   first_turn_us: number;
@@ -96,13 +99,6 @@ export async function reloadProgram(
   options: ReloadOptions = {},
 ): Promise<ReloadCertificate> {
   shardIndex(segment, shard);
-  if (/\.[cm]?[jt]s$/.test(program)) {
-    throw new VanityError('VANITY_E_RELOAD', {
-      shard,
-      problem: `${program} is a TypeScript program, and those are not replaced while they run yet`,
-      hint: 'Give a native module: path/to/program.so',
-    });
-  }
   return alone(path, () => {
     const file = resolve(program);
     const running = runningManifest(segment);

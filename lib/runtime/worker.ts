@@ -9,6 +9,7 @@ import { native } from '../native.js';
 import { DeviceWatch } from './device.js';
 import type { Program } from './program.js';
 import { loadProgram, reasonOf } from './program-load.js';
+import { ProgramReload, type Staged, tellWatermarks } from './program-reload.js';
 import { CONTROL, ProgramShard } from './program-shard.js';
 
 /** What the main thread hands over. */
@@ -30,6 +31,7 @@ export type WorkerReport =
     };
 
 const SLICE_MS = 10;
+const PREPARING_MS = 1; // while a module is loaded, which takes turns of the event loop
 const SAMPLES = 64; // as Ledger::kSamples
 
 async function main(start: WorkerStart): Promise<void> {
@@ -46,28 +48,38 @@ async function main(start: WorkerStart): Promise<void> {
   }
   attached.ready();
   parentPort?.postMessage({ ready: true } satisfies WorkerReport);
-  live(start, program, shard, attached);
+  live(start, { program, shard, file: start.program }, attached);
 }
 
 async function begin(program: Program, shard: ProgramShard): Promise<void> {
-  const watermark = program.watermark?.bind(program);
-  for (const output of shard.outputs) {
-    output.onWatermark = watermark && ((channel, high) => watermark(shard, channel, high));
-  }
+  tellWatermarks({ program, shard });
   await program.init?.(shard);
 }
 
 type Attached = ReturnType<typeof native.attachShard>;
 
 // One program after the other: what throws is left, with what it held, and a new copy of its module takes its
-// place when the kernel says so.
-function live(start: WorkerStart, first: Program, shard: ProgramShard, attached: Attached): void {
-  let starts = 0;
-  let life = 0; // of which program; 0: there is none
+// place when the kernel says so; or another one takes its place while it runs.
+function live(start: WorkerStart, first: Staged, attached: Attached): void {
+  let staged = first;
+  let starts = 0; // copies of modules
+  let lives = 0; // since it was started or started anew
+  let life = 0; // which of those; 0: there is none
+  const load = (file: string) => {
+    starts += 1;
+    return loadProgram(file, starts);
+  };
+  const reload = new ProgramReload(attached.handover, load);
   const leave = (error: unknown) => {
+    if (reload.onTrial) {
+      staged = reload.undo({ error });
+      return true;
+    }
     life = 0;
+    const { shard } = staged;
     shard.flush();
     const threw = error !== ANEW;
+    reload.forget();
     const running = shard.control() === CONTROL.run;
     if (running && attached.left(threw, threw ? reasonOf(error) : '')) void anew();
     else {
@@ -77,8 +89,10 @@ function live(start: WorkerStart, first: Program, shard: ProgramShard, attached:
         'The stack above says where; poll() must not throw.',
       );
     }
+    return false;
   };
   const anew = async () => {
+    const { shard, file } = staged;
     const devices = watchDevices({ poll: () => 0 }, shard, attached); // which are let go of meanwhile
     for (;;) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -87,41 +101,61 @@ function live(start: WorkerStart, first: Program, shard: ProgramShard, attached:
       if (next === 'wait') continue;
       if (next === 'end') return attached.ended();
       try {
-        starts += 1;
-        const program = await loadProgram(start.program, starts);
+        const program = await load(file);
         await begin(program, shard);
         attached.restarted();
-        return go(program);
+        staged = { program, shard, file };
+        return go();
       } catch (error) {
         attached.left(true, `started anew, ${reasonOf(error)}`);
       }
     }
   };
-  const go = (program: Program) => {
-    const mine = starts + 1;
+  const go = () => {
+    lives += 1;
+    const mine = lives;
     life = mine;
-    run(program, shard, attached, () => life === mine, leave);
+    const stage = {
+      lives: () => life === mine,
+      staged: () => staged,
+      attend: (samples: number) => {
+        staged = reload.attend(staged, samples);
+        return staged;
+      },
+    };
+    run(stage, reload, attached, leave);
   };
   // Of timers and promises that the program has left running; also of one that is gone.
   process.on('uncaughtException', (error) => {
     if (life !== 0) leave(error);
   });
-  go(first);
+  go();
 }
 
 const ANEW = Symbol('an operator wants the program started anew');
 
+/** Who is on it. */
+interface Stage {
+  /** False: it was left, and another one's loop goes on. */
+  lives(): boolean;
+  staged(): Staged;
+  /** A reload is under way; returns who polls from here on. */
+  attend(samples: number): Staged;
+}
+
 function run(
-  program: Program,
-  shard: ProgramShard,
+  stage: Stage,
+  reload: ProgramReload,
   attached: Attached,
-  lives: () => boolean,
-  leave: (error: unknown) => void,
+  leave: (error: unknown) => boolean,
 ): void {
+  let { program, shard } = stage.staged();
   const { ledger } = shard;
   const firstSample = attached.ledger.samples;
   let samples = 0;
   let state: number = CONTROL.wait;
+  let held = false;
+  // A shard that has devices keeps its program.
   const devices = watchDevices(program, shard, attached);
 
   const end = () => {
@@ -132,7 +166,9 @@ function run(
   // True: it goes on.
   const slice = (): boolean => {
     let last = performance.now();
-    const until = last + SLICE_MS;
+    const until = last + (reload.preparing ? PREPARING_MS : SLICE_MS);
+    ({ program, shard } = stage.staged());
+    reload.tellChanged({ program, shard });
     for (;;) {
       const control = shard.control();
       if (control !== state) {
@@ -146,15 +182,26 @@ function run(
         return true;
       }
       if (state === CONTROL.finish && shard.inputsEmpty()) return false;
-      if (shard.commanded() && state === CONTROL.run) {
+      if (held || (shard.commanded() && state === CONTROL.run)) {
         shard.flush();
-        const anew = attached.obey(samples);
-        if (anew) throw ANEW;
+        const now = attached.obey(samples);
+        if (now === 'anew') throw ANEW;
+        held = now === 'held';
         devices?.all();
         samples = 0;
         last = performance.now();
         // The order to end may be what it came back for.
         if (shard.control() !== state) continue;
+      }
+      if (shard.wished()) {
+        ({ program, shard } = stage.attend(samples));
+        reload.tellChanged({ program, shard });
+        samples = 0;
+        last = performance.now();
+      }
+      if (held) {
+        if (last > until) return true;
+        continue;
       }
       devices?.look();
       const work = program.poll(shard);
@@ -182,14 +229,19 @@ function run(
       }
     }
   };
+  let since = performance.now(); // the end of the last slice
   const turn = () => {
-    if (!lives()) return; // a timer of its own threw
+    if (!stage.lives()) return; // a timer of its own threw
+    reload.stood(performance.now() - since);
     try {
-      if (slice()) setImmediate(turn);
-      else end();
+      if (!slice()) return end();
     } catch (error) {
-      leave(error);
+      if (!leave(error)) return;
+      samples = 0;
+      held = false;
     }
+    since = performance.now();
+    setImmediate(turn);
   };
   turn();
 }

@@ -15,6 +15,7 @@
 
 #include "addon/convert.hpp"
 #include "addon/device.hpp"
+#include "addon/handover.hpp"
 #include "addon/system.hpp"
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
@@ -65,6 +66,7 @@ struct Attached {
   uint32_t user_count = 0;
   double ticks_per_ms = 0;
   DeviceViews devices;
+  HandoverCalls handover;
   bool over = false;  // stopped or failed: the kernel may have joined it
 };
 
@@ -163,13 +165,20 @@ void wait(const Napi::CallbackInfo& info) {
   flush(at, count_of(info, 0));
   at.shard->wait_for_work();
 }
-// True: the program is to be left and started anew.
+// What now: run, anew (the program is to be left and started anew), or held, to attend to a reload.
 Napi::Value obey(const Napi::CallbackInfo& info) {
   Attached& at = self(info);
-  if (at.over) return Napi::Boolean::New(info.Env(), false);
-  flush(at, count_of(info, 0));
-  at.shard->obey();
-  return Napi::Boolean::New(info.Env(), at.shard->asked_to_leave());
+  const char* now = "run";
+  if (!at.over) {
+    flush(at, count_of(info, 0));
+    at.shard->obey();
+    if (at.shard->asked_to_leave()) {
+      now = "anew";
+    } else if (at.shard->state() == ShardState::held) {
+      now = "held";
+    }
+  }
+  return Napi::String::New(info.Env(), now);
 }
 void pause(const Napi::CallbackInfo& info) {
   self(info).shard->pause();
@@ -482,6 +491,8 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     method<next>(object, "next", held);
     method<restarted>(object, "restarted", held);
     method<ended>(object, "ended", held);
+    at->handover = {&shard, &at->over, [held](uint32_t samples) { flush(*held, samples); }};
+    object.Set("handover", handover_object(env, at->handover));
     napi_add_env_cleanup_hook(env, at_exit, at.release());
     return object;
   });
@@ -507,6 +518,7 @@ Napi::Object layout(Napi::Env env) {
   set("bell", offsetof(ShardLine, doorbell));
   set("bellIrq", offsetof(ShardLine, doorbell) + Doorbell::kControlIrq);
   set("control", offsetof(ShardLine, control));
+  set("wishes", offsetof(ShardLine, wishes));
   set("packetBytes", sizeof(vanity_packet));
   set("poolShift", kPoolShift);
   set("packetShared", VANITY_PACKET_SHARED);

@@ -24,6 +24,16 @@ constexpr uint64_t kCloseNs = 1'000'000'000;
 constexpr uint64_t kWritingNs = 1'000'000'000;
 constexpr uint64_t kArenaSlack = 4096;
 
+// As the manifest tells programs apart.
+bool in_javascript(const std::string& path) {
+  const size_t dot = path.rfind('.');
+  const std::string end = dot == std::string::npos ? "" : path.substr(dot);
+  for (const char* const one : {".js", ".mjs", ".cjs", ".ts", ".mts", ".cts"}) {
+    if (end == one) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 uint64_t ReloadClock::now_ns() noexcept {
@@ -38,6 +48,7 @@ void ReloadClock::nap() noexcept {
 Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request)
     : plan_(plan),
       shard_(shard),
+      script_(shard.plan().kind == ProgramKind::typescript),
       request_(std::move(request)),
       options_(request_.options ? *request_.options : shard.options()),
       began_ns_(monotonic_ns()) {}
@@ -54,8 +65,9 @@ void Reload::run() noexcept {
   set_thread_name("vanity-reload");
   try {
     check_shard();
-    load();
-    if (shard_.state() == ShardState::faulted) {
+    if (script_) {
+      change_script();
+    } else if (load(); shard_.state() == ShardState::faulted) {
       replace();
     } else {
       prepare();
@@ -85,14 +97,18 @@ void Reload::run() noexcept {
 }
 
 void Reload::check_shard() const {
-  if (shard_.plan().kind != ProgramKind::native) {
-    refuse("VANITY_E_RELOAD",
-           shard_.plan().kind == ProgramKind::typescript
-               ? "it runs a TypeScript program, and those are not replaced while they run yet"
-               : "it runs a built-in stage; only native modules are replaced while they run",
+  if (shard_.plan().kind == ProgramKind::builtin) {
+    refuse("VANITY_E_RELOAD", "it runs a built-in stage; only modules are replaced while they run",
            "restart the system with another manifest");
   }
-  if (!shard_.contained()) {
+  const bool module = !in_javascript(request_.path);
+  if (module == script_) {
+    refuse("VANITY_E_RELOAD",
+           script_ ? "it runs a TypeScript program, and " + request_.path + " is none"
+                   : "it runs a native module, and " + request_.path + " is a TypeScript program",
+           script_ ? "give one: path/to/program.js" : "give a native module: path/to/program.so");
+  }
+  if (script_ ? shard_.plan().watch.on_fault == Policy::report : !shard_.contained()) {
     refuse("VANITY_E_RELOAD", "nothing contains the faults of its program",
            "remove on_fault = \"crash\"");
   }
@@ -101,11 +117,51 @@ void Reload::check_shard() const {
            "restart it: vanity restart");
   }
   const ShardState state = shard_.state();
+  if (script_ && state == ShardState::faulted) {
+    refuse("VANITY_E_RELOAD", "its program was left, so there is nothing to take over from",
+           "mend its file, and start it anew: vanity restart");
+  }
   if (state != ShardState::running && state != ShardState::held && state != ShardState::stalled &&
       state != ShardState::faulted) {
     refuse("VANITY_E_RELOAD", "it does not run, so there is nothing to take over from",
            "look at it: vanity stats");
   }
+}
+
+// JavaScript loads, compares and switches; here it is asked, waited for, and watched.
+void Reload::change_script() {
+  handover_.script.path = request_.path;
+  handover_.drain = request_.drain;
+  handover_.trial_bursts = request_.trial_bursts;
+  handover_.place = std::make_unique<Place>();
+  handover_.place->options = options_;
+  const bool answered = asking_.copy(kHoldNs, kHoldNs);
+  const ScriptSide& script = handover_.script;
+  if (asking_.over() || (answered && script.prepared)) {
+    certificate_.old_name = script.old_name;
+    certificate_.new_name = script.new_name;
+    certificate_.difference = script.difference;
+    certificate_.old_hash = script.old_hash;
+    certificate_.new_hash = script.new_hash;
+  }
+  if (asking_.over()) {
+    settle();
+    return;
+  }
+  if (!answered || !script.prepared) {
+    refuse("VANITY_E_RELOAD_LATE",
+           answered ? "the new program was not loaded and did not end its init within five seconds"
+                    : "its program does not come back from its turn",
+           "look at it: vanity stats");
+  }
+  certificate_.prepare_ns = monotonic_ns() - began_ns_;
+  if (request_.dry_run) {
+    certificate_.pause_ns = script.stood_ns;
+    certificate_.outcome = ReloadOutcome::rehearsed;
+    return;
+  }
+  if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
+  settle();
 }
 
 void Reload::load() {
@@ -292,7 +348,11 @@ void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
     shard_.wish(Wish::keep);
   } else if (now_ns - progress_ns_ > patience) {
     missed_ = "a turn of it took longer than " + std::to_string(patience / 1'000'000) + " ms";
-    shard_.leave_trial(text_begin_);
+    if (script_) {
+      shard_.wish(Wish::undo);  // heard once the turn ends: nothing else ends one of JavaScript
+    } else {
+      shard_.leave_trial(text_begin_);
+    }
   } else if (now_ns - received_ns_ > kStarvedNs) {
     missed_ = "it took nothing for " + std::to_string(kStarvedNs / 1'000'000) +
               " ms while its input waited";
@@ -348,6 +408,8 @@ void Reload::say_why() {
     case Unkept::wished:
       refuse("VANITY_E_RELOAD_UNDONE", "the new program is not well: " + missed_,
              "the old one goes on with its state; mend the new one");
+    case Unkept::told:
+      throw Error(handover_.script.code.c_str(), handover_.script.message, handover_.script.hint);
   }
 }
 
@@ -368,11 +430,23 @@ void Reload::settle() {
     certificate_.back_ns = ticks_to_ns(handover_.back_ticks);
     certificate_.trial_bursts = handover_.bursts;
     certificate_.again = handover_.again;
+    if (script_) {
+      const ScriptSide& script = handover_.script;
+      certificate_.pause_ns = std::max(certificate_.pause_ns, script.stood_ns);
+      certificate_.state_bytes = script.state_bytes;
+      if (script.old_hash != 0) {
+        certificate_.handed = handover_.migrates ? Handed::migrated : Handed::restored;
+      }
+    }
   }
   asking_.withdraw();
   // Whoever has gone: the old one, or the new one that was not kept. One that faulted has said all.
-  if (handover_.why != Unkept::fault && last != Step::trial) {
+  if (!script_ && handover_.why != Unkept::fault && last != Step::trial) {
     rehearsal_->farewell(*handover_.program);
+  }
+  if (script_ && last == Step::trial && shard_.state() == ShardState::failed) {
+    refuse("VANITY_E_RELOAD_FAULT", "its thread ended with the new program on trial",
+           "look at the failures of the system");
   }
   if (kept) {
     shard_.name_program(request_.path);

@@ -56,6 +56,7 @@ class Reload {
   void run() noexcept;
   void prepare();
   void load();
+  void change_script();
   void replace();
   void check_shard() const;
   void make_rehearsal();
@@ -71,6 +72,7 @@ class Reload {
 
   const Plan& plan_;
   Shard& shard_;
+  const bool script_;  // it runs a program in JavaScript
   const ReloadRequest request_;
   const std::map<std::string, std::string> options_;  // of the new program
   Handover handover_;

@@ -50,6 +50,7 @@ void Shard::script_left(FaultKind kind, const std::string& what) noexcept {
   guard_.evidence() = Evidence{};
   guard_.evidence().kind = kind;
   std::strncpy(guard_.evidence().what, what.c_str(), sizeof(Evidence::what) - 1);
+  if (attendant_.current() != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
   take_up_rings();
   put_right();
 }
@@ -65,6 +66,7 @@ Shard::Next Shard::script_next() noexcept {
   }
   record_->progress.add(1);
   take_all_returns();
+  if (wished()) script_attend(now_ticks());
   nap(kLookNs);
   return Next::wait;
 }
@@ -82,12 +84,14 @@ void Shard::fail_and_drain(const std::string& code, const std::string& message,
   const bool ran = control() != Control::wait;
   if (ran) enter(ShardState::draining);
   note_failure(code, message, hint);
+  drop_again();
   if (ran) drain_inputs();
   send_off();
   enter(ShardState::failed);
 }
 
 void Shard::stopped() noexcept {
+  drop_again();
   send_off();
   publish_wait_counters();
   enter(ShardState::stopped);

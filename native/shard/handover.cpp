@@ -30,7 +30,7 @@ Cut Shard::cut() const noexcept {
   cut.dropped_fault = record_->dropped_fault.get();
   cut.unsent = unsent_;
   if (own_pool_ != nullptr) cut.allocated = own_pool_->taken();
-  cut.held = held_.count() + again_.size() - again_at_;
+  cut.held = holds() + again_.size() - again_at_;
   return cut;
 }
 
@@ -70,7 +70,7 @@ bool Shard::carries_messages() const noexcept {
 }
 
 void Shard::refuse(Unkept why) noexcept {
-  const uint64_t held = why == Unkept::cancelled ? held_.count() : 0;
+  const uint64_t held = why == Unkept::cancelled ? holds() : 0;
   conclude(Step::refused, held == 0 ? why : Unkept::held, held);
 }
 
@@ -80,7 +80,7 @@ void Shard::attend_bursts() noexcept {
 
 // A packet that the old one keeps over turns is neither the new one's nor to be lost.
 bool Shard::may_switch() noexcept {
-  return held_.count() == 0 && again_.empty() && (!attendant_.current()->drain || inputs_empty());
+  return holds() == 0 && again_.empty() && (!attendant_.current()->drain || inputs_empty());
 }
 
 void Shard::conclude(Step step, Unkept why, uint64_t number) noexcept {

@@ -54,6 +54,22 @@ struct Cut {
   uint64_t held = 0;
 };
 
+// Of two programs in JavaScript: where the new one is, and what is said of it there.
+struct ScriptSide {
+  std::string path;       // the control path's
+  bool prepared = false;  // the shard's, as all that follows
+  std::string old_name;
+  std::string new_name;
+  std::string difference;
+  uint64_t old_hash = 0;
+  uint64_t new_hash = 0;
+  uint64_t state_bytes = 0;
+  uint64_t stood_ns = 0;  // the longest time without a turn, while it was loaded and began
+  std::string code;       // why not
+  std::string message;
+  std::string hint;
+};
+
 // Bursts as the program of a shard received them, to be looked at by another thread.
 struct BurstCopies {
   static constexpr uint32_t kPackets = 512;
@@ -79,6 +95,7 @@ struct Handover {
   std::unique_ptr<Place> place;     // the same
   bool drain = false;               // not before the inputs are empty
   bool migrates = false;
+  ScriptSide script;
   const vanity_state* was = nullptr;  // what is handed on; null: nothing
   std::vector<std::byte> saved;
   uint32_t copy_bursts = 0;

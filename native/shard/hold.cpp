@@ -29,24 +29,30 @@ void Shard::obey() noexcept {
            control() == Control::run;
   };
   if (held() && record_->steps_taken.get() < record_->steps_asked.get()) {
+    if (state() == ShardState::held) {  // as it was left to attend
+      set_phase(Phase::polling);
+      enter(ShardState::running);
+    }
     take_step();
     return;
   }
   // Nothing that others wait for stays half done.
   flush_ports();
   ready_.flush();
-  enter(ShardState::held);
+  if (state() != ShardState::held) enter(ShardState::held);
   set_phase(Phase::held);
   const uint64_t since = now_ticks();
   uint64_t counted = since;
   while (held() && record_->steps_taken.get() >= record_->steps_asked.get()) {
     record_->progress.add(1);
-    if (wished()) attend(now_ticks());
+    const bool script = plan_.kind == ProgramKind::typescript;
+    if (wished() && !script) attend(now_ticks());
     if (!devices_.empty()) hear_of_devices();
     wait_for_release();
     const uint64_t now = now_ticks();
     record_->held_ticks.add(now - counted);
     counted = now;
+    if (script && wished()) return;  // held as it is: JavaScript attends, and comes back
   }
   if (sampled()) trail_.waited(Event::Wait::held, 0, since, counted, since);
   set_phase(Phase::polling);

@@ -264,6 +264,21 @@ class Shard {
   enum class Next : uint32_t { wait, restart, end };
   Next script_next() noexcept;
   void script_restarted() noexcept;
+  // One program in another's place, which JavaScript does itself (script.cpp). Once a turn while
+  // anything is wished; the answer is what it is to do now.
+  enum class Order : uint32_t { none, prepare, change, judge, undo, forget };
+  bool script_wished() const noexcept { return wished(); }
+  Order script_attend(uint64_t since) noexcept;
+  // Null: nothing is under way. What is said in its `script` is for the control path.
+  Handover* script_handover() noexcept { return attendant_.current(); }
+  void script_prepared() noexcept;
+  void script_refused(Unkept why) noexcept { conclude(Step::refused, why, 0); }
+  void script_switched(uint64_t since) noexcept;
+  // The new one is well. True: it is kept; `full` when no more can be noted down.
+  bool script_well(bool full) noexcept;
+  // What the new one had received and still holds comes again; returns how many.
+  uint32_t script_undone(Unkept why, const vanity_packet* received, uint32_t n) noexcept;
+  uint32_t script_again(vanity_packet* packets, uint32_t n) noexcept;
   void script_ended() noexcept;
   // The program is over, but its inputs still have to run empty: drops what comes until it may end.
   void fail_and_drain(const std::string& code, const std::string& message,
@@ -368,6 +383,7 @@ class Shard {
   // What that leads to.
   template <class, class>
   friend class BasicAttendant;
+  friend class ScriptAttendance;
   void begin_handover() noexcept { attendant_.current()->begin = cut(); }
   bool is_down() const noexcept { return down_; }
   void refuse(Unkept why) noexcept;
@@ -383,6 +399,10 @@ class Shard {
   void note_received(const vanity_packet* packets, uint32_t n) noexcept;
   void hold_again() noexcept;
   void drop_again() noexcept;
+  // Between two turns.
+  uint64_t holds() const noexcept {
+    return plan_.kind == ProgramKind::typescript ? held_.sum() : held_.count();
+  }
   void drain_inputs() noexcept;
   void sleep_idle() noexcept;
   void set_phase(Phase phase, uint32_t waiting_for = 0) noexcept {
@@ -536,6 +556,7 @@ class Shard {
   uint32_t lost_last_ = 0;  // packets that its program held when it was left
   Attendant attendant_;
   bool attentive_ = false;
+  bool script_keeps_ = false;  // the time of trial is over
   std::mutex understudy_mutex_;
   Understudy understudy_;
   std::vector<vanity_packet> again_;  // a program that was left had received them

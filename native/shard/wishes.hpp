@@ -43,7 +43,8 @@ enum class Unkept : uint32_t {
   fault,      // the new one was left
   old_fault,  // the old one was
   unhealthy,  // the new one says so itself
-  wished      // by the control path
+  wished,     // by the control path
+  told        // JavaScript says why, in words
 };
 
 // Written by the shard.

@@ -152,7 +152,7 @@ test.serial('reload() of the API; a new program that faults goes again', async (
      const undone = await system.reload('middle', next);
      process.env.VANITY_TEST_PASSER = '';
      const kept = await system.reload('middle', next, { bursts: 10, budgetUs: 1e6 });
-     const wrong = await system.reload('middle', 'x.ts').catch(({ code }) => code);
+     const wrong = (await system.reload('middle', 'x.ts')).error.code;
      await new Promise((go) => setTimeout(go, 300));
      system.stop();
      const { snapshot, failures, warnings } = await system.ended;
