@@ -1,7 +1,6 @@
 // What a shard does when it found nothing to do: whatever it waits for, the wait is bounded.
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <algorithm>
 
@@ -195,8 +194,8 @@ void Shard::nap(uint64_t ns) noexcept {
     carrier_->wait([] { return false; }, now_ticks() + ns_to_ticks(ns));
     return;
   }
-  const timespec time{0, static_cast<long>(ns)};
-  nanosleep(&time, nullptr);
+  // Nobody wakes by its word who finds there that it is awake.
+  Hardware::futex_wait(line_->sleeper.sleeping, 0, now_ticks() + ns_to_ticks(ns));
 }
 
 // The program gave up on a full channel: most likely that is what it waits for. Whatever else there

@@ -94,6 +94,7 @@ class Shard {
   void contain() noexcept;
   bool contained() const noexcept { return guard_.armed(); }
   Program* program() { return program_.get(); }
+  std::unique_ptr<Program> give_program() { return std::move(program_); }
   void set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns = 0);
   Arena& arena() { return *arena_; }
   ShardLine& line() { return *line_; }

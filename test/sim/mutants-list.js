@@ -478,6 +478,18 @@ export const MUTANTS = [
     'bell = Bell(&to.line().doorbell, place, inputs[plan.to]);',
     '',
   ]),
+  mutant('system', 'what a program held when it was left stays with it', 'shard/recover.cpp', [
+    'give_home(&packet, 1);',
+    'static_cast<void>(packet);',
+  ]),
+  mutant('system', 'what it held is not counted', 'shard/recover.cpp', [
+    'record_->dropped.add(lost_last_);',
+    '',
+  ]),
+  mutant('system', 'one that is down leaves while it is fed', 'shard/recover.cpp', [
+    'if (control() == Control::finish && inputs_empty()) break;',
+    'break;',
+  ]),
   mutant('system', 'told to leave while it is fed', KERNEL, ['if (fed(s)) continue;', '']),
   mutant('system', 'an owner too many', 'shard/stage/mirror.cpp', [
     'shard.share(packets[i], outputs);',

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernel/system.hpp"
+#include "sim/system/faults.hpp"
 #include "sim/system/modules.hpp"
 #include "sim/system/region.hpp"
 
@@ -18,6 +19,8 @@ namespace {
 
 // Who operates it stops it early in one of so many executions.
 constexpr uint32_t kStopsOneIn = 2;
+constexpr uint64_t kBackoffNs =
+    10'000;                          // before a program that faulted is started anew, at the least
 constexpr uint64_t kSpinNs = 2'000;  // of a shard that does not spin as long as it may
 
 struct Hosted {
@@ -53,6 +56,8 @@ Plan drawn(const Plan& asked) {
   }
   for (ShardPlan& shard : plan.shards) {
     shard.burst = 1 + world.draw(shard.burst);
+    shard.watch.backoff_ns = kBackoffNs << world.draw(4);
+    shard.watch.max_restarts = UINT32_MAX;
     const uint32_t spin = world.draw(3);
     if (spin != 2) shard.spin_ns_max = spin == 0 ? 0 : std::min(shard.spin_ns_max, kSpinNs);
   }
@@ -114,6 +119,7 @@ void create(void*) {
   hosted.words.clear();
   hosted.plan = drawn(hosted.asked);
   hosted.system = new System(hosted.plan, BootOptions{});
+  let_programs_fault(*hosted.system);
   World::current().begin(&operate);
   for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
     auto& ring = *hosted.system->channel(c).memory();
@@ -142,6 +148,7 @@ bool has_elements(uint32_t channel) {
 const char* missed(const void*, uint32_t thread, bool monitoring) {
   if (thread >= hosted.plan.shards.size()) return nullptr;
   Shard& shard = hosted.system->shard(thread);
+  if (shard.state() == ShardState::faulted) return nullptr;  // it looks by the clock
   const ShardPlan& plan = hosted.plan.shards[thread];
   uint32_t inputs = 0;
   for (const ChannelPlan& channel : hosted.plan.channels) inputs += channel.to == thread;
@@ -212,7 +219,15 @@ void finish(void*) {
   for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s) {
     const ShardPlan& plan = hosted.plan.shards[s];
     if (hosted.immediate || plan.kind != ProgramKind::builtin || plan.program == "mirror") continue;
-    const Balance balance = balance_of(system.segment().shard(s));
+    const ShardRecord& record = system.segment().shard(s);
+    Balance balance = balance_of(record);
+    balance.dropped -= record.dropped_fault.get();
+    // One that is down when it is to stop drops what waits for it, and has received none of that.
+    const bool was_down = record.faults.get() != record.restarts.get();
+    if (was_down) {
+      balance.received += balance.dropped;
+      balance.dropped = 0;
+    }
     require(balance.received == balance.gone,
             "shard " + plan.name + " received " + std::to_string(balance.received) +
                 " packets, and " + std::to_string(balance.gone) + " left it");
