@@ -464,6 +464,11 @@ serial=S4EWNX0R or slot=3, and must mean one device.
     .option('--capacity <n>', 'slots of a channel, at most: 8', wholeOf(2, 1 << 20))
     .option('--burst <n>', 'packets of a burst, at most: 4', wholeOf(1, limits.burstMax))
     .option('--buffers <n>', "of a port's pool, at most: 8", wholeOf(1, 1 << 20))
+    .option(
+      '--holds <claim>',
+      'of counters, at the end of a schedule: "a.sent + b.sent = c.received"; may be repeated',
+      collect,
+    )
     .option('--keep <file>', 'where a failure is kept: NAME.repro')
     .option('--log <file>', 'every step of every schedule; of --replay, its columns')
     .option('--replay <file>', 'runs what was kept again')

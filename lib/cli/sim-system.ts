@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { VanityError } from '../errors.js';
 import { findSimulator } from '../loader.js';
 import { loadManifest, type Plan } from '../manifest/plan.js';
+import { parseClaim } from '../planning/claims.js';
 import { noPolicyBuild, policyBuildOf } from '../planning/policy-build.js';
 import { SCALE, type Scale, systemText } from '../planning/sim-system.js';
 import { parseDuration, quantity, whole } from '../text/format.js';
@@ -62,7 +63,9 @@ function usage(problem: string): VanityError {
 
 async function hunt(program: string, file: string, options: SimOptions): Promise<number> {
   const { plan } = loadManifest(file, { set: options.set ?? [] });
-  const text = systemText(plan, scaleOf(options));
+  const shards = plan.shards.map(({ name }) => name);
+  const claims = (options.holds ?? []).map((claim) => parseClaim(claim, shards));
+  const text = systemText(plan, scaleOf(options), claims);
   const seconds = options.time === undefined ? 0 : parseDuration(options.time, '--time') / 1000;
   // A time without a number of schedules is all that bounds it.
   const schedules = options.schedules ?? (seconds === 0 ? SCHEDULES : undefined);

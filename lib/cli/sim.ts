@@ -23,6 +23,7 @@ export interface SimOptions {
   readonly burst?: number;
   readonly buffers?: number;
   readonly keep?: string;
+  readonly holds?: readonly string[];
   readonly log?: string;
   readonly replay?: string;
   readonly perfetto?: string;

@@ -3,6 +3,7 @@
 // has is drawn below that.
 import { VanityError } from '../errors.js';
 import type { ChannelPlan, Plan, PortPlan, ShardPlan } from '../manifest/plan.js';
+import { type Claim, claimLine } from './claims.js';
 import { policyBuildOf } from './policy-build.js';
 
 /** What each part has at most. */
@@ -25,7 +26,8 @@ export const SCALE: Scale = { packets: 24, capacity: 8, burst: 4, buffers: 8 };
  * Throws VANITY_E_SIM_PROGRAM where a shard runs TypeScript, and VANITY_E_SIM_MODULE where a native
  * module has no policy build.
  */
-export function systemText(plan: Plan, scale: Scale): string {
+export function systemText(plan: Plan, scale: Scale, claims: readonly Claim[] = []): string {
+  const shards = plan.shards.map(({ name }) => name);
   return [
     `name ${plan.name}`,
     `arrivals ${scale.packets}`,
@@ -33,6 +35,7 @@ export function systemText(plan: Plan, scale: Scale): string {
     ...plan.shards.flatMap((shard) => shardLines(shard, scale)),
     ...plan.channels.map((channel) => channelLine(channel, scale)),
     ...plan.ports.map((port) => portLine(port, scale)),
+    ...claims.map((claim) => claimLine(claim, shards)),
     '',
   ].join('\n');
 }

@@ -8,12 +8,21 @@ import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VanityError } from '../errors.js';
+import { brokenClaim, parseClaim } from '../planning/claims.js';
 import type { Summary } from '../report/summary.js';
 
 /** What both ways take; each leaves alone what only the other knows. */
 export interface TestOptions {
   /** Overrides of the manifest, as `--set`: `shards.left.program=./left.so`. */
   readonly set?: readonly string[];
+  /**
+   * What must hold of counters when it has stopped in order, here and after each schedule:
+   * `sampler.sampled = table.records + table.refused`. Sums of `SHARD.COUNTER`, numbers and
+   * `2 * SHARD.COUNTER`, with `=`, `!=`, `<`, `<=`, `>` or `>=` between the sides and spaces between
+   * the words. A counter is `received`, `sent`, `consumed`, `filtered`, `dropped`, `bytes`, or one of
+   * the program's own.
+   */
+  readonly holds?: readonly string[];
   /** How long it runs natively: `500ms`, `2s`; 1s. */
   readonly duration?: string;
   /** Executions in the simulator; 1000. */
@@ -77,6 +86,8 @@ interface Kept {
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const DURATION = '1s';
 const SCHEDULES = 1000;
+/** Those of every shard that a claim may name. */
+const COUNTERS = new Set(['received', 'sent', 'consumed', 'filtered', 'dropped', 'bytes']);
 
 /**
  * Runs the system on this machine, each shard a thread that Linux puts where it likes, and stops it in
@@ -84,7 +95,7 @@ const SCHEDULES = 1000;
  * VanityError when it could not begin.
  */
 export async function native(manifest: string, options: TestOptions = {}): Promise<TestResult> {
-  const { set = [], duration = DURATION, signal } = options;
+  const { set = [], holds = [], duration = DURATION, signal } = options;
   const said = await vanity(
     ['run', manifest, '--sim', 'threads', '--duration', duration, '--quiet', ...overrides(set)],
     signal,
@@ -96,6 +107,12 @@ export async function native(manifest: string, options: TestOptions = {}): Promi
     const message = [`${summary.system} fails on this machine:`, ...all].join('\n  ');
     throw new SystemFailure('native', 'failed', message);
   }
+  for (const text of holds) {
+    const broken = brokenClaim(parseClaim(text, Object.keys(summary.shards)), valueIn(summary));
+    if (broken === undefined) continue;
+    const message = `${summary.system} runs on this machine, but ${broken}`;
+    throw new SystemFailure('native', 'order', message);
+  }
   return { mode: 'native', system: summary.system, summary };
 }
 
@@ -105,8 +122,18 @@ export async function native(manifest: string, options: TestOptions = {}): Promi
  * not begin.
  */
 export async function sim(manifest: string, options: TestOptions = {}): Promise<TestResult> {
-  const { set = [], schedules = SCHEDULES, seed, packets, jobs, keep, signal } = options;
+  const {
+    set = [],
+    holds = [],
+    schedules = SCHEDULES,
+    seed,
+    packets,
+    jobs,
+    keep,
+    signal,
+  } = options;
   const args = ['sim', manifest, '--schedules', String(schedules), ...overrides(set)];
+  for (const claim of holds) args.push('--holds', claim);
   for (const [name, value] of Object.entries({ seed, packets, jobs, keep }))
     if (value !== undefined) args.push(`--${name}`, String(value));
   const said = (await vanity(args, signal)) as unknown as Simulated;
@@ -142,6 +169,15 @@ function failureOf({ system, verdict, seed }: Simulated, found: Found): SystemFa
   }
   lines.push(`The same schedules again: seed: ${seed}`);
   return new SystemFailure('sim', verdict, lines.join('\n  '), { repro, seed });
+}
+
+function valueIn({ shards }: Summary) {
+  return (name: string, counter: string): number | undefined => {
+    const shard = shards[name] ?? {};
+    const user = (shard.user ?? {}) as Record<string, unknown>;
+    const value = COUNTERS.has(counter) ? shard[counter] : user[counter];
+    return value === undefined ? undefined : Number(value);
+  };
 }
 
 function overrides(set: readonly string[]): string[] {

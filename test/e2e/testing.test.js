@@ -52,7 +52,8 @@ function compiled(t, name, overflow) {
 for (const mode of [native, sim]) {
   test.serial(`${mode.name}: a program that is right`, async (t) => {
     const { manifest } = compiled(t, 'steady', 'block');
-    const result = await mode(manifest, { duration: '500ms', schedules: 100, seed: 3 });
+    const holds = ['mine.received = mine.sent', 'source.sent - drain.consumed = 0'];
+    const result = await mode(manifest, { duration: '500ms', schedules: 100, seed: 3, holds });
     t.like(result, { mode: mode.name, system: 'both' });
     if (mode === sim) t.like(result, { schedules: 100, seed: 3, summary: undefined });
     else t.is(result.summary.shards.drain.consumed, 2000);
@@ -81,6 +82,32 @@ test.serial(
     t.is(JSON.parse(again.stdout).verdict, 'order');
   },
 );
+
+test.serial('a claim that does not hold is a failure of either', async (t) => {
+  const { work, manifest } = compiled(t, 'steady', 'block');
+  const keep = join(work.path, 'kept.repro');
+  const options = { duration: '500ms', schedules: 100, seed: 3, keep };
+  const failing = (mode, claim) =>
+    t.throwsAsync(() => mode(manifest, { ...options, holds: [claim] }), {
+      instanceOf: SystemFailure,
+    });
+  const here = await failing(native, 'mine.sent < 2000');
+  t.is(
+    here.message,
+    'both runs on this machine, but "mine.sent < 2000" does not hold: mine.sent is 2000',
+  );
+  const there = await failing(sim, 'mine.sent > 0');
+  t.like(there, { verdict: 'order', repro: keep });
+  t.regex(there.message, /"mine\.sent > 0" does not hold: mine\.sent is 0\n/);
+  const again = await work.start('sim', '--replay', keep, '--json').ended;
+  t.regex(JSON.parse(again.stdout).what, /"mine\.sent > 0" does not hold/);
+  const none = await failing(native, 'mine.nothing = 0');
+  t.regex(none.message, /"mine\.nothing = 0": mine has no counter "nothing"/);
+  for (const mode of [native, sim]) {
+    const code = 'VANITY_E_USAGE';
+    await t.throwsAsync(() => mode(manifest, { holds: ['mine.sent'] }), { code });
+  }
+});
 
 test.serial('one that looks at the clock is named', async (t) => {
   const { manifest } = compiled(t, 'clock');

@@ -29,6 +29,7 @@ struct Hosted {
   std::vector<std::string> names;
   std::deque<std::string> words;  // names of them; they stay where they are
   System* system = nullptr;
+  std::vector<Claim> claims;
   std::string counted;
   bool modules = false;
   bool immediate = false;  // it was stopped at once, so that packets may be dropped
@@ -239,6 +240,11 @@ void finish(void*) {
                                                  std::to_string(balance.dropped) +
                                                  " packets, though its outputs block");
   }
+  if (hosted.immediate) return;
+  for (const Claim& claim : hosted.claims) {
+    const std::string what = broken(claim, hosted.plan, system.segment());
+    require(what.empty(), what);
+  }
 }
 
 void destroy(void*) {
@@ -253,10 +259,12 @@ const std::string& counted() {
   return hosted.counted;
 }
 
-Scenario host(const Plan& plan, bool modules) {
+Scenario host(const SystemText& system, bool modules) {
+  const Plan& plan = system.plan;
   hear_of_faults();
   hosted.modules = modules;
   hosted.asked = plan;
+  hosted.claims = system.claims;
   hosted.names.clear();
   for (const ShardPlan& shard : plan.shards) hosted.names.push_back(shard.name);
   hosted.names.emplace_back("kernel");

@@ -4,13 +4,13 @@
 
 #include <string>
 
-#include "shard/plan.hpp"
+#include "sim/system/plan.hpp"
 #include "sim/world.hpp"
 
 namespace vanity::sim {
 
-// Of this plan from now on; one at a time. `modules`: it runs native ones, which are loaded.
-Scenario host(const Plan& plan, bool modules);
+// Of this one from now on; one at a time. `modules`: it runs native ones, which are loaded.
+Scenario host(const SystemText& system, bool modules);
 // What the shards of the last execution that ended well have counted, a line each.
 const std::string& counted();
 

@@ -94,7 +94,7 @@ Setup setup_of(uint64_t schedule) {
 // What it knows of memory is too much for a stack.
 std::unique_ptr<Hunter> hunter_of(const SystemText& system, const Setup& setup, bool modules) {
   arrivals_of_a_queue = system.arrivals;
-  return std::make_unique<Hunter>(host(system.plan, modules), setup, Region::base());
+  return std::make_unique<Hunter>(host(system, modules), setup, Region::base());
 }
 
 std::string log_and_counters(const World& world) {

@@ -23,6 +23,11 @@ class Words {
     if (!(words_ >> value)) refuse();
     return value;
   }
+  int64_t integer() {
+    int64_t value = 0;
+    if (!(words_ >> value)) refuse();
+    return value;
+  }
   uint32_t number32() { return static_cast<uint32_t>(number()); }
   uint32_t index() {
     const std::string text = word();
@@ -101,6 +106,21 @@ PortPlan port_of(Words& words) {
   return port;
 }
 
+Claim claim_of(Words& words, size_t shards) {
+  Claim claim;
+  claim.relation = words.word();
+  claim.constant = words.integer();
+  for (uint32_t terms = words.number32(); terms != 0; --terms) {
+    Claim::Term& term = claim.terms.emplace_back();
+    term.factor = words.integer();
+    term.shard = words.number32();
+    term.counter = words.word();
+    if (term.shard >= shards) words.refuse();
+  }
+  claim.text = words.rest();
+  return claim;
+}
+
 }  // namespace
 
 SystemText read_system(const std::string& text) {
@@ -126,6 +146,8 @@ SystemText read_system(const std::string& text) {
       plan.shards.back().arena_bytes = words.number();
     } else if (kind == "channel") {
       plan.channels.push_back(channel_of(words));
+    } else if (kind == "claim") {
+      system.claims.push_back(claim_of(words, plan.shards.size()));
     } else if (kind == "port") {
       plan.ports.push_back(port_of(words));
     } else {

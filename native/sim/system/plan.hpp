@@ -3,14 +3,17 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "shard/plan.hpp"
+#include "sim/system/claims.hpp"
 
 namespace vanity::sim {
 
 struct SystemText {
   Plan plan;
   uint32_t arrivals = 0;  // packets that come to each receive queue
+  std::vector<Claim> claims;
 };
 
 // Throws VANITY_E_PLAN with the line that cannot be read.
