@@ -38,6 +38,10 @@ export {
   type Program,
   type ProgramCounter,
   type ProgramShard,
+  type State,
+  type StateDescription,
+  type StateNumber,
+  type StateType,
 } from './runtime/program.js';
 export type { ReloadCertificate, ReloadOptions, ReloadRange } from './runtime/reload.js';
 export { type BootOptions, boot, type RunResult, type System } from './runtime/run.js';

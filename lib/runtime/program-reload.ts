@@ -23,14 +23,15 @@ interface Candidate {
   readonly bursts: number;
 }
 
+/** Loads a copy of its own of a module, and says by which words a stack names it. */
+type Load = (file: string, named: (copy: string) => void) => Promise<Program>;
+
 interface Trial {
   readonly old: Staged;
   readonly fresh: Staged;
   /** Outputs that were above their watermark at the switch. */
   readonly above: readonly boolean[];
 }
-
-const MEND = 'The old one goes on with its state; mend the new one.';
 
 /** What the outputs of the shard tell, they tell this program. */
 export function tellWatermarks({ program, shard }: Pick<Staged, 'program' | 'shard'>): void {
@@ -43,15 +44,17 @@ export function tellWatermarks({ program, shard }: Pick<Staged, 'program' | 'sha
 /** The reloads of one shard, one after the other. */
 export class ProgramReload {
   readonly #handover: NativeHandover;
-  readonly #load: (file: string) => Promise<Program>;
+  readonly #load: Load;
   #number = 0; // of the last one that began, or was given up: a module that comes late is for nobody
   #preparing = false;
   #stoodMs = 0;
   #next: Candidate | undefined;
+  #copy = ''; // by which frames of its module are known
+  #spoiled: { error: unknown } | undefined; // a timer or promise of it threw
   #trial: Trial | undefined;
   #changed: readonly boolean[] | undefined; // outputs above their watermark when the old one was left
 
-  constructor(handover: NativeHandover, load: (file: string) => Promise<Program>) {
+  constructor(handover: NativeHandover, load: Load) {
     this.#handover = handover;
     this.#load = load;
   }
@@ -83,7 +86,7 @@ export class ProgramReload {
       case 'judge':
         return this.#judge(staged);
       case 'undo':
-        return this.undo();
+        return this.#undo();
       case 'forget':
         this.forget();
     }
@@ -98,18 +101,17 @@ export class ProgramReload {
     this.#next = undefined;
   }
 
-  /** The old one is back, with its state, and gets the packets that the new one holds. */
-  undo(threw?: { error: unknown }): Staged {
-    const { old, fresh, above } = this.#trial as Trial;
-    this.#trial = undefined;
-    old.shard.flush();
-    const { words, count } = fresh.shard.noted();
-    const failure = threw && {
-      code: 'VANITY_E_RELOAD_UNDONE',
-      message: `shard ${old.shard.name}: the new program threw: ${reasonOf(threw.error)}`,
-      hint: MEND,
-    };
-    return this.#back(old, fresh, above, this.#handover.undone(words, count, failure));
+  /** Something threw outside of a program's functions. True: it was the one that is being prepared, which is refused for it. */
+  disowns(error: unknown): boolean {
+    const theirs = String((error as Error | undefined)?.stack ?? '').includes(this.#copy);
+    if (this.#trial !== undefined || !(this.#preparing || this.#next) || !theirs) return false;
+    this.#spoiled ??= { error };
+    return true;
+  }
+
+  /** The new one threw on trial. */
+  threw(error: unknown): Staged {
+    return this.#undo(`the new program threw: ${reasonOf(error)}`);
   }
 
   /** What became of the outputs while the program was away, if it was. Throws what it throws. */
@@ -129,6 +131,7 @@ export class ProgramReload {
     if (request === undefined) return;
     this.#preparing = true;
     this.#stoodMs = 0;
+    this.#spoiled = undefined;
     const { program: file, options, bursts } = request;
     const was = staged.program.state;
     let toHash = 0n;
@@ -136,7 +139,9 @@ export class ProgramReload {
     let failure: NativeFailure | undefined;
     let fresh: Staged | undefined;
     try {
-      const program = await this.#load(file);
+      const program = await this.#load(file, (copy) => {
+        this.#copy = copy;
+      });
       difference = stateDifference(was, program.state);
       toHash = stateHash(program.state);
       if (difference.length > 0 && program.migrate === undefined) {
@@ -144,6 +149,7 @@ export class ProgramReload {
       }
       fresh = { program, file, shard: staged.shard.understudy(options) };
       await begin(fresh);
+      this.#complain();
     } catch (error) {
       failure = failureOf(staged.shard.name, error);
     }
@@ -167,6 +173,12 @@ export class ProgramReload {
     });
   }
 
+  #complain(): void {
+    if (this.#spoiled === undefined) return;
+    const problem = `outside of its functions: ${reasonOf(this.#spoiled.error)}`;
+    throw new VanityError('VANITY_E_RELOAD_FAULT', { problem });
+  }
+
   #change(old: Staged): Staged {
     const { staged: fresh, migrates, bursts } = this.#next as Candidate;
     this.#next = undefined;
@@ -174,6 +186,7 @@ export class ProgramReload {
     let bytes = 0;
     let act = 'save() of the old program';
     try {
+      this.#complain();
       if (was !== undefined) {
         const saved = copyState(was, old.program.save?.());
         bytes = saved.bytes;
@@ -182,11 +195,15 @@ export class ProgramReload {
         else fresh.program.restore?.(saved.copy);
       }
     } catch (error) {
-      this.#handover.refused({
-        code: 'VANITY_E_RELOAD_STATE',
-        message: `shard ${old.shard.name}: ${act} failed: ${reasonOf(error)}`,
-        hint: 'The old one goes on with its state.',
-      });
+      this.#handover.refused(
+        this.#spoiled
+          ? failureOf(old.shard.name, error)
+          : {
+              code: 'VANITY_E_RELOAD_STATE',
+              message: `shard ${old.shard.name}: ${act} failed: ${reasonOf(error)}`,
+              hint: 'The old one goes on with its state.',
+            },
+      );
       dismiss(fresh);
       return old;
     }
@@ -202,19 +219,9 @@ export class ProgramReload {
   }
 
   #judge(staged: Staged): Staged {
-    const { old, fresh, above } = this.#trial as Trial;
+    const { old, fresh } = this.#trial as Trial;
     const said = fresh.program.healthy?.(fresh.shard) ?? true;
-    if (said !== true) {
-      this.#trial = undefined;
-      old.shard.flush();
-      const { words, count } = fresh.shard.noted();
-      const again = this.#handover.undone(words, count, {
-        code: 'VANITY_E_RELOAD_UNDONE',
-        message: `shard ${old.shard.name}: healthy() of the new program returned ${said}`,
-        hint: MEND,
-      });
-      return this.#back(old, fresh, above, again);
-    }
+    if (said !== true) return this.#undo(`healthy() of the new program returned ${said}`);
     if (this.#handover.well(fresh.shard.noted().full)) {
       this.#trial = undefined;
       fresh.shard.settle(0);
@@ -223,7 +230,22 @@ export class ProgramReload {
     return staged;
   }
 
-  #back(old: Staged, fresh: Staged, above: readonly boolean[], again: number): Staged {
+  // The old one is back, with its state, and gets the packets that the new one holds. Without a reason, whoever
+  // wished it has one.
+  #undo(why?: string): Staged {
+    const { old, fresh, above } = this.#trial as Trial;
+    this.#trial = undefined;
+    old.shard.flush();
+    const { words, count } = fresh.shard.noted();
+    const failure =
+      why === undefined
+        ? undefined
+        : {
+            code: 'VANITY_E_RELOAD_UNDONE',
+            message: `shard ${old.shard.name}: ${why}`,
+            hint: 'The old one goes on with its state; mend the new one.',
+          };
+    const again = this.#handover.undone(words, count, failure);
     dismiss(fresh);
     old.shard.settle(again);
     tellWatermarks(old);

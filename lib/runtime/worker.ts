@@ -65,14 +65,15 @@ function live(start: WorkerStart, first: Staged, attached: Attached): void {
   let starts = 0; // copies of modules
   let lives = 0; // since it was started or started anew
   let life = 0; // which of those; 0: there is none
-  const load = (file: string) => {
+  const load = (file: string, named?: (copy: string) => void) => {
     starts += 1;
+    named?.(`?start=${starts}:`); // the line follows
     return loadProgram(file, starts);
   };
   const reload = new ProgramReload(attached.handover, load);
   const leave = (error: unknown) => {
     if (reload.onTrial) {
-      staged = reload.undo({ error });
+      staged = reload.threw(error);
       return true;
     }
     life = 0;
@@ -127,7 +128,7 @@ function live(start: WorkerStart, first: Staged, attached: Attached): void {
   };
   // Of timers and promises that the program has left running; also of one that is gone.
   process.on('uncaughtException', (error) => {
-    if (life !== 0) leave(error);
+    if (life !== 0 && !reload.disowns(error)) leave(error);
   });
   go();
 }

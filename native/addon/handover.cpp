@@ -57,7 +57,8 @@ Napi::Value request(const Napi::CallbackInfo& info) {
 void prepared(const Napi::CallbackInfo& info) {
   HandoverCalls& calls = self(info);
   Handover* const handover = current(calls);
-  if (handover == nullptr) return;
+  // Too late: nobody waits for it any more, and it is the control path's to read.
+  if (handover == nullptr || !calls.shard->script_prepares()) return;
   const auto found = info[0].As<Napi::Object>();
   ScriptSide& script = handover->script;
   script.old_name = text(found, "from");

@@ -272,6 +272,7 @@ class Shard {
   Order script_attend(uint64_t since) noexcept;
   // Null: nothing is under way. What is said in its `script` is for the control path.
   Handover* script_handover() noexcept { return attendant_.current(); }
+  bool script_prepares() const noexcept { return attendant_.is(Step::copying); }
   void script_prepared() noexcept;
   void script_refused(Unkept why) noexcept { conclude(Step::refused, why, 0); }
   void script_switched(uint64_t since) noexcept;

@@ -185,6 +185,17 @@ test.serial('what does not fit is refused, field by field, or migrated', async (
   await why('init.js', /VANITY_E_RELOAD_FAULT: shard middle: .*init threw.*no start/);
   at.file('greedy.js', passer({ fields, more: 'init(shard) { shard.receive(); },' }));
   await why('greedy.js', /another program has shard middle/);
+  at.file(
+    'timer.js',
+    passer({
+      fields,
+      more: `async init() {
+        setTimeout(() => { throw new Error('so early'); }, 1);
+        await new Promise((done) => setTimeout(done, 100));
+      },`,
+    }),
+  );
+  await why('timer.js', /VANITY_E_RELOAD_FAULT: .*outside of its functions: Error: so early/);
   at.file('syntax.js', 'export default {');
   await why('syntax.js', /VANITY_E_PROGRAM_LOAD.*syntax\.js/);
   at.file(
@@ -266,6 +277,30 @@ test.serial('fifty reloads lose nothing, and leave little behind', async (t) => 
   t.true(grown < 20_000, `${grown} KiB more`);
   const shards = await end();
   t.is(shards.middle.user.resumed > 0 && shards.middle.user.begun, 51);
+  t.is(shards.middle.user.counted, shards.middle.received);
+});
+
+test.serial('apply replaces it, with other options, and takes it back', async (t) => {
+  const { at, name, end } = await running(t, 'ts-apply');
+  const poll = "if (polls === 1) shard.counter('pace').add(Number(shard.options.pace ?? 100));";
+  at.file('two.js', passer({ poll }));
+  const next = manifest(name, { middle: 'two.js', more: 'options = { pace = 7 }' });
+  const apply = (...words) => at.run('apply', name, ...words, '--json');
+  const done = await apply(at.file('next.toml', next));
+  t.is(done.code, 0, done.stdout + done.stderr);
+  let now = await flowing(at, name, (await stats(at, name)).shards.end.user.seq_checked + 100);
+  t.like(now.shards.middle, { program: 'two.js', generation: 2, faults: 0 });
+  t.is(now.shards.middle.user.pace, 7);
+
+  // By hand, it keeps the options that it has.
+  t.is((await at.run('reload', name, 'middle', join(at.path, 'two.js'))).code, 0);
+  now = await flowing(at, name, (await stats(at, name)).shards.end.user.seq_checked + 100);
+  t.is(now.shards.middle.user.pace, 14);
+
+  const back = await apply('--back');
+  t.is(back.code, 0, back.stdout + back.stderr);
+  t.is((await stats(at, name)).shards.middle.program, 'one.js');
+  const shards = await end();
   t.is(shards.middle.user.counted, shards.middle.received);
 });
 

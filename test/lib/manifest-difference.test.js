@@ -15,7 +15,8 @@ import {
 } from '../../dist/manifest/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vanity-difference-'));
-for (const name of ['a.so', 'b.so', 'in.pcap']) writeFileSync(join(folder, name), '');
+for (const name of ['a.so', 'b.so', 'a.js', 'b.ts', 'in.pcap'])
+  writeFileSync(join(folder, name), '');
 test.after.always(() => rmSync(folder, { recursive: true }));
 
 const BASE = `
@@ -81,6 +82,9 @@ test('another module is a reload, another core a move, all else a restart', (t) 
   t.deepEqual(differs(edit(['"count"', '"./a.so"'])), ['shard right: restart']);
   const crash = ['core = 0', 'core = 0\nwatchdog = { on_fault = "crash" }'];
   t.deepEqual(differs(edit(crash, ['./a.so', './b.so']), edit(crash)), ['shard left: restart']);
+  const script = edit(['./a.so', './a.js']);
+  t.deepEqual(differs(edit(['./a.so', './b.ts']), script), ['shard left: reload']);
+  t.deepEqual(differs(script), ['shard left: restart'], 'from one kind to the other');
 });
 
 test('figures are set in place, alone or along with a program', (t) => {
