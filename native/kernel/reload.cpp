@@ -16,6 +16,8 @@ constexpr long kLookNs = 200'000;
 constexpr uint32_t kCopyBursts = 16;
 constexpr uint64_t kCopyNs = 100'000'000;
 constexpr uint64_t kHoldNs = 5'000'000'000;
+// What a module in JavaScript gets to be imported, and for its init; a compiler may come along.
+constexpr uint64_t kImportNs = 30'000'000'000;
 constexpr uint64_t kTrialNs = 1'000'000'000;
 // Input waits, and the new one takes none of it for so long.
 constexpr uint64_t kStarvedNs = 200'000'000;
@@ -135,7 +137,7 @@ void Reload::change_script() {
   handover_.trial_bursts = request_.trial_bursts;
   handover_.place = std::make_unique<Place>();
   handover_.place->options = options_;
-  const bool answered = asking_.copy(kHoldNs, kHoldNs);
+  const bool answered = asking_.copy(kImportNs, kHoldNs);
   const ScriptSide& script = handover_.script;
   if (asking_.over() || (answered && script.prepared)) {
     certificate_.old_name = script.old_name;
@@ -150,8 +152,9 @@ void Reload::change_script() {
   }
   if (!answered || !script.prepared) {
     refuse("VANITY_E_RELOAD_LATE",
-           answered ? "the new program was not loaded and did not end its init within five seconds"
-                    : "its program does not come back from its turn",
+           answered
+               ? "the new program was not loaded and did not end its init within thirty seconds"
+               : "its program does not come back from its turn",
            "look at it: vanity stats");
   }
   certificate_.prepare_ns = monotonic_ns() - began_ns_;
