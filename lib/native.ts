@@ -1,6 +1,6 @@
 // The only file that knows the addon's shape, and how it is found.
 import { loadAddon } from './loader.js';
-import type { Plan, WatchPlan } from './manifest/plan.js';
+import type { ChannelPlan, Plan, ShardPlan, WatchPlan } from './manifest/plan.js';
 
 export interface BackendReport {
   name: string;
@@ -354,6 +354,17 @@ export interface NativeReload {
   kernel?: { stallNs: number; drainNs: number };
   /** That the shard moves to, where there is no program; -1: it is not pinned any more. */
   core?: number;
+  /** Names of the channels that the shard has from then on, in the order of the manifest. */
+  ends?: readonly string[];
+  /** Instead of all that: what comes. */
+  grow?: {
+    shards: readonly (Omit<ShardPlan, 'core'> & { core: number; primaryName: string })[];
+    channels: readonly (ChannelPlan & { fromName: string; toName: string })[];
+  };
+  /** Or shards that drain and end, in this order. */
+  end?: { shards: readonly string[]; channels: readonly [] };
+  /** Or what those had, and channels that nobody uses any more. */
+  free?: { shards: readonly string[]; channels: readonly string[] };
   /** The text that readers see as the manifest. */
   manifest?: { generation: number; text: string };
 }

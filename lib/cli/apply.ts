@@ -106,8 +106,8 @@ const OUTCOMES = {
   stuck: 'stuck',
 } satisfies Record<ApplyStep['outcome'], string>;
 
-function costs({ action, certificates }: ApplyStep): string {
-  if (action !== 'reload') return 'no pause';
+function costs({ certificates }: ApplyStep): string {
+  if (certificates.length === 0) return 'no pause';
   return certificates
     .map(({ outcome, pause_us, packets: { unaccounted, dropped } }) => {
       if (outcome === 'refused' || outcome === 'rehearsed') return outcome;

@@ -3,8 +3,9 @@
 import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.js';
 
 /**
- * `set`: figures of the kernel, in place. `reload`: another module of the same kind, or the same with other settings, in its
- * place, while packets flow. `move`: another core. `restart`: made anew. In this order what several reasons call for.
+ * `set`: figures of the kernel, or channels of a built-in stage, in place. `reload`: another module of the same kind, or the
+ * same with other settings or channels, in its place, while packets flow. `move`: another core. `restart`: made anew. In
+ * this order what several reasons call for.
  */
 export type Action = 'keep' | 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
 
@@ -43,7 +44,19 @@ export function planChanges(before: Plan, after: Plan): PartChange[] {
       const what = { add: 'is new', remove: 'goes' }[action as string] ?? 'is another one';
       return joined.includes(shard.name) ? [`${part} ${name} ${what}`] : [];
     });
-    shard.action = shardAction(shard, old, fresh, holdsDevice(after, shard.name));
+    const grows = around.every(
+      ({ part, name, action }) =>
+        (part === 'channel' && (action === 'add' || action === 'remove')) ||
+        ![...ends(before, part, name), ...ends(after, part, name)].includes(shard.name),
+    );
+    const device = holdsDevice(after, shard.name);
+    shard.action = shardAction(
+      shard,
+      old,
+      fresh,
+      device,
+      grows && otherChannels(old, fresh, device),
+    );
   }
   return [systemChange(before, after), ...shards, ...channels, ...ports, ...devices];
 }
@@ -53,13 +66,17 @@ function shardAction(
   before: ShardPlan,
   after: ShardPlan,
   device: boolean,
+  channels: 'set' | 'reload' | false | undefined,
 ): Action {
   if (changed.length === 0 && because.length === 0) return 'keep';
-  if (because.length > 0) return 'restart';
   const rest = changed.filter(({ key }) => key !== 'core');
-  const ways = rest.map((one) => inPlace(one, before, after, device));
+  const ways: (Action | undefined)[] = rest.map((one) => inPlace(one, before, after, device));
+  // A program finds its channels when it begins.
+  if (because.length > 0) ways.push(channels || undefined);
   if (ways.includes(undefined)) return 'restart';
-  if (rest.length < changed.length) return ways.includes('reload') ? 'restart' : 'move';
+  if (rest.length < changed.length) {
+    return ways.includes('reload') || because.length > 0 ? 'restart' : 'move';
+  }
   return ways.includes('reload') ? 'reload' : 'set';
 }
 
@@ -81,6 +98,20 @@ export function inPlace(
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
   if (!modules || device || after.watch.onFault === 'crash') return undefined;
   return key === 'program' || (key.startsWith('options.') && !POOL.has(key)) ? 'reload' : undefined;
+}
+
+/** How a running shard can come by other channels; undefined: it can't. */
+export function otherChannels(
+  before: ShardPlan,
+  after: ShardPlan,
+  device: boolean,
+): 'set' | 'reload' | undefined {
+  if (before.programKind !== after.programKind || after.programKind === 'typescript')
+    return undefined;
+  if (after.programKind === 'builtin') return 'set';
+  return device || [before, after].some(({ watch }) => watch.onFault === 'crash')
+    ? undefined
+    : 'reload';
 }
 
 /** How a running system can come by this change of [system] or [kernel]. */

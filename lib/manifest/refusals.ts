@@ -22,6 +22,8 @@ const SECTIONS = {
 } as const;
 
 const POSSIBLE: ReadonlySet<Action> = new Set(['keep', 'set', 'reload', 'move']);
+/** What may come and go. */
+const GROWS: ReadonlySet<PartChange['part']> = new Set(['shard', 'channel']);
 
 /** One error a line, in the order of the changes; none: it can. */
 export function refusals(
@@ -45,20 +47,37 @@ export function refusals(
     if (POSSIBLE.has(action)) return [];
     const path: Path = part === 'system' ? [] : [SECTIONS[part], name];
     if (action === 'add') {
-      const problem = 'it is new, and a running system takes nothing new in';
+      const script = part === 'shard' && kindOf(after, name) === 'typescript';
+      if (GROWS.has(part) && !script) return [];
+      const problem = script
+        ? 'it is new, and a TypeScript program begins with the system'
+        : `it is new, and a running system takes no ${part} in`;
       return [refuse(change, problem, is?.locate(path, 'key'))];
     }
     if (action === 'remove') {
-      const problem = 'it is not there any more, and a running system lets nothing go';
+      const script = part === 'shard' && kindOf(before, name) === 'typescript';
+      if (GROWS.has(part) && !script) return [];
+      const problem = script
+        ? 'it is not there any more, and a TypeScript program ends with the system'
+        : `it is not there any more, and a running system lets no ${part} go`;
       return [refuse(change, problem, was?.locate(path, 'key'))];
     }
-    return changed
+    const refused = changed
       .filter((one) => !possible(one, change, before, after))
       .map((one) => {
         const problem = `a running system cannot change ${one.key} from ${told(one.before)} to ${told(one.after)}`;
         return refuse(change, problem, is && placeOf(is, path, change, one));
       });
+    // What else calls for a new start is refused itself, where it stands.
+    const comesOrGoes = change.because.every((one) => /^channel .* (is new|goes)$/.test(one));
+    if (refused.length > 0 || change.because.length === 0 || !comesOrGoes) return refused;
+    const why = 'it cannot have other channels while it runs';
+    return [refuse(change, `${why}: ${change.because.join(', ')}`, is?.locate(path, 'key'))];
   });
+}
+
+function kindOf({ plan }: Written, name: string): ShardPlan['programKind'] | undefined {
+  return plan.shards.find((shard) => shard.name === name)?.programKind;
 }
 
 const told = (value: string): string => (value === '' ? 'none' : value);

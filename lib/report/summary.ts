@@ -66,12 +66,12 @@ export function summarize(
     pid: system.pid,
     duration_s: Number(system.uptimeNs) / 1e9,
     lost: lostPackets(snapshot),
-    shards: byName(snapshot.shards, (shard) => ({
+    shards: byName(there(snapshot.shards), (shard) => ({
       ...plain(shard, nsPerTick),
       core: count(shard, 'core') === UNPINNED ? null : count(shard, 'core'),
       ns_per_packet: nsPerPacket(shard, nsPerTick) ?? null,
     })),
-    channels: byName(snapshot.channels, (channel) => ({
+    channels: byName(there(snapshot.channels), (channel) => ({
       ...plain(channel, nsPerTick),
       from: nameOf(count(channel, 'from')),
       to: nameOf(count(channel, 'to')),
@@ -82,7 +82,7 @@ export function summarize(
       rx_queues: queuesOf(snapshot, index, true, nsPerTick),
       tx_queues: queuesOf(snapshot, index, false, nsPerTick),
     })),
-    pools: byName(snapshot.pools, (pool) => ({
+    pools: byName(there(snapshot.pools), (pool) => ({
       ...plain(pool, nsPerTick),
       shard: nameOf(count(pool, 'shard')),
     })),
@@ -137,6 +137,9 @@ function queuesOf(
       ...plain(counters, nsPerTick),
     }));
 }
+
+/** A place whose part has gone has a record without a name. */
+const there = (rows: Row[]): Row[] => rows.filter(({ name }) => name !== '');
 
 function byName(
   rows: Row[],

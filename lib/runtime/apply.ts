@@ -2,15 +2,28 @@
 // it goes back when one is not kept or a shard is worse afterwards. Asked for by words of the segment, like a reload.
 import { resolve } from 'node:path';
 import { VanityError } from '../errors.js';
+import { usableCpus } from '../host/cpus.js';
+import { resolveCores } from '../manifest/cores.js';
 import { type PartChange, planChanges } from '../manifest/difference.js';
 import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../manifest/plan.js';
 import { refusals } from '../manifest/refusals.js';
 import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
 import type { NativeFailure } from '../native.js';
 import { count, type Segment, text } from '../telemetry/segment.js';
+import {
+  consumersFirst,
+  endsOf,
+  type Growth,
+  grown,
+  growthOf,
+  leavingInputs,
+  newParts,
+  shrunk,
+} from './growth.js';
 import { Health, type Worse } from './health.js';
 import {
   alone,
+  changeParts,
   changeShard,
   type ReloadCertificate,
   runningManifest,
@@ -32,9 +45,9 @@ export interface ApplyOptions {
 
 /** One change, and what came of it. */
 export interface ApplyStep {
-  part: 'system' | 'shard';
+  part: 'system' | 'shard' | 'channel';
   name: string;
-  action: 'set' | 'reload' | 'move';
+  action: 'add' | 'remove' | 'set' | 'reload' | 'move';
   /** `back`: it is as it was before; `stuck`: it could not be brought back. */
   outcome: 'done' | 'refused' | 'back' | 'stuck';
   /** Of a reload; the last one is that of the way back. */
@@ -171,8 +184,9 @@ class Apply {
 
   /** Each new program, before the first is switched: false when one would be refused. */
   async #rehearse(): Promise<boolean> {
-    for (const { part, name, action } of this.#report.changes) {
-      if (part !== 'shard' || action !== 'reload') continue;
+    for (const { part, name, action, because } of this.#report.changes) {
+      // One whose channels are others is rehearsed when those are there.
+      if (part !== 'shard' || action !== 'reload' || because.length > 0) continue;
       const certificate = await this.#reload(name, this.#next.plan, true);
       if (!certificate.ok) {
         this.#step('shard', name, 'reload', 'refused').certificates.push(certificate);
@@ -190,13 +204,22 @@ class Apply {
 
   async #change(): Promise<NativeFailure | undefined> {
     this.#now = { ...this.#now, settled: false };
-    for (const { part, name, action } of this.#report.changes) {
+    const { plan } = this.#next;
+    const growth = growthOf(this.#before.plan, plan);
+    for (const { part, name } of this.#report.changes) {
+      if (part !== 'system') continue;
+      await this.#setSystem(plan);
+      this.#step('system', name, 'set', 'done');
+    }
+    const refused = await this.#grow(plan, growth);
+    if (refused) return refused;
+    for (const { part, name, action, because } of this.#inOrder(growth)) {
       if (this.#options.signal?.aborted) return interrupted();
-      if (part === 'system') {
-        await this.#setSystem(this.#next.plan);
-        this.#step('system', name, 'set', 'done');
+      if (part === 'shard' && because.length > 0) {
+        const error = await this.#changeChannels(name, plan, this.#before.plan);
+        if (error) return error;
       } else if (part === 'shard' && action === 'set') {
-        await this.#setShard(name, this.#next.plan);
+        await this.#setShard(name, plan);
         this.#step('shard', name, 'set', 'done');
       } else if (part === 'shard' && action === 'move') {
         // It is on one already, and any will do.
@@ -205,7 +228,7 @@ class Apply {
         const error = await this.#setShard(name, this.#next.plan, to);
         this.#step('shard', name, 'move', error ? 'refused' : 'done');
         if (error) return error;
-      } else if (part === 'shard') {
+      } else if (part === 'shard' && action === 'reload') {
         const certificate = await this.#reload(name, this.#next.plan, false);
         const kept = certificate.outcome === 'kept';
         const step = this.#step('shard', name, 'reload', kept ? 'done' : 'refused');
@@ -215,7 +238,95 @@ class Apply {
       const error = this.#look();
       if (error) return error;
     }
-    return undefined;
+    return this.#shrink(plan, growth);
+  }
+
+  /** Those whose channels are others: whoever takes is ready before anybody sends. */
+  #inOrder({ channels, goneChannels }: Growth): PartChange[] {
+    const { changes } = this.#report;
+    if (channels.length === 0 && goneChannels.length === 0) return changes;
+    const order = consumersFirst(
+      this.#next.plan,
+      changes.flatMap(({ part, name }) => (part === 'shard' ? [name] : [])),
+    );
+    const place = ({ name }: PartChange): number => order.indexOf(name);
+    return changes.filter(({ part }) => part === 'shard').sort((a, b) => place(a) - place(b));
+  }
+
+  /** New shards run afterwards, and nobody sends to them yet. */
+  async #grow(plan: Plan, growth: Growth): Promise<NativeFailure | undefined> {
+    const { shards, channels } = growth;
+    if (shards.length + channels.length === 0) return undefined;
+    const manifest = { ...this.#now, plan: grown(this.#now.plan, plan, growth) };
+    const grow = newParts(plan, growth, this.#coresFor(shards));
+    const error = await changeParts(this.#segment, this.#path, { grow }, manifest);
+    for (const { name } of shards) this.#step('shard', name, 'add', error ? 'refused' : 'done');
+    for (const { channel } of channels) {
+      this.#step('channel', channel.name, 'add', error ? 'refused' : 'done');
+    }
+    if (error === undefined) this.#now = manifest;
+    return error;
+  }
+
+  /** A core for each that has none of its own: one that no shard has, while there are such. */
+  #coresFor(shards: readonly ShardPlan[]): Map<string, number> {
+    const now = this.#segment.rows('shards').filter((row) => text(row, 'name') !== '');
+    const taken = now.map((row) => ({
+      ...(shards[0] as ShardPlan),
+      name: `${text(row, 'name')}`,
+      core: count(row, 'core') === NOT_PINNED ? -1 : count(row, 'core'),
+    }));
+    const all: Plan = { ...this.#next.plan, shards: [...taken, ...shards] };
+    const { plan } = resolveCores(all, usableCpus());
+    return new Map(plan.shards.slice(taken.length).map(({ name, core }) => [name, core]));
+  }
+
+  /** Its channels as `plan` has them, and inputs of `before` for as long as somebody sends. */
+  async #changeChannels(
+    name: string,
+    plan: Plan,
+    before: Plan,
+    last = false,
+  ): Promise<NativeFailure | undefined> {
+    const leaving = last ? [] : leavingInputs(before, plan, name);
+    const ends = [...endsOf(plan, name), ...leaving];
+    const reload = shardOf(plan, name).programKind === 'native';
+    const certificate = await this.#reload(name, plan, false, ends);
+    const kept = certificate.outcome === 'kept';
+    const known = this.#report.steps.find((step) => step.part === 'shard' && step.name === name);
+    const step = known ?? this.#step('shard', name, reload ? 'reload' : 'set', 'done');
+    step.certificates.push(certificate);
+    if (kept) return undefined;
+    if (!known) step.outcome = 'refused';
+    return certificate.error as NativeFailure;
+  }
+
+  /** What nobody sends to any more is processed, then it ends, and all that it had is free. */
+  async #shrink(plan: Plan, growth: Growth): Promise<NativeFailure | undefined> {
+    const { goneShards, goneChannels } = growth;
+    if (goneShards.length + goneChannels.length === 0) return undefined;
+    const old = this.#now.plan;
+    const end = { shards: goneShards, channels: [] as const };
+    const free = { shards: goneShards, channels: goneChannels };
+    const ask = (parts: Parameters<typeof changeParts>[2], manifest?: RunningManifest) =>
+      changeParts(this.#segment, this.#path, parts, manifest);
+    if (goneShards.length > 0) {
+      const error = await ask({ end });
+      if (error) return error;
+    }
+    for (const { name } of plan.shards) {
+      if (leavingInputs(old, plan, name).length === 0) continue;
+      const error = await this.#changeChannels(name, plan, old, true);
+      if (error) return error;
+    }
+    const manifest = { ...this.#now, plan: shrunk(this.#now.plan, growth) };
+    const error = await ask({ free }, manifest);
+    for (const name of goneShards) this.#step('shard', name, 'remove', error ? 'stuck' : 'done');
+    for (const name of goneChannels) {
+      this.#step('channel', name, 'remove', error ? 'stuck' : 'done');
+    }
+    if (error === undefined) this.#now = manifest;
+    return error ?? this.#look();
   }
 
   async #confirm(): Promise<NativeFailure | undefined> {
@@ -255,8 +366,25 @@ class Apply {
 
   async #undo(): Promise<void> {
     const report = this.#report;
-    for (const step of [...report.steps].reverse()) {
-      if (step.outcome !== 'done') continue;
+    const steps = report.steps.filter(({ outcome }) => outcome === 'done').reverse();
+    const { plan } = this.#before;
+    const there = this.#now.plan;
+    const growth = growthOf(there, plan);
+    const problem = await this.#grow(plan, growth);
+    const channels = new Set(
+      report.changes.flatMap(({ part, name, because }) =>
+        part === 'shard' && because.length > 0 ? [name] : [],
+      ),
+    );
+    const order = consumersFirst(plan, [...channels]);
+    for (const name of problem ? [] : order) {
+      const step = steps.find((one) => one.part === 'shard' && one.name === name);
+      if (step === undefined || step.action === 'add' || step.action === 'remove') continue;
+      step.outcome = (await this.#channelsBack(name, plan, there)) ? 'back' : 'stuck';
+    }
+    for (const step of steps) {
+      if (step.action === 'add' || step.action === 'remove') continue;
+      if (step.part === 'shard' && channels.has(step.name)) continue;
       if (step.part === 'system') {
         await this.#setSystem(this.#before.plan);
         step.outcome = 'back';
@@ -271,6 +399,16 @@ class Apply {
         step.outcome = (await this.#reloadBack(step)) ? 'back' : 'stuck';
       }
     }
+    const left = problem ?? (await this.#shrink(plan, growth));
+    for (const step of steps) {
+      if (step.action === 'add' || step.action === 'remove') step.outcome = left ? 'stuck' : 'back';
+    }
+    // What was asked for on the way back is no step of its own.
+    report.steps.splice(
+      0,
+      report.steps.length,
+      ...report.steps.filter(({ outcome }) => outcome !== 'done'),
+    );
     const stuck = report.steps.filter(({ outcome }) => outcome === 'stuck');
     report.outcome = stuck.length === 0 ? 'undone' : 'stuck';
     if (stuck.length === 0) {
@@ -279,8 +417,20 @@ class Apply {
       return;
     }
     const [one] = stuck as [ApplyStep];
-    const problem = one.certificates.at(-1)?.error?.message ?? 'it does not run';
-    report.error = plain(new VanityError('VANITY_E_APPLY_STUCK', { shard: one.name, problem }));
+    const why = one.certificates.at(-1)?.error?.message ?? left?.message ?? 'it does not run';
+    report.error = plain(
+      new VanityError('VANITY_E_APPLY_STUCK', { shard: one.name, problem: why }),
+    );
+  }
+
+  async #channelsBack(name: string, plan: Plan, there: Plan): Promise<boolean> {
+    const began = performance.now();
+    for (;;) {
+      const error = await this.#changeChannels(name, plan, there);
+      if (error === undefined) return true;
+      if (performance.now() - began > BACK_MS || !AGAIN.has(error.code)) return false;
+      await sleep(LOOK_MS);
+    }
   }
 
   async #reloadBack(step: ApplyStep): Promise<boolean> {
@@ -308,15 +458,26 @@ class Apply {
     return step;
   }
 
-  async #reload(name: string, plan: Plan, dryRun: boolean): Promise<ReloadCertificate> {
-    const { program, options, watch } = shardOf(plan, name);
+  async #reload(
+    name: string,
+    plan: Plan,
+    dryRun: boolean,
+    ends?: readonly string[],
+  ): Promise<ReloadCertificate> {
+    const { program, programKind, options, watch } = shardOf(plan, name);
     const { drain, bursts } = this.#options;
     const manifest = withShard(this.#now, name, { program, options, watch });
     const certificate = await changeShard(
       this.#segment,
       this.#path,
       name,
-      { program, options, watch, manifest: dryRun ? undefined : manifest },
+      {
+        program: programKind === 'builtin' ? '' : program,
+        options,
+        watch,
+        ends,
+        manifest: dryRun ? undefined : manifest,
+      },
       { dryRun, drain: drain === true, ...(bursts === undefined ? {} : { bursts }) },
     );
     if (certificate.outcome === 'kept') this.#now = manifest;

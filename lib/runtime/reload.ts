@@ -135,7 +135,10 @@ const written = (manifest: RunningManifest): { generation: number; text: string 
 });
 
 export interface ShardChange {
+  /** '': only other channels. */
   program: string;
+  /** Names of its channels from then on. */
+  ends?: readonly string[] | undefined;
   /** Those that it has, otherwise. */
   options?: Readonly<Record<string, string>> | undefined;
   watch?: WatchPlan | undefined;
@@ -168,7 +171,29 @@ export async function setFigures(
     ...(core !== undefined && { core }),
     manifest: written(manifest),
   });
-  const answer = await answered(segment, shard ?? '', number);
+  return failureOf(await answered(segment, shard ?? '', number));
+}
+
+/** What comes, ends or is freed, in force at once with the manifest; why not, otherwise. */
+export async function changeParts(
+  segment: Segment,
+  path: string,
+  parts: Pick<NativeReload, 'grow' | 'end' | 'free'>,
+  manifest: RunningManifest | undefined,
+): Promise<NativeFailure | undefined> {
+  const number = ask(path, {
+    shard: 0,
+    program: '',
+    drain: false,
+    dryRun: false,
+    bursts: 1,
+    ...parts,
+    ...(manifest && { manifest: written(manifest) }),
+  });
+  return failureOf(await answered(segment, '', number));
+}
+
+function failureOf(answer: Row): NativeFailure | undefined {
   const code = text(answer, 'code');
   return code === ''
     ? undefined
@@ -202,7 +227,7 @@ export async function changeShard(
     });
   }
   const before = sequences(segment, names);
-  const { program, options: settings, watch, manifest } = change;
+  const { program, ends, options: settings, watch, manifest } = change;
   const number = ask(path, {
     shard: shardIndex(segment, shard),
     program,
@@ -211,6 +236,7 @@ export async function changeShard(
     bursts,
     ...(settings && { options: settings }),
     ...(watch && { watch }),
+    ...(ends && { ends }),
     ...(manifest && { manifest: written(manifest) }),
   });
   const answer = await answered(segment, shard, number);

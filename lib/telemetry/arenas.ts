@@ -27,7 +27,7 @@ export class Arenas {
     }
     try {
       this.#find(maps, segment);
-      const shards = segment.rows('shards').length;
+      const shards = segment.rows('shards').filter((row) => row.name !== '').length;
       if (this.#bases.size < shards) {
         throw new VanityError('VANITY_E_CONTENTS', {
           problem: `process ${pid} has the memory of ${this.#bases.size} of ${shards} shards of ${segment.name}`,

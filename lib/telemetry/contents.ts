@@ -74,6 +74,8 @@ export interface ArchivedContents {
   why?: string;
 }
 
+const APART = 0xffffffffffffffffn;
+
 /** For an archive: never throws. */
 export function archiveContents(segment: Segment, live: boolean, most: number): ArchivedContents {
   try {
@@ -109,7 +111,11 @@ export function copyContents(
   most: number,
 ): ChannelContents[] {
   const reader = new Reader(segment, arenas);
-  return segment.rows('channels').map((row) => reader.channel(row, most));
+  // Nor of those whose ring lies in no arena of a shard: one that came while the system ran.
+  const there = segment
+    .rows('channels')
+    .filter((row) => row.name !== '' && row.arena_offset !== APART);
+  return there.map((row) => reader.channel(row, most));
 }
 
 class Reader {

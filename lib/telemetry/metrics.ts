@@ -109,7 +109,10 @@ export class SegmentRegistry {
           group.table as Exclude<TableName, 'system' | 'events' | 'looks' | 'manifests'>
         ] as Row[]
       ).flatMap((row, i) =>
-        values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
+        // A part that has gone has no name, and those of queues are numbers.
+        row.name === ''
+          ? []
+          : values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
       );
     const skipped = INDICES[group.table] ?? [];
     for (const field of fields) {

@@ -85,7 +85,9 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
   const ticks = current.system.ticksPerSecond;
   const nameOf = (index: number): string => shardName(current, index) || '?';
 
-  const shards = current.shards.map((now, i): ShardRate => {
+  // A record without a name is a place whose part has gone.
+  const shards = current.shards.flatMap((now, i): ShardRate[] => {
+    if (text(now, 'name') === '') return [];
     const before = previous?.shards[i];
     const busyTicks = grown(now, before, 'busy_ticks');
     const idleTicks = grown(now, before, 'idle_ticks');
@@ -93,33 +95,38 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
     // A shard that has not slept since the last look may have counted more than the interval holds.
     const all = Math.max(seconds * ticks, busyTicks + idleTicks + waitTicks, 1);
     const elements = grown(now, before, 'received') || grown(now, before, 'sent');
-    return {
-      name: text(now, 'name'),
-      state: text(now, 'state'),
-      program: text(now, 'program'),
-      perSecond: per(elements),
-      droppedPerSecond: per(grown(now, before, 'dropped')),
-      busy: busyTicks / all,
-      idle: idleTicks / all,
-      wait: waitTicks / all,
-      nsPerElement: elements > 0 ? ((busyTicks / ticks) * 1e9) / elements : undefined,
-    };
+    return [
+      {
+        name: text(now, 'name'),
+        state: text(now, 'state'),
+        program: text(now, 'program'),
+        perSecond: per(elements),
+        droppedPerSecond: per(grown(now, before, 'dropped')),
+        busy: busyTicks / all,
+        idle: idleTicks / all,
+        wait: waitTicks / all,
+        nsPerElement: elements > 0 ? ((busyTicks / ticks) * 1e9) / elements : undefined,
+      },
+    ];
   });
 
-  const channels = current.channels.map((now, i): ChannelRate => {
+  const channels = current.channels.flatMap((now, i): ChannelRate[] => {
+    if (text(now, 'name') === '') return [];
     const before = previous?.channels[i];
     const capacity = count(now, 'capacity');
     const inside = count(now, 'sent') - count(now, 'received');
-    return {
-      name: text(now, 'name'),
-      from: nameOf(count(now, 'from')),
-      to: nameOf(count(now, 'to')),
-      perSecond: per(grown(now, before, 'received')),
-      droppedPerSecond: per(grown(now, before, 'dropped')),
-      // The two counters are of different age.
-      depth: Math.min(capacity, Math.max(0, inside)),
-      capacity,
-    };
+    return [
+      {
+        name: text(now, 'name'),
+        from: nameOf(count(now, 'from')),
+        to: nameOf(count(now, 'to')),
+        perSecond: per(grown(now, before, 'received')),
+        droppedPerSecond: per(grown(now, before, 'dropped')),
+        // The two counters are of different age.
+        depth: Math.min(capacity, Math.max(0, inside)),
+        capacity,
+      },
+    ];
   });
 
   const ports = current.ports.map((now, index): PortRate => {

@@ -102,7 +102,8 @@ interface Table {
   name: TableName;
   /** Its place among all tables of the segment, also those of kinds that are not known here. */
   index: number;
-  count: number;
+  /** Of records, as it is now. */
+  readonly count: number;
   stride: number;
   offset: number;
   fields: SegmentField[];
@@ -322,7 +323,10 @@ export class Segment {
     const looked = half('tables');
     for (const other of this.#tables) {
       if (other.index < 1 || other.index > looked) continue;
-      for (let i = 0; i < other.count; i++) {
+      // There may be more of them now.
+      const records = field(other.name) === undefined ? other.count : half(other.name);
+      view.setUint32(TABLE_OFFSET + other.index * TABLE_BYTES + 4, records, true);
+      for (let i = 0; i < records; i++) {
         for (const { type, offset, count: elements } of other.fields) {
           const at = other.offset + i * other.stride + offset;
           if (type === 'counter' || type === 'gauge') view.setBigUint64(at, take(), true);
@@ -391,7 +395,19 @@ export class Segment {
         }
         fields.push(field);
       }
-      tables.push({ name, index: i, count: records, stride, offset: Number(offset), fields });
+      // It may grow, up to what there is room for; acquired, so that a record that is counted is whole.
+      const most = stride === 0 ? 0 : Math.floor((end - Number(offset)) / stride);
+      const words = this.#words;
+      tables.push({
+        name,
+        index: i,
+        get count() {
+          return Math.min(Number(Atomics.load(words, at >> 3) >> 32n), most);
+        },
+        stride,
+        offset: Number(offset),
+        fields,
+      });
     }
     return tables;
   }

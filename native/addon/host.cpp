@@ -206,6 +206,17 @@ Napi::Value ask_reload_js(const Napi::CallbackInfo& info) {
       const double core = number(asked, "core");
       request.core = core < 0 ? kNone : static_cast<uint32_t>(core);
     }
+    if (asked.Get("ends").IsArray()) request.ends = names_from_js(asked.Get("ends"));
+    if (has("grow")) {
+      request.job = Job::grow;
+      request.parts = parts_from_js(part("grow"));
+    }
+    for (const auto& [key, job] : {std::pair{"end", Job::end}, {"free", Job::free}}) {
+      if (!has(key)) continue;
+      request.job = job;
+      request.parts.shard_names = names_from_js(part(key).Get("shards"));
+      request.parts.channel_names = names_from_js(part(key).Get("channels"));
+    }
     NewManifest manifest;
     if (has("manifest")) {
       manifest.generation = static_cast<uint64_t>(number(part("manifest"), "generation"));

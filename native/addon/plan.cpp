@@ -191,6 +191,29 @@ DevicePlan device_from(const Napi::Object& o) {
 
 }  // namespace
 
+std::vector<std::string> names_from_js(const Napi::Value& value) {
+  std::vector<std::string> names;
+  if (!value.IsArray()) throw Error("VANITY_E_PLAN", "names are not a list");
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    names.push_back(list.Get(i).ToString().Utf8Value());
+  }
+  return names;
+}
+
+Parts parts_from_js(const Napi::Object& o) {
+  Parts parts;
+  each_of(o, "shards", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    parts.shards.push_back({shard_from(one), text(one, "primaryName")});
+  });
+  each_of(o, "channels", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    parts.channels.push_back({channel_from(one), text(one, "fromName"), text(one, "toName")});
+  });
+  return parts;
+}
+
 Plan plan_from_js(const Napi::Object& o) {
   Plan plan;
   plan.name = text(o, "name");

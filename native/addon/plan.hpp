@@ -5,7 +5,9 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
+#include "kernel/parts.hpp"
 #include "shard/plan.hpp"
 
 namespace vanity::addon {
@@ -13,5 +15,7 @@ namespace vanity::addon {
 Plan plan_from_js(const Napi::Object& object);
 WatchPlan watch_from_js(const Napi::Object& object);
 std::map<std::string, std::string> options_from_js(const Napi::Object& object);
+std::vector<std::string> names_from_js(const Napi::Value& value);
+Parts parts_from_js(const Napi::Object& object);
 
 }  // namespace vanity::addon

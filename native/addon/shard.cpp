@@ -446,7 +446,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     object.Set("portOutputs", ports);
     Napi::Array pools = Napi::Array::New(env);
     for (const auto& pool : system.pools()) {
-      if (!shard.may_hold(pool->index())) continue;
+      if (pool == nullptr || !shard.may_hold(pool->index())) continue;
       Napi::Object row = Napi::Object::New(env);
       row.Set("index", pool->index());
       row.Set("strideBytes", pool->stride());

@@ -21,10 +21,14 @@ class BasicAsking {
   // The shard has done its last, of this or of all.
   bool over() const noexcept { return is_last(step()) || shard_.ended(); }
   bool hurried() const noexcept { return hurried_.load(std::memory_order_relaxed); }
-  // Has bursts copied, for `copy_ns`. False: its turn did not end for `turn_ns`, or it is over.
-  bool copy(uint64_t copy_ns, uint64_t turn_ns) noexcept {
+  // Before a swap that nothing is copied for.
+  void post() noexcept {
     shard_.post(handover_);
     posted_ = true;
+  }
+  // Has bursts copied, for `copy_ns`. False: its turn did not end for `turn_ns`, or it is over.
+  bool copy(uint64_t copy_ns, uint64_t turn_ns) noexcept {
+    post();
     shard_.wish(Wish::copy);
     const auto copied = [this] { return step() == Step::copied; };
     if (wait(copied, copy_ns)) return true;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "kernel/building.hpp"
 #include "kernel/system.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
@@ -12,18 +13,6 @@
 
 namespace vanity {
 namespace {
-
-constexpr size_t kAlign = 128;
-constexpr uint32_t kReturnElementBytes = 8;
-
-size_t padded(size_t bytes) {
-  return (bytes + kAlign - 1) / kAlign * kAlign;
-}
-
-ChannelSpec spec_of(const ChannelPlan& plan) {
-  return {plan.capacity, plan.packets ? uint32_t{sizeof(vanity_packet)} : plan.element_bytes,
-          plan.layout};
-}
 
 constexpr uint64_t kUnreached = UINT64_MAX;  // pages of a pool that no device reaches
 
@@ -35,12 +24,6 @@ size_t pool_memory(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes)
 }
 size_t pool_book(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes) {
   return padded(Pool::book_bytes(buffers, buffer_bytes, page_bytes == kUnreached ? 0 : page_bytes));
-}
-
-// A ring that can hold every buffer of the pool never fills.
-ChannelSpec return_spec(uint32_t buffers) {
-  return {std::max(limits::kCapacityMin, std::bit_ceil(buffers)), kReturnElementBytes,
-          Layout::bulk};
 }
 
 // A TypeScript shard's place in the native system: the worker thread polls, not this. Options
@@ -60,10 +43,6 @@ class Foreign : public Program {
   const uint32_t buffers_;
   const uint32_t buffer_bytes_;
 };
-
-void copy_text(char* to, size_t bytes, const std::string& from) {
-  std::strncpy(to, from.c_str(), bytes - 1);
-}
 
 }  // namespace
 
@@ -95,13 +74,19 @@ SegmentShape System::shape() const {
   for (const PortPlan& port : plan_.ports) {
     queues += static_cast<uint32_t>(port.rx.size() + port.tx.size());
   }
-  return {static_cast<uint32_t>(plan_.shards.size()),
-          static_cast<uint32_t>(plan_.channels.size()),
+  const auto shards = static_cast<uint32_t>(plan_.shards.size());
+  const auto channels = static_cast<uint32_t>(plan_.channels.size());
+  const auto pools = static_cast<uint32_t>(pool_plans_.size());
+  return {shards,
+          channels,
           static_cast<uint32_t>(plan_.ports.size()),
           queues,
-          static_cast<uint32_t>(pool_plans_.size()),
+          pools,
           static_cast<uint32_t>(plan_.devices.size()),
           Devices::vectors_of(plan_),
+          std::min(limits::kSpareShards, limits::kShards - shards),
+          std::min(limits::kSpareChannels, limits::kChannels - channels),
+          std::min(limits::kSpareShards, kPoolsMax - pools),
           manifest_room(plan_.manifest.size())};
 }
 
@@ -203,14 +188,14 @@ void System::make_programs() {
   }
 }
 
-std::vector<uint32_t> System::holders_of(uint32_t shard) const {
-  std::vector<bool> seen(plan_.shards.size(), false);
+std::vector<uint32_t> System::holders_of(const Plan& plan, uint32_t shard) {
+  std::vector<bool> seen(plan.shards.size(), false);
   std::vector<uint32_t> found;
   std::vector<uint32_t> todo{shard};
   while (!todo.empty()) {
     const uint32_t at = todo.back();
     todo.pop_back();
-    for (const ChannelPlan& channel : plan_.channels) {
+    for (const ChannelPlan& channel : plan.channels) {
       if (channel.from != at || !channel.packets || seen[channel.to]) continue;
       seen[channel.to] = true;
       todo.push_back(channel.to);
@@ -245,7 +230,7 @@ bool System::reaches(const PortPlan& port, const PoolPlan& pool, DmaAccess* acce
   *access = DmaAccess::read_write;
   if (pool.port != kNone && &plan_.ports[pool.port] == &port) return true;
   *access = DmaAccess::read_only;
-  std::vector<uint32_t> holders = holders_of(pool.owner);
+  std::vector<uint32_t> holders = holders_of(plan_, pool.owner);
   holders.push_back(pool.owner);
   return std::any_of(port.tx.begin(), port.tx.end(), [&](uint32_t shard) {
     return std::find(holders.begin(), holders.end(), shard) != holders.end();
@@ -319,8 +304,8 @@ void System::make_arenas() {
       bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
       if (page != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
     }
-    bytes[pool.owner] +=
-        holders_of(pool.owner).size() * padded(Channel::bytes_needed(return_spec(pool.buffers)));
+    bytes[pool.owner] += holders_of(plan_, pool.owner).size() *
+                         padded(Channel::bytes_needed(return_spec(pool.buffers)));
   }
   bool slow_pages = false;
   bool unlocked = false;
@@ -405,15 +390,7 @@ void System::make_channels() {
     const size_t bytes = Channel::bytes_needed(spec);
     channels_.push_back(Channel::create(to.arena_allocate(bytes, kAlign), spec));
     ChannelRecord& record = segment_.channel(c);
-    copy_text(record.name, sizeof(record.name), plan.name);
-    record.from = plan.from;
-    record.to = plan.to;
-    record.capacity = spec.capacity;
-    record.element_bytes = spec.element_bytes;
-    record.layout = static_cast<uint32_t>(spec.layout);
-    record.overflow = static_cast<uint32_t>(plan.overflow);
-    record.carries_packets = plan.packets ? 1 : 0;
-    record.memory_bytes.set(bytes);
+    describe(record, plan);
     record.arena_offset.set(to.arena().offset_of(channels_.back().memory()));
     const uint32_t place = placed[plan.to]++;
     Bell bell;
@@ -429,11 +406,12 @@ void System::make_returns() {
   for (const auto& pool : pools_) {
     Shard& owner = *shards_[pool_plans_[pool->index()].owner];
     const ChannelSpec spec = return_spec(pool->buffers());
-    for (const uint32_t holder : holders_of(owner.index())) {
+    for (const uint32_t holder : holders_of(plan_, owner.index())) {
       const Channel ring =
           Channel::create(owner.arena_allocate(Channel::bytes_needed(spec), kAlign), spec);
-      shards_[holder]->add_home(pool->index(), ring.producer());
-      owner.add_returns(pool.get(), ring.consumer());
+      shards_[holder]->add_home(pool->index(), ring);
+      owner.add_returns(pool.get(), ring);
+      ways_.push_back({pool->index(), owner.index(), holder, ring, nullptr});
     }
   }
 }
@@ -516,8 +494,11 @@ void System::make_ports() {
 // Kahn's order over the channels; shards on a cycle, and behind one, come last in manifest order.
 void System::order_shards() {
   const auto count = static_cast<uint32_t>(plan_.shards.size());
-  upstream_.resize(count);
-  for (const ChannelPlan& channel : plan_.channels) upstream_[channel.to].push_back(channel.from);
+  order_.clear();
+  upstream_.assign(count, {});
+  for (const ChannelPlan& channel : plan_.channels) {
+    if (channel.to != kNone) upstream_[channel.to].push_back(channel.from);
+  }
   std::vector<bool> placed(count, false);
   for (bool found = true; found;) {
     found = false;
@@ -552,6 +533,7 @@ void System::find_loops() {
       }
     }
   }
+  loop_of_.clear();
   for (uint32_t s = 0; s < count; ++s) {
     uint32_t lowest = 0;
     while (lowest < s && !(behind[s][lowest] && behind[lowest][s])) ++lowest;

@@ -68,6 +68,9 @@ void Looks::take(uint64_t now_ns) noexcept {
   look.state.store(header.state.load(std::memory_order_relaxed), std::memory_order_release);
   look.tables.store(kLookedAt, std::memory_order_release);
   look.words_at.store(sizeof(LookRecord), std::memory_order_release);
+  look.shards.store(header.tables[1].count, std::memory_order_release);
+  look.channels.store(header.tables[2].count, std::memory_order_release);
+  look.pools.store(header.tables[5].count, std::memory_order_release);
   auto* word = reinterpret_cast<Counter*>(&look + 1);
   for (uint32_t i = 1; i <= kLookedAt; ++i) {
     const Table& table = header.tables[i];

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include "kernel/mail.hpp"
@@ -20,36 +19,6 @@ template <size_t kBytes>
 void put(char (&into)[kBytes], const std::string& text) {
   std::memset(into, 0, kBytes);
   std::memcpy(into, text.data(), std::min(text.size(), kBytes - 1));
-}
-
-// Each text behind its length: "4:rate6:200000".
-std::string pack(const std::map<std::string, std::string>& options) {
-  std::string packed;
-  for (const auto& [key, value] : options) {
-    for (const std::string* text : {&key, &value}) {
-      packed += std::to_string(text->size()) + ":" + *text;
-    }
-  }
-  return packed;
-}
-
-// What is no such text ends it.
-std::map<std::string, std::string> unpack(const std::string& packed) {
-  std::map<std::string, std::string> options;
-  size_t at = 0;
-  const auto next = [&](std::string* text) {
-    size_t bytes = 0;
-    const char* const end = packed.data() + packed.size();
-    const auto [digits, error] = std::from_chars(packed.data() + at, end, bytes);
-    if (error != std::errc() || digits == end || *digits != ':') return false;
-    at = static_cast<size_t>(digits - packed.data()) + 1;
-    if (bytes > packed.size() - at) return false;
-    *text = packed.substr(at, bytes);
-    at += bytes;
-    return true;
-  };
-  for (std::string key, value; next(&key) && next(&value);) options[key] = value;
-  return options;
 }
 
 // Another process may have written it.
@@ -108,11 +77,23 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
   }
   uint32_t options_room;
   char* const options = segment.text(table, 0, "options", &options_room);
-  const std::string packed = request.options ? pack(*request.options) : std::string();
+  const std::string packed = request.options ? pack_options(*request.options) : std::string();
   if (packed.size() >= options_room) {
     throw Error("VANITY_E_LIMIT", "the options of a program have " + std::to_string(packed.size()) +
                                       " bytes, at most " + std::to_string(options_room - 1) +
                                       " are possible");
+  }
+  uint32_t parts_room;
+  char* const parts = segment.text(table, 0, "parts", &parts_room);
+  const std::string packed_parts =
+      request.job == Job::shard ? pack_texts(request.ends.value_or(std::vector<std::string>{}))
+                                : pack_parts(request.parts);
+  if (packed_parts.size() >= parts_room) {
+    throw Error("VANITY_E_LIMIT",
+                "what is to come or go has " + std::to_string(packed_parts.size()) +
+                    " bytes with all that it implies; at once " + std::to_string(parts_room - 1) +
+                    " are possible",
+                "do it in several steps");
   }
   if (!Mail::begin(state)) {
     throw Error("VANITY_E_RELOAD_BUSY", "another reload of this system is under way",
@@ -135,6 +116,8 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
     brings |= kBringsManifest;
   }
   if (request.options) brings |= kBringsOptions;
+  if (request.ends) brings |= kBringsEnds;
+  std::fill(std::copy(packed_parts.begin(), packed_parts.end(), parts), parts + parts_room, '\0');
   std::fill(std::copy(packed.begin(), packed.end(), options), options + options_room, '\0');
   if (request.watch) {
     const WatchPlan& watch = *request.watch;
@@ -160,6 +143,7 @@ uint64_t ask_reload(const std::string& path, const ReloadRequest& request,
     word("core") = *request.core;
   }
   word("brings") = brings;
+  word("job") = static_cast<uint32_t>(request.job);
   word("shard") = request.shard;
   word("drain") = request.drain ? 1 : 0;
   word("dry_run") = request.dry_run ? 1 : 0;
@@ -180,7 +164,7 @@ bool take_request(ReloadRecord& record, ReloadRequest* request) {
   request->trial_bursts = std::min(std::max(record.bursts_asked, 1u), limits::kReloadBursts);
   request->path.assign(record.path, strnlen(record.path, sizeof(record.path)));
   if ((record.brings & kBringsOptions) != 0) {
-    request->options = unpack(std::string(record.options, sizeof(record.options)));
+    request->options = unpack_options(std::string(record.options, sizeof(record.options)));
   }
   if ((record.brings & kBringsWatch) != 0) {
     WatchPlan watch;
@@ -201,6 +185,13 @@ bool take_request(ReloadRecord& record, ReloadRequest* request) {
   }
   if ((record.brings & kBringsCore) != 0) request->core = record.core;
   request->manifest = (record.brings & kBringsManifest) != 0;
+  request->job = static_cast<Job>(std::min(record.job, static_cast<uint32_t>(Job::free)));
+  const std::string parts(record.parts, sizeof(record.parts));
+  if (request->job != Job::shard) {
+    request->parts = unpack_parts(parts);
+  } else if ((record.brings & kBringsEnds) != 0) {
+    request->ends = unpack_texts(parts);
+  }
   return true;
 }
 

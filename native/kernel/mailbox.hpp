@@ -6,7 +6,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "kernel/parts.hpp"
 #include "shard/handover.hpp"
 #include "shard/plan.hpp"
 #include "vanity/segment.hpp"
@@ -31,6 +33,11 @@ struct ReloadRequest {
   std::optional<KernelFigures> figures = std::nullopt;
   std::optional<uint32_t> core = std::nullopt;
   bool manifest = false;  // the one beside the one in force
+  // Names of the channels that the shard has from then on, in the order of the manifest.
+  std::optional<std::vector<std::string>> ends = std::nullopt;
+  // Another job than a shard's: what comes, or goes.
+  Job job = Job::shard;
+  Parts parts = {};
 };
 
 // What is written beside the manifest in force.

@@ -47,13 +47,35 @@ void ReloadClock::nap() noexcept {
   nanosleep(&time, nullptr);
 }
 
-Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request)
+void hand_over(Shard& shard, std::unique_ptr<Rewiring> rewiring) {
+  Handover handover;
+  handover.rewiring = std::move(rewiring);
+  Asking asking(shard, handover);
+  asking.post();
+  asking.swap(kHoldNs);
+  asking.withdraw();
+  if (asking.step() == Step::kept) return;
+  throw Error("VANITY_E_RELOAD_LATE",
+              "shard " + shard.plan().name +
+                  (shard.ended() ? ": it has ended" : ": it does not come back from its turn"),
+              "look at it: vanity stats");
+}
+
+Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request,
+               std::unique_ptr<Rewiring> rewiring)
     : plan_(plan),
       shard_(shard),
       script_(shard.plan().kind == ProgramKind::typescript),
       request_(std::move(request)),
       options_(request_.options ? *request_.options : shard.options()),
-      began_ns_(monotonic_ns()) {}
+      began_ns_(monotonic_ns()) {
+  for (const vanity_channel* end : shard.inputs()) inputs_.push_back(end->ring);
+  for (const vanity_channel* end : shard.outputs()) outputs_.push_back(end->ring);
+  if (rewiring == nullptr) return;
+  for (const vanity_channel* end : rewiring->inputs) inputs_.push_back(end->ring);
+  for (const vanity_channel* end : rewiring->outputs) outputs_.push_back(end->ring);
+  handover_.rewiring = std::move(rewiring);
+}
 
 Reload::~Reload() {
   if (thread_.joinable()) thread_.join();
@@ -66,20 +88,10 @@ void Reload::refuse(const char* code, const std::string& message, const std::str
 void Reload::run() noexcept {
   set_thread_name("vanity-reload");
   try {
-    check_shard();
-    if (script_) {
-      change_script();
-    } else if (load(); shard_.state() == ShardState::faulted) {
-      replace();
+    if (request_.path.empty()) {
+      rewire();
     } else {
-      prepare();
-      if (request_.dry_run) {
-        certificate_.outcome = ReloadOutcome::rehearsed;
-        rehearsal_->farewell(*handover_.program);
-      } else {
-        if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
-        settle();
-      }
+      other_program();
     }
   } catch (const Error& error) {
     certificate_.outcome = ReloadOutcome::refused;
@@ -165,6 +177,62 @@ void Reload::change_script() {
   }
   if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
   settle();
+}
+
+void Reload::other_program() {
+  check_shard();
+  if (script_) {
+    change_script();
+    return;
+  }
+  load();
+  if (shard_.state() == ShardState::faulted) {
+    replace();
+    return;
+  }
+  prepare();
+  if (request_.dry_run) {
+    certificate_.outcome = ReloadOutcome::rehearsed;
+    rehearsal_->farewell(*handover_.program);
+    return;
+  }
+  if (asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs)) watch();
+  settle();
+}
+
+// Other channels for the same program.
+void Reload::rewire() {
+  handover_.drain = request_.drain;
+  asking_.post();
+  asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs);
+  asking_.withdraw();
+  if (asking_.step() == Step::kept) {
+    certificate_.outcome = ReloadOutcome::kept;
+    certificate_.pause_ns = ticks_to_ns(handover_.pause_ticks);
+    return;
+  }
+  refuse("VANITY_E_RELOAD_LATE",
+         shard_.ended() ? "it has ended"
+                        : "it does not let go of its channels: what is in them waits, or its "
+                          "program does not come back from its turn",
+         "look at it: vanity stats");
+}
+
+// From the side, ordering nothing; the head first, so that the difference is not below 0.
+bool Reload::input_waits() const noexcept {
+  return std::any_of(inputs_.begin(), inputs_.end(), [](const Channel& channel) {
+    const auto& ring = *channel.memory();
+    const uint32_t head = ring.head.load(std::memory_order_relaxed);
+    return ring.tail.load(std::memory_order_relaxed) != head;
+  });
+}
+
+bool Reload::output_is_full() const noexcept {
+  return std::any_of(outputs_.begin(), outputs_.end(), [](const Channel& channel) {
+    const auto& ring = *channel.memory();
+    const uint32_t head = ring.head.load(std::memory_order_relaxed);  // as above
+    return ring.tail.load(std::memory_order_relaxed) - head >= ring.capacity;
+  });
 }
 
 void Reload::load() {
@@ -261,6 +329,8 @@ void Reload::replace() {
     certificate_.outcome = ReloadOutcome::rehearsed;
     return;
   }
+  // The program that was left calls nobody, so its channels may be others at once.
+  if (handover_.rewiring != nullptr) hand_over(shard_, std::move(handover_.rewiring));
   if (!shard_.engage(handover_.program, handover_.place)) {
     refuse("VANITY_E_RELOAD_LATE", "the program before does not come back from its init",
            "restart the system");
@@ -340,7 +410,7 @@ void Reload::judge(uint64_t now_ns, uint64_t since_ns) {
   }
   const uint64_t received = record.received.get();
   if (received != received_ || phase == Phase::held || phase == Phase::blocked ||
-      phase == Phase::transmitting || shard_.waiting() == 0 || shard_.any_output_full()) {
+      phase == Phase::transmitting || !input_waits() || output_is_full()) {
     received_ = received;
     received_ns_ = now_ns;
   }
@@ -500,14 +570,15 @@ void Reloads::begin(const ReloadRequest& request) {
   Certificate certificate;
   certificate.outcome = ReloadOutcome::refused;
   certificate.code = "VANITY_E_RELOAD";
-  if (request.shard >= shards_.size()) {
+  if (request.job == Job::shard &&
+      (request.shard >= shards_.size() || plan_.shards[request.shard].name.empty())) {
     certificate.message = "there is no shard " + std::to_string(request.shard);
     answer(segment_.reload(), certificate);
     return;
   }
-  if (request.path.empty()) {
+  if (request.job == Job::shard && request.path.empty() && !request.ends) {
     try {
-      if (request.core) move_(request.shard, *request.core);
+      if (request.core) does_.move(request.shard, *request.core);
       adopt(request);
       certificate.outcome = ReloadOutcome::kept;
       certificate.code.clear();
@@ -520,8 +591,14 @@ void Reloads::begin(const ReloadRequest& request) {
     return;
   }
   try {
-    current_ = std::make_unique<Reload>(plan_, *shards_[request.shard], request);
+    current_ = task_for(request);
     current_->start();
+  } catch (const Error& error) {
+    current_.reset();
+    certificate.code = error.code();
+    certificate.message = error.what();
+    certificate.hint = error.hint();
+    answer(segment_.reload(), certificate);
   } catch (const std::exception& error) {
     current_.reset();
     certificate.message = std::string("cannot start a thread: ") + error.what();
@@ -529,7 +606,23 @@ void Reloads::begin(const ReloadRequest& request) {
   }
 }
 
+std::unique_ptr<Task> Reloads::task_for(const ReloadRequest& request) {
+  if (request.job != Job::shard) return does_.grow(request);
+  std::unique_ptr<Rewiring> rewiring;
+  if (request.ends) rewiring = does_.rewire(request.shard, *request.ends);
+  if (request.path.empty() && rewiring == nullptr) rewiring = std::make_unique<Rewiring>();
+  // It may have noted down where they are.
+  if (request.path.empty() && rewiring->ends && shards_[request.shard]->contained()) {
+    throw Error("VANITY_E_RELOAD",
+                "shard " + plan_.shards[request.shard].name +
+                    ": a module finds its channels in init, so other ones come with a program",
+                "replace it along with them");
+  }
+  return std::make_unique<Reload>(plan_, *shards_[request.shard], request, std::move(rewiring));
+}
+
 void Reloads::end() {
+  current_->conclude();
   const Certificate& certificate = current_->certificate();
   if (certificate.outcome == ReloadOutcome::undone) {
     warn_("VANITY_W_RELOAD_UNDONE", certificate.message, certificate.hint);

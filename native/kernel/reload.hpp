@@ -30,34 +30,58 @@ struct ReloadClock : Hardware {
 };
 using Asking = BasicAsking<Shard, Handover, ReloadClock>;
 
-class Reload {
+// For a shard whose program notices none of it. Waits until the shard has it; throws Error.
+void hand_over(Shard& shard, std::unique_ptr<Rewiring> rewiring);
+
+// What a running system is asked to do, on a thread of its own. The kernel's thread calls.
+class Task {
  public:
-  Reload(const Plan& plan, Shard& shard, ReloadRequest request);
-  ~Reload();
+  virtual ~Task() = default;
+  virtual void start() = 0;
+  virtual bool done() const noexcept = 0;
+  virtual const Certificate& certificate() const = 0;  // once it is done
+  virtual const ReloadRequest& request() const = 0;
+  // What only the kernel's thread may do, once it is done; it may be refused after all.
+  virtual void conclude() noexcept {}
+  // The system stops: what has not begun does not begin, and what is on trial stays.
+  virtual void hurry() noexcept = 0;
+  // A new program that does not come back from its init or its rehearsal.
+  virtual void urge() noexcept {}
+  virtual uint64_t began_ns() const noexcept = 0;
+  // It does not end: its thread goes with the process, and so must all that it uses.
+  virtual void forsake() = 0;
+};
+
+class Reload : public Task {
+ public:
+  // `rewiring` may be null: the shard keeps its channels.
+  Reload(const Plan& plan, Shard& shard, ReloadRequest request, std::unique_ptr<Rewiring> rewiring);
+  ~Reload() override;
   Reload(const Reload&) = delete;
   Reload& operator=(const Reload&) = delete;
 
   // ---- the kernel's thread
-  void start() {
+  void start() override {
     thread_ = std::thread([this] { run(); });
   }
-  bool done() const noexcept { return asking_.done(); }
-  const Certificate& certificate() const { return certificate_; }  // once it is done
-  const ReloadRequest& request() const { return request_; }
-  // The system stops: what has not begun does not begin, and what is on trial stays.
-  void hurry() noexcept { asking_.hurry(); }
-  // A new program that does not come back from its init or its rehearsal.
-  void urge() noexcept;
-  uint64_t began_ns() const noexcept { return began_ns_; }
-  // It does not end: its thread goes with the process, and so must all that it uses.
-  void forsake() { thread_.detach(); }
+  bool done() const noexcept override { return asking_.done(); }
+  const Certificate& certificate() const override { return certificate_; }
+  const ReloadRequest& request() const override { return request_; }
+  void hurry() noexcept override { asking_.hurry(); }
+  void urge() noexcept override;
+  uint64_t began_ns() const noexcept override { return began_ns_; }
+  void forsake() override { thread_.detach(); }
 
  private:
   void run() noexcept;
   void prepare();
   void load();
   void change_script();
+  void other_program();
   void replace();
+  void rewire();
+  bool input_waits() const noexcept;
+  bool output_is_full() const noexcept;
   void check_shard() const;
   void make_rehearsal();
   void compare_states();
@@ -78,6 +102,9 @@ class Reload {
   Handover handover_;
   Asking asking_{shard_, handover_};
   std::unique_ptr<Rehearsal> rehearsal_;
+  // Those that it has before or afterwards.
+  std::vector<Channel> inputs_;
+  std::vector<Channel> outputs_;
   Certificate certificate_;
   std::string missed_;        // what the trial was ended for
   uintptr_t text_begin_ = 0;  // of the new program
@@ -97,16 +124,22 @@ class Reloads {
  public:
   using Tell = std::function<void(const std::string& code, const std::string& message,
                                   const std::string& hint)>;
-  // Throws Error.
-  using Move = std::function<void(uint32_t shard, uint32_t core)>;
+  // What the system does for it. All throw Error.
+  struct Does {
+    std::function<void(uint32_t shard, uint32_t core)> move;
+    // Null: it has those channels.
+    std::function<std::unique_ptr<Rewiring>(uint32_t shard, const std::vector<std::string>&)>
+        rewire;
+    std::function<std::unique_ptr<Task>(const ReloadRequest&)> grow;
+  };
   // Between two reloads it changes figures of the plan, as it is asked to.
   Reloads(Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Watchdog& watchdog,
-          Segment& segment, Move move, Tell warn)
+          Segment& segment, Does does, Tell warn)
       : plan_(plan),
         shards_(shards),
         watchdog_(watchdog),
         segment_(segment),
-        move_(std::move(move)),
+        does_(std::move(does)),
         warn_(std::move(warn)) {}
 
   void turn(uint64_t now_ns) noexcept;
@@ -117,6 +150,7 @@ class Reloads {
 
  private:
   void begin(const ReloadRequest& request);
+  std::unique_ptr<Task> task_for(const ReloadRequest& request);
   void end();
   // What goes along with a program is in force from here on.
   void adopt(const ReloadRequest& request);
@@ -126,9 +160,9 @@ class Reloads {
   const std::vector<std::unique_ptr<Shard>>& shards_;
   Watchdog& watchdog_;
   Segment& segment_;
-  const Move move_;
+  const Does does_;
   const Tell warn_;
-  std::unique_ptr<Reload> current_;
+  std::unique_ptr<Task> current_;
   uint64_t writing_since_ns_ = 0;
 };
 

@@ -236,9 +236,11 @@ const std::vector<Field> kReloadFields = {
     VANITY_FIELD(ReloadRecord, bursts_asked, number, "", "Bursts that the new one is on trial for"),
     VANITY_FIELD(ReloadRecord, asked, counter, "", "Number of the request"),
     VANITY_FIELD(ReloadRecord, brings, number, "",
-                 "Bits: 1 options, 2 the watchdog's figures, 4 [kernel], 8 manifest, 16 core"),
+                 "Bits: 1 options, 2 watchdog, 4 [kernel], 8 manifest, 16 core, 32 channels"),
     VANITY_LABEL(ReloadRecord, path, "File of the new program; empty: none, but what it brings"),
     VANITY_LABEL(ReloadRecord, options, "Of the new program, each text behind its length"),
+    VANITY_LABEL(ReloadRecord, parts, "Channels of the shard, or what comes or goes; the same way"),
+    VANITY_FIELD(ReloadRecord, job, state, "", "shard|grow|end|free"),
     VANITY_FIELD(ReloadRecord, stall_ns, gauge, "ns", "Of [kernel], that it brings"),
     VANITY_FIELD(ReloadRecord, drain_ns, gauge, "ns", "Of [kernel], that it brings"),
     VANITY_FIELD(ReloadRecord, progress_ns, gauge, "ns", "Of the watchdog, that it brings"),
@@ -326,6 +328,9 @@ const std::vector<Field> kLookFields = {
     VANITY_FIELD(LookRecord, state, state, "", "booting|running|stopping|stopped|failed"),
     VANITY_FIELD(LookRecord, tables, number, "", "Tables after the first that were looked at"),
     VANITY_FIELD(LookRecord, words_at, number, "bytes", "Where its words begin in this record"),
+    VANITY_FIELD(LookRecord, shards, number, "", "Records of shards that were looked at"),
+    VANITY_FIELD(LookRecord, channels, number, "", "The same of channels"),
+    VANITY_FIELD(LookRecord, pools, number, "", "The same of pools"),
 };
 
 #undef VANITY_FIELD
@@ -354,15 +359,15 @@ struct Placed {
 
 Placed place(const SegmentShape& shape) {
   const uint32_t counts[kTables] = {1,
-                                    shape.shards,
-                                    shape.channels,
+                                    shape.shards + shape.spare_shards,
+                                    shape.channels + shape.spare_channels,
                                     shape.ports,
                                     shape.queues,
-                                    shape.pools,
+                                    shape.pools + shape.spare_pools,
                                     shape.devices,
                                     shape.vectors,
                                     1,
-                                    shape.shards,
+                                    shape.shards + shape.spare_shards,
                                     limits::kLooks,
                                     kManifests};
   const uint64_t manifest =
@@ -588,6 +593,10 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
     std::memcpy(base_ + placed.tables[i].fields_offset, tables[i].fields->data(),
                 tables[i].fields->size() * sizeof(Field));
   }
+  for (const auto& [table, used] :
+       {std::pair{1u, shape.shards}, {2u, shape.channels}, {5u, shape.pools}, {9u, shape.shards}}) {
+    h.tables[table].count = used;
+  }
   auto* described = reinterpret_cast<Field*>(base_ + placed.tables[kManifestTable].fields_offset);
   described[kManifestFields.size() - 1].count =
       static_cast<uint16_t>(text_units(shape.manifest_bytes));
@@ -613,6 +622,18 @@ void Segment::adopt_manifest() {
   ManifestRecord& beside = first > second ? manifest(1) : manifest(0);
   // pairs with the readers' loads of both editions, before and after they read the text
   beside.edition.value.store(std::max(first, second) + 1, std::memory_order_release);
+}
+
+void Segment::raise(uint32_t table, uint32_t count) {
+  // Readers may find the record from here on: pairs with their acquiring load of the count.
+  std::atomic_ref<uint32_t>(header().tables[table].count).store(count, std::memory_order_release);
+}
+
+void Segment::clear(void* record, size_t bytes) noexcept {
+  auto* const words = static_cast<uint64_t*>(record);
+  for (size_t i = 0; i < bytes / sizeof(uint64_t); ++i) {
+    std::atomic_ref<uint64_t>(words[i]).store(0, std::memory_order_relaxed);
+  }
 }
 
 void Segment::publish() {

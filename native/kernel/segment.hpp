@@ -34,6 +34,10 @@ struct SegmentShape {
   uint32_t pools = 0;
   uint32_t devices = 0;
   uint32_t vectors = 0;
+  // What may come while it runs.
+  uint32_t spare_shards = 0;
+  uint32_t spare_channels = 0;
+  uint32_t spare_pools = 0;
   uint64_t manifest_bytes = 0;  // that a manifest may have
 };
 
@@ -72,6 +76,19 @@ class Segment {
   // Room is made before anybody knows how many vectors a device has; before publish().
   void set_vectors(uint32_t used) { header().tables[7].count = used; }
 
+  // There are so many records now, each one whole. Up to what there is room for.
+  void raise_shards(uint32_t count) {
+    raise(9, count);
+    raise(1, count);
+  }
+  void raise_channels(uint32_t count) { raise(2, count); }
+  void raise_pools(uint32_t count) { raise(5, count); }
+  // A record is as it was at the beginning, and its readers find no name in it.
+  template <class Record>
+  static void clear(Record& record) noexcept {
+    clear(&record, sizeof(record));
+  }
+
   // Readers may trust what they see from here on.
   void publish();
   void unlink();
@@ -83,6 +100,8 @@ class Segment {
   const std::string& path() const { return path_; }
 
  private:
+  void raise(uint32_t table, uint32_t count);
+  static void clear(void* record, size_t bytes) noexcept;
   template <class Record>
   Record& record(uint32_t table, uint32_t index) {
     const Table& t = header().tables[table];

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kernel/growth.hpp"
 #include "kernel/validate.hpp"
 #include "memory/guarded_mapping.hpp"
 #include "platform/clock.hpp"
@@ -44,11 +45,13 @@ System::System(const Plan& plan, BootOptions options)
         lock_cores();
         make_programs();
         pool_plans_ = plan_pools(plan_, programs_);
-        return Segment(plan_.name, shape());
+        shape_ = shape();
+        return Segment(plan_.name, shape_);
       }()) {
   segment_.write_manifest(plan_.manifest);
   segment_.header().ticks_per_second = ticks_per_second();
   const uint64_t epoch = now_ticks();
+  make_room();
   for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
     shards_.push_back(
         std::make_unique<Shard>(plan_.shards[s], s, &segment_.shard(s), plan_.oversubscribe));
@@ -89,7 +92,13 @@ System::System(const Plan& plan, BootOptions options)
 
   reloads_ = std::make_unique<Reloads>(
       plan_, shards_, *watchdog_, segment_,
-      [this](uint32_t shard, uint32_t core) { move_shard(shard, core); },
+      Reloads::Does{[this](uint32_t shard, uint32_t core) { move_shard(shard, core); },
+                    [this](uint32_t shard, const std::vector<std::string>& channels) {
+                      return rewiring_of(shard, channels);
+                    },
+                    [this](const ReloadRequest& request) {
+                      return std::make_unique<Growth>(*this, request);
+                    }},
       [this](const std::string& code, const std::string& message, const std::string& hint) {
         warn(code, message, hint);
       });
@@ -350,7 +359,8 @@ bool System::all_sources_finished() noexcept {
     if (state != PortState::finished && state != PortState::failed) return false;
   }
   for (const auto& shard : shards_) {
-    // A module is none, and may just be replaced.
+    // A module is none, and may just be replaced. Nothing comes from one that has gone.
+    if (shard->ended()) continue;
     if (shard->plan().kind != ProgramKind::builtin || !shard->program()->is_source()) continue;
     any = true;
     if (!shard->program()->finished()) return false;
@@ -427,6 +437,7 @@ void System::watch_loops() noexcept {
     bool empty = true;
     for (uint32_t c = 0; c < channels_.size(); ++c) {
       const ChannelPlan& plan = plan_.channels[c];
+      if (plan.from == kNone) continue;
       if (loop_of_[plan.from] != loop || loop_of_[plan.to] != loop) continue;
       const auto& ring = *channels_[c].memory();
       // Looks from the side, ordering nothing; the head first, so that a full look is a late one.
@@ -522,6 +533,7 @@ void System::finish_stop() noexcept {
   bool failed_shard = false;
   for (const auto& shard : shards_) failed_shard |= shard->state() == ShardState::failed;
   for (const auto& pool : pools_) {
+    if (pool == nullptr) continue;
     const uint32_t missing = pool->missing();
     segment_.pool(pool->index()).leaked.set(missing);
     // A shard that failed took what it held with it; that is said already.

@@ -61,7 +61,9 @@ class System {
   // Of the start, and since then.
   std::vector<Failure> warnings() const;
   Shard& shard(uint32_t index) { return *shards_[index]; }
-  uint32_t shard_count() const { return static_cast<uint32_t>(shards_.size()); }
+  // Of the manifest that it was started with, which come first; others may come and go.
+  uint32_t shard_count() const { return shape_.shards; }
+  // Null: its shard has gone.
   const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
   const PoolTable& pool_table() const { return *pool_table_; }
   // The ring of a channel, for a shard that maps it itself.
@@ -95,11 +97,20 @@ class System {
   // Of the devices that reach the pool, the least; 0: pages do not matter to them; kUnreached: none
   // does.
   uint64_t pool_page_bytes(const PoolPlan& pool) const;
-  std::vector<uint32_t> holders_of(uint32_t shard) const;  // shards its packets may reach
+  static std::vector<uint32_t> holders_of(const Plan& plan,
+                                          uint32_t shard);  // shards its packets may reach
   // Does a process at the other end of a socket reach it? Then its memory is its own.
   bool is_shared(const PoolPlan& pool) const;
   void order_shards();
   void find_loops();
+
+  // growth.cpp
+  friend class Growth;
+  void make_room();
+  std::unique_ptr<Rewiring> rewiring_of(uint32_t shard, const std::vector<std::string>& channels);
+  uint32_t shard_named(const std::string& name) const;    // kNone: there is none
+  uint32_t channel_named(const std::string& name) const;  // the same
+  bool uses(uint32_t shard, uint32_t channel) const;
 
   // system.cpp
   void kernel_main() noexcept;
@@ -136,13 +147,29 @@ class System {
                                           const std::vector<std::unique_ptr<Program>>& programs);
   SegmentShape shape() const;
 
-  Plan plan_;  // figures of it may change while it runs, by the kernel's thread
+  // By which buffers of a pool come home to its owner. What was there at the start lies in arenas.
+  struct Way {
+    uint32_t pool;
+    uint32_t owner;
+    uint32_t holder;
+    Channel ring;
+    std::shared_ptr<Arena> annex;
+  };
+
+  // It may change while it runs, by the kernel's thread. A part that has gone has no name, and its
+  // place is the next one's.
+  Plan plan_;
   const BootOptions options_;
   std::vector<Failure> warnings_;
   std::vector<CoreLock> locks_;
   std::vector<std::unique_ptr<Program>> programs_;  // until their shards take them
   std::vector<PoolPlan> pool_plans_;
+  SegmentShape shape_;
   Segment segment_;
+  // Memory of what came while it ran: before the shards that use it.
+  std::vector<std::shared_ptr<Arena>> annexes_;  // by channel; null: it lies in an arena
+  std::vector<std::shared_ptr<Arena>> leftovers_;
+  std::vector<Way> ways_;
   std::vector<std::unique_ptr<Carrier>> carriers_;    // threads of shards that have none
   std::vector<std::unique_ptr<Shard>> shards_;        // their arenas hold all that follows
   std::vector<std::unique_ptr<Arena>> shared_pools_;  // by pool; null: it lies in its owner's arena

@@ -155,6 +155,14 @@ void check_device(const Plan& plan, uint32_t index) {
 
 }  // namespace
 
+void validate_shard(const Plan& plan, uint32_t shard) {
+  check_shard(plan, shard);
+}
+
+void validate_channel(const Plan& plan, uint32_t channel) {
+  check_channel(plan, plan.channels[channel]);
+}
+
 void validate(const Plan& plan) {
   check_name("system", plan.name);
   check_core("the kernel", plan.kernel_core);

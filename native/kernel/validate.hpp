@@ -8,5 +8,8 @@ namespace vanity {
 
 // Throws VANITY_E_LIMIT for what is beyond a limit, VANITY_E_PLAN for what contradicts itself.
 void validate(const Plan& plan);
+// Of a plan that is in force, what comes to it.
+void validate_shard(const Plan& plan, uint32_t shard);
+void validate_channel(const Plan& plan, uint32_t channel);
 
 }  // namespace vanity

@@ -39,6 +39,25 @@ Watchdog::Watchdog(const Plan& plan, const std::vector<std::unique_ptr<Shard>>& 
   }
 }
 
+void Watchdog::follow() {
+  watches_.resize(plan_.shards.size());
+  for (uint32_t s = 0; s < watches_.size(); ++s) {
+    Watch& watch = watches_[s];
+    std::vector<Input> inputs;
+    for (uint32_t c = 0; c < plan_.channels.size(); ++c) {
+      if (plan_.channels[c].to != s) continue;
+      const auto known = std::find_if(watch.inputs.begin(), watch.inputs.end(),
+                                      [c](const Input& input) { return input.channel == c; });
+      Input fresh{c};
+      fresh.since = clock_;
+      inputs.push_back(known == watch.inputs.end() ? fresh : *known);
+    }
+    // Whoever comes to this place is another one.
+    if (plan_.shards[s].name.empty()) watch = Watch{};
+    watch.inputs = std::move(inputs);
+  }
+}
+
 void Watchdog::begin(uint64_t now_ns) noexcept {
   last_ns_ = now_ns;
   suspended_ = suspended_ns();

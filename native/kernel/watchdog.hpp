@@ -36,6 +36,8 @@ class Watchdog {
   // The shards are let go.
   void begin(uint64_t now_ns) noexcept;
   void look(uint64_t now_ns) noexcept;
+  // Shards and channels came or went.
+  void follow();
   // The figures that it goes by for this shard are others.
   void measure_anew(uint32_t s) noexcept;
   // How long the kernel may sleep before the next look, at most `most`.

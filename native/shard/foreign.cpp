@@ -15,13 +15,10 @@ constexpr uint64_t kLookNs = 500'000;
 
 // JavaScript has moved the indices since; what it published is all there is to know.
 void Shard::take_up_rings() noexcept {
-  for (uint32_t i = 0; i < inputs_.size(); ++i) consumers_[i] = inputs_[i]->ring.consumer();
-  uint32_t primary = 0;
-  for (uint32_t i = 0; i < inputs_.size(); ++i) {
-    if (inputs_[i]->index == plan_.primary) primary = i;
-  }
-  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
-                  needs_bell(input_count()));
+  // Nothing rewires such a shard: each of its slots has an input.
+  for (uint32_t i = 0; i < slot_count(); ++i) consumers_[i] = inputs_[i]->ring.consumer();
+  ready_ = Inputs(consumers_.data(), slot_count(), plan_.strategy, &line_->doorbell, primary_slot(),
+                  needs_bell(slot_count()));
 }
 
 void Shard::wait_for_work() noexcept {

@@ -45,25 +45,6 @@ bool Shard::asked_to_leave_trial() const noexcept {
   return handover != nullptr && handover->switched && line_->wishes.leaves();
 }
 
-uint64_t Shard::waiting() const noexcept {
-  uint64_t all = 0;
-  for (const auto& input : inputs_) {
-    // Looks from the side, ordering nothing; the head first, so that the difference is not below 0.
-    const auto& ring = *input->ring.memory();
-    const uint32_t head = ring.head.load(std::memory_order_relaxed);
-    all += ring.tail.load(std::memory_order_relaxed) - head;
-  }
-  return all;
-}
-
-bool Shard::any_output_full() const noexcept {
-  return std::any_of(outputs_.begin(), outputs_.end(), [](const auto& output) {
-    const auto& ring = *output->ring.memory();
-    const uint32_t head = ring.head.load(std::memory_order_relaxed);  // as above
-    return ring.tail.load(std::memory_order_relaxed) - head >= output->record->capacity;
-  });
-}
-
 bool Shard::carries_messages() const noexcept {
   const auto messages = [](const auto& end) { return !end->packets; };
   return message_inputs_ != 0 || std::any_of(outputs_.begin(), outputs_.end(), messages);
@@ -80,7 +61,73 @@ void Shard::attend_bursts() noexcept {
 
 // A packet that the old one keeps over turns is neither the new one's nor to be lost.
 bool Shard::may_switch() noexcept {
-  return holds() == 0 && again_.empty() && (!attendant_.current()->drain || inputs_empty());
+  const Handover& handover = *attendant_.current();
+  if (handover.rewiring != nullptr && !lets_go_of_inputs()) return false;
+  if (!handover.program_follows()) return !handover.drain || inputs_empty();
+  return holds() == 0 && again_.empty() && (!handover.drain || inputs_empty());
+}
+
+// Are those empty that go? Of a program that was left nobody empties them.
+bool Shard::lets_go_of_inputs() noexcept {
+  bool empty = true;
+  for (const Rewiring::Slot& slot : attendant_.current()->rewiring->slots) {
+    if (slot.end != nullptr || slot.at >= slot_count()) continue;
+    if (down_) drop_input(slot.at);
+    empty &= !consumers_[slot.at].ready();
+  }
+  return empty;
+}
+
+// Other channels and ways home for the same program, which notices none of it.
+void Shard::rewire(uint64_t since) noexcept {
+  Handover& handover = *attendant_.current();
+  exchange(*handover.rewiring);
+  handover.cut = cut();
+  handover.pause_ticks = now_ticks() - since;
+  conclude(Step::kept, Unkept::none, 0);
+}
+
+// No memory is taken for it: make_room() has. What it had is in `rewiring` afterwards.
+void Shard::exchange(Rewiring& rewiring) noexcept {
+  if (rewiring.ends) {
+    for (Rewiring::Slot& slot : rewiring.slots) {
+      if (slot.at >= slot_count()) {
+        inputs_.resize(slot.at + 1, nullptr);
+        consumers_.resize(slot.at + 1, rewiring.nothing);
+      }
+      std::swap(inputs_[slot.at], slot.end);
+      std::swap(consumers_[slot.at], slot.consumer);
+      if (inputs_[slot.at] != nullptr) inputs_[slot.at]->consumer = &consumers_[slot.at];
+    }
+    std::swap(seen_, rewiring.inputs);
+    std::swap(outputs_, rewiring.outputs);
+    const auto number = [](const auto& ends, auto&& what) {
+      return static_cast<uint32_t>(std::count_if(ends.begin(), ends.end(), what));
+    };
+    message_inputs_ = number(seen_, [](const vanity_channel* end) { return !end->packets; });
+    watched_above_ = number(outputs_, [](const vanity_channel* end) { return end->above; });
+    full_ = nullptr;
+    // Its ports' descriptors wake it only where there is nothing else that may.
+    polled_.resize(seen_.empty() ? rx_.size() : 0);
+    // All are looked at once: whatever a mark said before is found.
+    ready_ = Inputs(consumers_.data(), slot_count(), plan_.strategy, &line_->doorbell,
+                    primary_slot(), ready_.by_bell());
+  }
+  for (Rewiring::Home& home : rewiring.homes) {
+    if (homes_.size() <= home.pool) homes_.resize(home.pool + 1);
+    std::swap(homes_[home.pool], home.ring);
+    held_.change(home.pool, home.page);
+  }
+  for (const void* const memory : rewiring.goes) {
+    const auto gone = std::find_if(returns_.begin(), returns_.end(),
+                                   [&](const Returns& each) { return each.ring == memory; });
+    if (gone == returns_.end()) continue;
+    take_returns(*gone);  // who sent them has ended
+    returns_.erase(gone);
+  }
+  for (const Returns& comes : rewiring.comes) returns_.push_back(comes);
+  returns_turn_ = 0;
+  returns_wait_ = 1;
 }
 
 void Shard::conclude(Step step, Unkept why, uint64_t number) noexcept {
@@ -110,6 +157,10 @@ void Shard::switch_programs(uint64_t since) noexcept {
   // Nothing that others wait for stays half done.
   flush_ports();
   ready_.flush();
+  if (!handover.program_follows()) {
+    rewire(since);
+    return;
+  }
   if (handover.was != nullptr) {
     // It was started anew in the meantime, from a file that has changed.
     if (program_->module()->state() != handover.was) {
@@ -125,6 +176,7 @@ void Shard::switch_programs(uint64_t since) noexcept {
   for (size_t i = 0; i < outputs_.size(); ++i) handover.above[i] = outputs_[i]->above;
   full_ = nullptr;
   change_places();
+  if (handover.rewiring != nullptr) exchange(*handover.rewiring);
   handover.switched = true;
   record_->generation.add(1);
   handover.cut = cut();
@@ -142,7 +194,7 @@ void Shard::switch_programs(uint64_t since) noexcept {
     }
   }
   for (const auto& output : outputs_) {
-    if (output->above) module.watermark(*this, output.get(), true);
+    if (output->above) module.watermark(*this, output, true);
   }
   attentive_ = true;
   const uint64_t now = now_ticks();
@@ -188,6 +240,7 @@ void Shard::undo(Unkept why, uint64_t number) noexcept {
   full_ = nullptr;
   set_phase(Phase::polling);
   change_places();
+  if (handover.rewiring != nullptr) exchange(*handover.rewiring);
   handover.switched = false;
   record_->generation.set(record_->generation.get() - 1);
   const bool tried = attendant_.is(Step::trial);
@@ -201,7 +254,7 @@ void Shard::undo(Unkept why, uint64_t number) noexcept {
 void Shard::tell_watermarks() noexcept {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (outputs_[i]->above != attendant_.current()->above[i]) {
-      program_->watermark(*this, outputs_[i].get(), outputs_[i]->above);
+      program_->watermark(*this, outputs_[i], outputs_[i]->above);
     }
   }
 }

@@ -14,6 +14,7 @@
 
 #include "memory/arena.hpp"
 #include "shard/module.hpp"
+#include "shard/rewiring.hpp"
 #include "shard/wishes.hpp"
 #include "vanity/packet.h"
 #include "vanity/program.h"
@@ -91,9 +92,12 @@ struct BurstCopies {
 
 struct Handover {
   // ---- the control path's, until it is posted
-  std::unique_ptr<Module> program;  // the new one; once it has taken its place, the old one
-  std::unique_ptr<Place> place;     // the same
-  bool drain = false;               // not before the inputs are empty
+  // The new one; once it has taken its place, the old one. Null: only the rewiring.
+  std::unique_ptr<Module> program;
+  std::unique_ptr<Place> place;  // the same
+  // Taken up with it, and exchanged for what was there; null: none.
+  std::unique_ptr<Rewiring> rewiring;
+  bool drain = false;  // not before the inputs are empty
   bool migrates = false;
   ScriptSide script;
   const vanity_state* was = nullptr;  // what is handed on; null: nothing
@@ -103,6 +107,9 @@ struct Handover {
   BurstCopies copies;
   std::vector<vanity_packet> received;  // by the new one while it is on trial; room is reserved
   std::vector<bool> above;              // outputs that were above their watermark at the switch
+
+  // Is there a program to it, which a shard that is down cannot try out?
+  bool program_follows() const noexcept { return program != nullptr || rewiring == nullptr; }
 
   // ---- the shard's
   BasicStep<> step;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "memory/pool.hpp"
@@ -19,7 +20,18 @@ class HeldBook {
   // Buffers of this pool may come by; `buffers` is at least their number.
   void expect(uint32_t pool, uint32_t buffers) {
     if (pages_.size() <= pool) pages_.resize(pool + 1);
-    pages_[pool] = {std::make_unique<uint16_t[]>(buffers), buffers};
+    pages_[pool] = page(buffers);
+  }
+  struct Page {
+    std::unique_ptr<uint16_t[]> entries;
+    uint32_t buffers = 0;
+  };
+  static Page page(uint32_t buffers) { return {std::make_unique<uint16_t[]>(buffers), buffers}; }
+  // The same while it is in use, without taking memory: room for all pools was made.
+  void make_room() { pages_.reserve(kPoolsMax); }
+  void change(uint32_t pool, Page& page) noexcept {
+    if (pages_.size() <= pool) pages_.resize(pool + 1);
+    std::swap(pages_[pool], page);
   }
 
   // For who counts by himself: a TypeScript shard, in JavaScript. An entry holds how often the
@@ -88,10 +100,6 @@ class HeldBook {
     return n;
   }
 
-  struct Page {
-    std::unique_ptr<uint16_t[]> entries;
-    uint32_t buffers = 0;
-  };
   std::vector<Page> pages_;
   uint64_t count_ = 0;
 };

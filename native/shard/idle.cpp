@@ -62,8 +62,8 @@ void Shard::send_off() noexcept {
 uint64_t Shard::marks() noexcept {
   uint64_t marks = line_->doorbell.marks();
   if (ready_.by_bell()) return marks;
-  for (uint32_t i = 0; i < input_count(); ++i) {
-    if (consumers_[i].ready()) marks |= uint64_t{1} << Doorbell::byte_of(i, input_count());
+  for (uint32_t i = 0; i < slot_count(); ++i) {
+    if (consumers_[i].ready()) marks |= uint64_t{1} << Doorbell::byte_of(i, slot_count());
   }
   return marks;
 }

@@ -51,8 +51,8 @@ uint32_t Shard::count_received(const vanity_packet* packets, uint32_t n) noexcep
 
 uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
   // Half for the ports when there are channels too, so that neither starves the other.
-  uint32_t share = inputs_.empty() ? n : n / 2;
-  if (n == 1 && !inputs_.empty()) share = (ports_first_ = !ports_first_) ? 1 : 0;
+  uint32_t share = seen_.empty() ? n : n / 2;
+  if (n == 1 && !seen_.empty()) share = (ports_first_ = !ports_first_) ? 1 : 0;
   uint32_t got = rx_.empty() ? 0 : take_from_ports(packets, share);
   uint32_t passed_over = 0;
   while (got < n) {
@@ -284,6 +284,10 @@ void Shard::take_returns() noexcept {
   returns_wait_ = kTurnsBetweenReturns;
   Returns& returns = returns_[returns_turn_];
   if (++returns_turn_ == returns_.size()) returns_turn_ = 0;
+  take_returns(returns);
+}
+
+void Shard::take_returns(Returns& returns) noexcept {
   for (;;) {
     const ReadableSlots slots = returns.consumer.peek(limits::kBurstMax);
     if (!slots) return;
@@ -317,6 +321,7 @@ void Shard::settle() noexcept {
 }
 
 void Shard::drop_input(uint32_t input) noexcept {
+  if (inputs_[input] == nullptr) return;
   ChannelRecord& record = *inputs_[input]->record;
   if (record.carries_packets == 0) return;
   vanity_packet packets[limits::kBurstMax];

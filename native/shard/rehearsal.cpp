@@ -47,6 +47,29 @@ uint32_t send_copy(vanity_channel*, const void*, uint32_t) {
 uint32_t receive_copy(vanity_channel*, void*, uint32_t) {
   return 0;
 }
+uint32_t input_count(const vanity_shard* shard) {
+  return static_cast<uint32_t>(of(shard).inputs().size());
+}
+uint32_t output_count(const vanity_shard* shard) {
+  return of(shard).output_count();
+}
+vanity_channel* input(vanity_shard* shard, uint32_t index) {
+  const auto& inputs = of(shard).inputs();
+  return index < inputs.size() ? inputs[index] : nullptr;
+}
+vanity_channel* output(vanity_shard* shard, uint32_t index) {
+  const auto& outputs = of(shard).outputs();
+  return index < outputs.size() ? outputs[index] : nullptr;
+}
+vanity_channel* channel(vanity_shard* shard, const char* name) {
+  if (name == nullptr) return nullptr;
+  for (const auto* ends : {&of(shard).inputs(), &of(shard).outputs()}) {
+    for (vanity_channel* const end : *ends) {
+      if (end->name == name) return end;
+    }
+  }
+  return nullptr;
+}
 void* arena_allocate(vanity_shard* shard, size_t bytes, size_t align) {
   return of(shard).arena_allocate(bytes, align);
 }
@@ -64,6 +87,11 @@ vanity_api rehearsed() {
   api.allocate = allocate;
   api.data = data;
   api.room = room;
+  api.input_count = input_count;
+  api.output_count = output_count;
+  api.input = input;
+  api.output = output;
+  api.channel = channel;
   api.claim = claim;
   api.commit = nothing;
   api.peek = peek;
@@ -147,6 +175,23 @@ bool Rehearsal::farewell(Module& program) noexcept {
   handle.head.api = &api;
   program.play(reinterpret_cast<vanity_shard*>(&handle), &guard_);
   return attempt(program, [&] { program.fini(shard_); });
+}
+
+// Those that go along with the program: in a rehearsal the new one's, in its farewell the old
+// one's.
+const std::vector<vanity_channel*>& Rehearsal::inputs() const noexcept {
+  const Rewiring* const rewiring = handover_.rewiring.get();
+  return rewiring != nullptr && rewiring->ends ? rewiring->inputs : shard_.inputs();
+}
+
+const std::vector<vanity_channel*>& Rehearsal::outputs() const noexcept {
+  const Rewiring* const rewiring = handover_.rewiring.get();
+  return rewiring != nullptr && rewiring->ends ? rewiring->outputs : shard_.outputs();
+}
+
+uint32_t Rehearsal::output_count() const noexcept {
+  const size_t ports = shard_.output_count() - shard_.outputs().size();
+  return static_cast<uint32_t>(outputs().size() + ports);
 }
 
 uint8_t* Rehearsal::buffer(uint32_t index) noexcept {

@@ -42,6 +42,9 @@ class Rehearsal {
   void* arena_allocate(size_t bytes, size_t align);
   vanity_counter* counter(const char* name);
   Shard& shard() noexcept { return shard_; }
+  const std::vector<vanity_channel*>& inputs() const noexcept;
+  const std::vector<vanity_channel*>& outputs() const noexcept;
+  uint32_t output_count() const noexcept;
 
  private:
   bool attempt(Module& program, const std::function<void()>& act);

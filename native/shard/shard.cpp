@@ -42,7 +42,7 @@ void Shard::name_program(const std::string& path) noexcept {
 
 Shard::~Shard() {
   if (thread_.joinable()) thread_.join();
-  if (line_ != nullptr) line_->~ShardLine();
+  if (line_ != nullptr && line_left_ == nullptr) line_->~ShardLine();
 }
 
 Shard* Shard::of(vanity_shard* handle) {
@@ -158,9 +158,15 @@ void Shard::poll_loop() noexcept {
       if (!draining) enter(ShardState::draining);
       draining = true;
       if (wanted == Control::finish && inputs_empty()) return;
-    } else if (commanded()) [[unlikely]] {
-      obey();
-      last = now_ticks();
+    } else {
+      if (draining) [[unlikely]] {
+        draining = false;  // it was to end, and is not any more
+        enter(ShardState::running);
+      }
+      if (commanded()) [[unlikely]] {
+        obey();
+        last = now_ticks();
+      }
     }
     if (wished()) [[unlikely]]
       attend(last);

@@ -46,6 +46,7 @@ class Shard;
 struct vanity_channel {
   std::string name;
   uint32_t index = 0;  // in the plan
+  uint32_t slot = 0;   // at the reading end: among the shard's inputs
   vanity::Shard* shard = nullptr;
   vanity::ChannelRecord* record = nullptr;
   bool packets = true;  // else messages
@@ -102,6 +103,23 @@ class Shard {
                  const Channel& ring);
   void add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
                   const Channel& ring, Bell bell, Sleeper* sleeper);
+  // The same of a shard that runs, which has neither before a rewiring brings it.
+  vanity_channel* make_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                             const Channel& ring, uint32_t slot);
+  vanity_channel* make_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                              const Channel& ring, Bell bell, Sleeper* sleeper);
+  // The end that it has of this channel, in use or not; null: none.
+  vanity_channel* end_of(uint32_t index) noexcept;
+  // An end that is not in use any more.
+  void forget_end(uint32_t index) noexcept;
+  // A place for one more input, such that its producers' bells ring as they do; kNone: there is
+  // none.
+  uint32_t free_slot() const noexcept;
+  // Of that place, once it has an input.
+  Bell bell_of(uint32_t slot) noexcept;
+  const std::vector<vanity_channel*>& inputs() const noexcept { return seen_; }
+  const std::vector<vanity_channel*>& outputs() const noexcept { return outputs_; }
+  size_t returns_room() const noexcept { return returns_.capacity() - returns_.size(); }
   void add_rx(RxQueue* queue, Pool* pool) { rx_.push_back({queue, pool}); }
   void add_tx(TxQueue* queue, Overflow overflow = Overflow::drop) {
     tx_.push_back({queue, overflow, queue->keeps()});
@@ -126,11 +144,15 @@ class Shard {
   // What it may use of that device, from here on found by find_device().
   vanity_device& add_device(const std::string& name, DeviceRecord* record);
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
-  void add_home(uint32_t pool, const Producer& producer);  // buffers this shard sends home
-  void add_returns(Pool* pool, const Consumer& consumer);  // buffers that come home to it
+  void add_home(uint32_t pool, const Channel& ring);  // buffers this shard sends home
+  void add_returns(Pool* pool, const Channel& ring);  // buffers that come home to it
   void owns_pool(Pool* pool);
+  static Producer way_home(const Channel& ring) noexcept;
   // After the last add_*: sets up the inputs by strategy.
   void wire(const PoolTable* pools);
+  // After it was joined: what it had is gone, but for its state. Whatever is asked of it does
+  // nothing.
+  void vacate();
 
   // ---- life
   // --------------------------------------------------------------------------------------- Starts
@@ -186,15 +208,13 @@ class Shard {
   }
 
   uint32_t burst() const noexcept { return plan_.burst; }
-  uint32_t input_count() const noexcept { return static_cast<uint32_t>(inputs_.size()); }
+  uint32_t input_count() const noexcept { return static_cast<uint32_t>(seen_.size()); }
   uint32_t output_count() const noexcept {
     return static_cast<uint32_t>(outputs_.size() + tx_.size());
   }
-  vanity_channel* input(uint32_t i) noexcept {
-    return i < inputs_.size() ? inputs_[i].get() : nullptr;
-  }
+  vanity_channel* input(uint32_t i) noexcept { return i < seen_.size() ? seen_[i] : nullptr; }
   vanity_channel* output(uint32_t i) noexcept {
-    return i < outputs_.size() ? outputs_[i].get() : nullptr;
+    return i < outputs_.size() ? outputs_[i] : nullptr;
   }
   vanity_channel* find_channel(const std::string& name) noexcept;
   bool stopping() const noexcept { return control() != Control::run; }
@@ -319,9 +339,7 @@ class Shard {
   // has ended.
   bool has_devices() const noexcept { return !devices_.empty(); }
   Cut cut() const noexcept;
-  // From the side: elements in its inputs; has an output no room; are there channels of messages?
-  uint64_t waiting() const noexcept;
-  bool any_output_full() const noexcept;
+  // Between two rewirings: are there channels of messages?
   bool carries_messages() const noexcept;
   // Of a shard whose program was left: who is started next, unless the last one still begins; how
   // far that is; and who is not to, after all, or has made room for it: not while it begins.
@@ -359,10 +377,6 @@ class Shard {
     Overflow overflow;
     bool keeps;
   };
-  struct Returns {
-    Pool* pool;
-    Consumer consumer;
-  };
   void thread_main() noexcept;
   void live() noexcept;
   void set_up_thread();
@@ -393,6 +407,12 @@ class Shard {
   bool may_switch() noexcept;
   void switch_programs(uint64_t since) noexcept;
   void change_places() noexcept;
+  void rewire(uint64_t since) noexcept;
+  void exchange(Rewiring& rewiring) noexcept;
+  void make_room();
+  bool lets_go_of_inputs() noexcept;
+  uint32_t slot_count() const noexcept { return static_cast<uint32_t>(inputs_.size()); }
+  uint32_t primary_slot() const noexcept;
   void try_out(bool keep, uint64_t since) noexcept;
   void undo(Unkept why, uint64_t number) noexcept;
   void conclude(Step step, Unkept why, uint64_t number) noexcept;
@@ -503,6 +523,7 @@ class Shard {
   void drop(const vanity_packet* packets, uint32_t n) noexcept;
   void drop_input(uint32_t input) noexcept;
   void take_returns() noexcept;
+  void take_returns(Returns& returns) noexcept;
   void take_up_rings() noexcept;
   void note_failure(const std::string& code, const std::string& message,
                     const std::string& hint) noexcept;
@@ -517,8 +538,13 @@ class Shard {
   ShardLine* line_ = nullptr;  // in the arena
   std::unique_ptr<Program> program_;
   std::unique_ptr<Place> place_;  // its program's own; null: the first one's, which is the shard's
-  std::vector<std::unique_ptr<vanity_channel>> inputs_;
-  std::vector<std::unique_ptr<vanity_channel>> outputs_;
+  std::unique_ptr<ShardLine> line_left_;               // once it has no arena
+  std::vector<std::unique_ptr<vanity_channel>> ends_;  // in use or not; the control path's
+  // By their slots, which never change while the input is there, for the sake of their producers'
+  // bells; null: free.
+  std::vector<vanity_channel*> inputs_;
+  std::vector<vanity_channel*> seen_;  // of them, as programs see them
+  std::vector<vanity_channel*> outputs_;
   std::vector<Consumer> consumers_;  // of inputs_, side by side for the search
   uint32_t message_inputs_ = 0;      // of them
   Inputs ready_;

@@ -10,6 +10,7 @@ namespace vanity {
 namespace {
 
 constexpr uint32_t kHomeSlotsAhead = 64;  // eight lines
+constexpr uint32_t kSpareReturns = 64;
 
 }  // namespace
 
@@ -27,20 +28,33 @@ void Shard::set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns
 
 void Shard::add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
                       const Channel& ring) {
+  inputs_.push_back(make_input(plan, index, record, ring, slot_count()));
+  seen_.push_back(inputs_.back());
+  consumers_.push_back(ring.consumer());
+  if (!plan.packets) ++message_inputs_;
+}
+
+void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                       const Channel& ring, Bell bell, Sleeper* sleeper) {
+  outputs_.push_back(make_output(plan, index, record, ring, bell, sleeper));
+}
+
+vanity_channel* Shard::make_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                                  const Channel& ring, uint32_t slot) {
   auto end = std::make_unique<vanity_channel>();
+  end->slot = slot;
   end->name = plan.name;
   end->index = index;
   end->shard = this;
   end->record = record;
   end->packets = plan.packets;
   end->ring = ring;
-  if (!plan.packets) ++message_inputs_;
-  inputs_.push_back(std::move(end));
-  consumers_.push_back(ring.consumer());
+  ends_.push_back(std::move(end));
+  return ends_.back().get();
 }
 
-void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
-                       const Channel& ring, Bell bell, Sleeper* sleeper) {
+vanity_channel* Shard::make_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
+                                   const Channel& ring, Bell bell, Sleeper* sleeper) {
   auto end = std::make_unique<vanity_channel>();
   end->name = plan.name;
   end->index = index;
@@ -54,7 +68,47 @@ void Shard::add_output(const ChannelPlan& plan, uint32_t index, ChannelRecord* r
   end->producer = ring.producer();
   end->bell = bell;
   end->sleeper = sleeper;
-  outputs_.push_back(std::move(end));
+  ends_.push_back(std::move(end));
+  return ends_.back().get();
+}
+
+vanity_channel* Shard::end_of(uint32_t index) noexcept {
+  for (const auto& end : ends_) {
+    if (end->index == index) return end.get();
+  }
+  return nullptr;
+}
+
+void Shard::forget_end(uint32_t index) noexcept {
+  ends_.erase(std::remove_if(ends_.begin(), ends_.end(),
+                             [index](const auto& end) { return end->index == index; }),
+              ends_.end());
+}
+
+// One that watches its inputs itself needs no bells, however many they become. Where they ring, a
+// byte is one input's own, or all are shared: neither becomes the other.
+uint32_t Shard::free_slot() const noexcept {
+  const bool own_bytes = ready_.by_bell() && !Doorbell::grouped(slot_count());
+  const size_t most = std::min<size_t>(own_bytes ? Doorbell::kGroups : limits::kChannelsIntoShard,
+                                       inputs_.capacity());
+  for (uint32_t slot = 0; slot < most; ++slot) {
+    const bool taken = std::any_of(ends_.begin(), ends_.end(), [slot](const auto& end) {
+      return !end->producer && end->slot == slot;
+    });
+    if (!taken) return slot;
+  }
+  return kNone;
+}
+
+Bell Shard::bell_of(uint32_t slot) noexcept {
+  return ready_.by_bell() ? Bell(&line_->doorbell, slot, slot_count()) : Bell();
+}
+
+uint32_t Shard::primary_slot() const noexcept {
+  for (uint32_t i = 0; i < slot_count(); ++i) {
+    if (inputs_[i] != nullptr && inputs_[i]->index == plan_.primary) return i;
+  }
+  return 0;
 }
 
 void Shard::owns_pool(Pool* pool) {
@@ -62,27 +116,30 @@ void Shard::owns_pool(Pool* pool) {
   owned_pools_[pool->index()] = pool;
 }
 
-void Shard::add_home(uint32_t pool, const Producer& producer) {
+void Shard::add_home(uint32_t pool, const Channel& ring) {
   if (homes_.size() <= pool) homes_.resize(pool + 1);
-  homes_[pool] = producer;
-  homes_[pool].own_in_advance(kHomeSlotsAhead);
+  homes_[pool] = way_home(ring);
 }
 
-void Shard::add_returns(Pool* pool, const Consumer& consumer) {
-  returns_.push_back({pool, consumer});
+Producer Shard::way_home(const Channel& ring) noexcept {
+  Producer home = ring.producer();
+  home.own_in_advance(kHomeSlotsAhead);
+  return home;
+}
+
+void Shard::add_returns(Pool* pool, const Channel& ring) {
+  returns_.push_back({pool, ring.memory(), ring.consumer()});
 }
 
 void Shard::wire(const PoolTable* pools) {
   pools_ = pools;
   trail_.wire(pools);
-  uint32_t primary = 0;
-  for (uint32_t i = 0; i < inputs_.size(); ++i) {
-    inputs_[i]->consumer = &consumers_[i];
-    if (inputs_[i]->index == plan_.primary) primary = i;
-  }
-  ready_ = Inputs(consumers_.data(), input_count(), plan_.strategy, &line_->doorbell, primary,
-                  needs_bell(input_count()));
-  if (inputs_.empty()) polled_.resize(rx_.size());
+  make_room();
+  for (uint32_t i = 0; i < slot_count(); ++i) inputs_[i]->consumer = &consumers_[i];
+  ready_ = Inputs(consumers_.data(), slot_count(), plan_.strategy, &line_->doorbell, primary_slot(),
+                  needs_bell(slot_count()));
+  polled_.reserve(rx_.size());
+  if (seen_.empty()) polled_.resize(rx_.size());
   if (!contained() && plan_.kind != ProgramKind::typescript) return;
   for (uint32_t pool = 0; pool < owned_pools_.size(); ++pool) {
     if (owned_pools_[pool] != nullptr) held_.expect(pool, owned_pools_[pool]->buffers());
@@ -91,6 +148,35 @@ void Shard::wire(const PoolTable* pools) {
   for (uint32_t pool = 0; pool < homes_.size(); ++pool) {
     if (homes_[pool]) held_.expect(pool, homes_[pool].capacity());
   }
+}
+
+// What may come while it runs takes no memory then.
+void Shard::make_room() {
+  const auto slots = std::min(slot_count() + limits::kSpareChannels, limits::kChannelsIntoShard);
+  inputs_.reserve(slots);
+  consumers_.reserve(slots);
+  if (plan_.kind == ProgramKind::typescript) return;
+  homes_.reserve(kPoolsMax);
+  returns_.reserve(returns_.size() + kSpareReturns);
+  held_.make_room();
+}
+
+void Shard::vacate() {
+  program_.reset();
+  place_.reset();
+  for (auto* ends : {&inputs_, &seen_, &outputs_}) ends->clear();
+  consumers_.clear();
+  ready_ = Inputs();
+  ends_.clear();
+  homes_.clear();
+  returns_.clear();
+  owned_pools_.clear();
+  own_pool_ = nullptr;
+  held_ = HeldBook();
+  line_left_ = std::make_unique<ShardLine>();
+  line_->~ShardLine();
+  line_ = line_left_.get();
+  arena_.reset();
 }
 
 void Shard::contain() noexcept {
@@ -106,9 +192,9 @@ void Shard::contain() noexcept {
 }
 
 vanity_channel* Shard::find_channel(const std::string& name) noexcept {
-  for (const auto* ends : {&inputs_, &outputs_}) {
-    for (const auto& end : *ends) {
-      if (end->name == name) return end.get();
+  for (const auto* ends : {&seen_, &outputs_}) {
+    for (vanity_channel* const end : *ends) {
+      if (end->name == name) return end;
     }
   }
   return nullptr;

@@ -128,7 +128,7 @@ class BasicAttendant {
       } else {
         shard.try_out(wanted == Wish::keep, since);
       }
-    } else if (shard.is_down()) {
+    } else if (shard.is_down() && (wanted != Wish::swap || current_->program_follows())) {
       shard.refuse(Unkept::old_fault);
     } else if (wanted == Wish::cancel) {
       shard.refuse(Unkept::cancelled);

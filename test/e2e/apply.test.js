@@ -1,7 +1,7 @@
 // Running systems that are made what another manifest says, under load, by the shipping command: what was changed, that
 // nothing is lost or overtaken by it, and that all of it goes back when a shard is worse afterwards.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
@@ -163,12 +163,17 @@ test.serial('what a running system cannot do is refused before anything is touch
     end: ['program = "checker.so"', 'watchdog = { progress_ms = 9000 }'],
     kernel: ['core = 1'],
   }).replace('overflow = "block"', 'overflow = "drop"')}
-[shards.more]
-program = "sink"
+[shards.script]
+program = "script.ts"
 [channels.more]
 from = "end"
-to = "more"
+to = "script"
+[ports.more]
+driver = "capture"
+write = "more.pcap"
+tx = "end"
 `;
+  at.file('script.ts', 'export default {};');
   const file = at.file('more.toml', more);
   const { code, stdout } = await at.run('apply', 'apply', file, '--json');
   t.is(code, 1);
@@ -197,9 +202,9 @@ to = "more"
     ],
     [
       'VANITY_E_APPLY',
-      'shard "more": it is new, and a running system takes nothing new in',
+      'shard "script": it is new, and a TypeScript program begins with the system',
       file,
-      line('[shards.more]'),
+      line('[shards.script]'),
       2,
     ],
     [
@@ -211,9 +216,9 @@ to = "more"
     ],
     [
       'VANITY_E_APPLY',
-      'channel "more": it is new, and a running system takes nothing new in',
+      'port "more": it is new, and a running system takes no port in',
       file,
-      line('[channels.more]'),
+      line('[ports.more]'),
       2,
     ],
   ]);
@@ -330,6 +335,157 @@ test.serial('all of it goes back when a shard gets worse', async (t) => {
   t.is((await stats(at)).shards.left.program, 'passer_1.so');
 
   await endsWhole(t, system, dropped);
+});
+
+/** As above, with a mirror in the middle and what `more` says. */
+const mirrored = (more = '', end = []) =>
+  manifest({ left: ['program = "passer_1.so"'], right: ['program = "mirror"'] })
+    .replace('[shards.end]\n', `[shards.end]\n${end.join('\n')}\n`)
+    .concat(more);
+const TAP = `
+[shards.tap]
+program = "checker.so"
+[channels.copies]
+from = "right"
+to = "tap"
+overflow = "block"
+`;
+const tasks = (pid) => readdirSync(`/proc/${pid}/task`).length;
+
+test.serial('a shard comes and goes under load, and nobody else notices', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+  const without = at.file('without.toml', mirrored());
+  const withTap = at.file('with.toml', mirrored(TAP));
+  const plan = await at.run('plan', without, withTap, '--json');
+  t.deepEqual(
+    JSON.parse(plan.stdout)
+      .changes.filter(({ action }) => action !== 'keep')
+      .map(({ action, part, name, because }) => [action, part, name, because]),
+    [
+      ['set', 'shard', 'right', ['channel copies is new']],
+      ['add', 'shard', 'tap', []],
+      ['add', 'channel', 'copies', []],
+    ],
+  );
+  const system = at.start('run', without, '--json', '--quiet');
+  await flowing(at);
+  const threads = tasks(system.pid);
+  for (let round = 0; round < 4; round++) {
+    const there = await apply(at, [withTap], '--confirm', '0');
+    t.is(there.code, 0, there.stderr);
+    t.deepEqual(outcomes(there.report), [
+      'add shard tap: done',
+      'add channel copies: done',
+      'set shard right: done',
+    ]);
+    t.is(there.report.generation, 2 * round + 2);
+    for (let i = 0; i < 100 && !((await stats(at)).shards.tap?.received > 1000); i++)
+      await sleep(20);
+    const { shards, channels, pools } = await stats(at);
+    t.like(shards.tap, { state: 'running', program: 'checker.so' });
+    t.true(shards.tap.received > 1000);
+    t.is(shards.tap.user.seq_reordered, 0);
+    t.like(channels.copies, { from: 'right', to: 'tap', dropped: 0 });
+    t.is(pools.tap, undefined);
+    t.like((await apply(at, [withTap])).report, { outcome: 'nothing' });
+
+    const gone = round % 2 === 0 ? [without] : [];
+    const back = await apply(at, gone, ...(round % 2 === 0 ? [] : ['--back']), '--confirm', '0');
+    t.is(back.code, 0, back.stderr);
+    t.deepEqual(outcomes(back.report), [
+      'set shard right: done',
+      'remove shard tap: done',
+      'remove channel copies: done',
+    ]);
+    const after = await stats(at);
+    t.deepEqual(Object.keys(after.shards), ['source', 'left', 'right', 'end']);
+    t.deepEqual(Object.keys(after.channels), ['first', 'second', 'third']);
+    t.is(tasks(system.pid), threads);
+  }
+  const { shards } = await stats(at);
+  for (const shard of Object.values(shards)) {
+    t.like(shard, { generation: 1, reloads: 0, restarts: 0, stalls: 0, dropped: 0 });
+  }
+  await endsWhole(t, system);
+});
+
+test.serial(
+  'what has come goes again when a shard gets worse, and what has gone comes back',
+  async (t) => {
+    const at = workspace(t);
+    modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+    const first = at.file('first.toml', mirrored(TAP));
+    const system = at.start('run', first, '--json', '--quiet');
+    await flowing(at);
+    // Its tap has gone, another one has come, and that one faults; `end` is on another core by then.
+    const { core } = (await stats(at)).shards.end;
+    const other = core === 0 ? 1 : 0;
+    const faults = at.file(
+      'faults.toml',
+      mirrored(
+        `
+[shards.broken]
+program = "passer_1b.so"
+options = { how = "rehearsal-fault" }
+[shards.last]
+program = "sink"
+[channels.more]
+from = "right"
+to = "broken"
+[channels.on]
+from = "broken"
+to = "last"
+`,
+        [`core = ${other}`],
+      ),
+    );
+    const { code, report, stderr } = await apply(at, [faults], '--confirm', '20');
+    t.is(code, 3, stderr);
+    t.like(report, { outcome: 'undone', generation: 1 });
+    t.is(report.error.code, 'VANITY_E_APPLY_UNWELL');
+    t.true(
+      report.steps.every(({ outcome }) => outcome === 'back'),
+      outcomes(report).join('\n'),
+    );
+    const { shards, channels } = await stats(at);
+    t.deepEqual(Object.keys(shards).sort(), ['end', 'left', 'right', 'source', 'tap']);
+    t.deepEqual(Object.keys(channels).sort(), ['copies', 'first', 'second', 'third']);
+    t.is(shards.end.core, core);
+    t.like((await apply(at, [first])).report, { outcome: 'nothing', generation: 1 });
+    await flowing(at);
+    system.kill('SIGINT');
+    const end = await system.ended;
+    const done = JSON.parse(end.stdout);
+    t.is(done.shards.end.user.seq_missing + done.shards.end.user.seq_reordered, 0);
+    t.is(done.shards.source.sent, done.shards.end.user.seq_checked);
+  },
+);
+
+test.serial('a move goes back when another shard gets worse', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+  const first = at.file('first.toml', manifest());
+  const system = at.start('run', first, '--json', '--quiet');
+  await flowing(at);
+  const { core, tid } = (await stats(at)).shards.left;
+  const other = core === 0 ? 1 : 0;
+  const next = at.file(
+    'next.toml',
+    manifest({
+      left: ['program = "passer_1.so"', `core = ${other}`],
+      right: ['program = "passer_1b.so"', 'options = { how = "late-fault", after = 500 }'],
+    }),
+  );
+  const { code, report, stderr } = await apply(at, [next], '--confirm', '20');
+  t.is(code, 3, stderr);
+  t.deepEqual(outcomes(report), ['move shard left: back', 'reload shard right: back']);
+  t.is((await stats(at)).shards.left.core, core);
+  const allowed = readFileSync(`/proc/${system.pid}/task/${tid}/status`, 'utf8');
+  t.regex(allowed, new RegExp(`^Cpus_allowed_list:\\s${core}$`, 'm'));
+  const { right } = (await stats(at)).shards;
+  await flowing(at);
+  await endsWhole(t, system, right.dropped_fault);
 });
 
 test.serial('apply() of the API', async (t) => {

@@ -25,6 +25,8 @@ struct Handover {
   vanity::BasicStep<Policy> step;
   alignas(8) uint64_t copies = 0;  // the shard makes them for the rehearsal
   uint64_t program = 0;            // the new one; once it has taken its place, the old one
+
+  bool program_follows() const noexcept { return true; }
 };
 
 // Of a reload: now and then it finds that it has napped for too long. For bursts to be copied it

@@ -97,7 +97,7 @@ enum class TableKind : uint32_t {
 
 struct Table {
   uint32_t kind;
-  uint32_t count;           // records
+  uint32_t count;           // records; the kernel may raise it (release), for which there is room
   uint32_t stride;          // bytes a record
   uint32_t field_count;     // descriptors
   uint64_t records_offset;  // bytes from the start of the segment
@@ -357,6 +357,15 @@ inline constexpr uint32_t kBringsWatch = 2;     // what the watchdog goes by
 inline constexpr uint32_t kBringsSystem = 4;    // stall_ns and drain_ns
 inline constexpr uint32_t kBringsManifest = 8;  // that is in force from then on
 inline constexpr uint32_t kBringsCore = 16;     // of the shard, which moves there
+inline constexpr uint32_t kBringsEnds = 32;     // names of its channels, in `parts`
+
+// What is asked for.
+enum class Job : uint32_t {
+  shard,  // a program, figures, a core or channels of one
+  grow,   // shards and channels in `parts` come
+  end,    // those named in `parts` drain and end
+  free,   // what those and the channels named there had, is free
+};
 
 struct alignas(128) ReloadRecord {
   Hardware::Atomic<uint32_t> state;  // MailState
@@ -368,6 +377,7 @@ struct alignas(128) ReloadRecord {
   Counter asked;    // number of the request
   char path[1024];  // of the program; empty: figures only
   char options[limits::kOptionsBytes];
+  char parts[limits::kPartsBytes];
   Counter stall_ns;
   Counter drain_ns;
   Counter progress_ns;
@@ -381,6 +391,8 @@ struct alignas(128) ReloadRecord {
   uint32_t on_fault;
   uint32_t max_restarts;
   uint32_t core;  // as that of a shard
+  uint32_t job;   // Job
+  uint32_t reserved3;
 
   alignas(128) Counter answered;  // number of the request that all of this is about
   std::atomic<uint32_t> outcome;  // ReloadOutcome
@@ -469,6 +481,9 @@ struct alignas(128) LookRecord {
   std::atomic<uint32_t> state;   // SystemState
   std::atomic<uint32_t> tables;  // that were looked at
   std::atomic<uint32_t> words_at;
+  std::atomic<uint32_t> shards;  // records of the tables that may grow
+  std::atomic<uint32_t> channels;
+  std::atomic<uint32_t> pools;
 };
 
 }  // namespace vanity

@@ -10,13 +10,18 @@ namespace {
 
 class FlowSplit : public Program {
  public:
-  void init(Shard& shard) override { lanes_.resize(shard.output_count()); }
+  void init(Shard& shard) override {
+    lanes_.reserve(shard.output_count() + limits::kSpareChannels);
+    lanes_.resize(shard.output_count());
+  }
 
   uint32_t poll(Shard& shard) noexcept override {
     vanity_packet packets[limits::kBurstMax];
     const uint32_t got = shard.receive(packets, shard.burst());
     if (got == 0) return 0;
-    const uint64_t outputs = lanes_.size();
+    const uint64_t outputs = shard.output_count();
+    if (outputs != lanes_.size()) [[unlikely]]
+      lanes_.resize(outputs);  // there is room for those that come
     for (uint32_t i = 0; i < got; ++i) {
       vanity_packet& packet = packets[i];
       if (packet.hash == 0) packet.hash = flow_hash(shard.data(packet), packet.length);

@@ -1,0 +1,162 @@
+// What comes and goes between two plans, who has which channels in between, and the plan as it is meanwhile. Parts are
+// known by their names: places in a running system are other ones than those in a manifest.
+
+import type { ChannelPlan, Plan, ShardPlan } from '../manifest/plan.js';
+import type { NativeReload } from '../native.js';
+
+interface NamedChannel {
+  readonly channel: ChannelPlan;
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface Growth {
+  readonly shards: readonly ShardPlan[];
+  readonly channels: readonly NamedChannel[];
+  /** Producers before consumers. */
+  readonly goneShards: readonly string[];
+  readonly goneChannels: readonly string[];
+}
+
+const nameOf = (plan: Plan, shard: number): string => plan.shards[shard]?.name ?? '';
+
+function channelsOf(plan: Plan): NamedChannel[] {
+  return plan.channels.map((channel) => ({
+    channel,
+    from: nameOf(plan, channel.from),
+    to: nameOf(plan, channel.to),
+  }));
+}
+
+export function growthOf(before: Plan, after: Plan): Growth {
+  const lacks = (all: readonly { readonly name: string }[], name: string): boolean =>
+    !all.some((one) => one.name === name);
+  const gone = before.shards.map(({ name }) => name).filter((name) => lacks(after.shards, name));
+  return {
+    shards: after.shards.filter(({ name }) => lacks(before.shards, name)),
+    channels: channelsOf(after).filter(({ channel }) => lacks(before.channels, channel.name)),
+    goneShards: consumersFirst(before, gone).reverse(),
+    goneChannels: before.channels
+      .map(({ name }) => name)
+      .filter((name) => lacks(after.channels, name)),
+  };
+}
+
+/** Names of a shard's channels, in the order of the manifest. */
+export function endsOf(plan: Plan, shard: string): string[] {
+  return channelsOf(plan)
+    .filter(({ from, to }) => from === shard || to === shard)
+    .map(({ channel }) => channel.name);
+}
+
+/** Inputs of a shard that it has before and not after: it keeps them until nobody sends any more. */
+export function leavingInputs(before: Plan, after: Plan, shard: string): string[] {
+  const kept = new Set(after.channels.map(({ name }) => name));
+  return channelsOf(before)
+    .filter(({ channel, to }) => to === shard && !kept.has(channel.name))
+    .map(({ channel }) => channel.name);
+}
+
+/** Those of a cycle in any order. */
+export function consumersFirst(plan: Plan, names: readonly string[]): string[] {
+  const channels = channelsOf(plan);
+  const done = new Set<string>();
+  const order: string[] = [];
+  const visit = (name: string): void => {
+    if (done.has(name)) return;
+    done.add(name);
+    for (const { from, to } of channels) if (from === name) visit(to);
+    order.push(name);
+  };
+  for (const name of names) visit(name);
+  return order.filter((name) => names.includes(name));
+}
+
+/** The same with other shards and channels. */
+function replaced(
+  plan: Plan,
+  shards: readonly ShardPlan[],
+  channels: readonly NamedChannel[],
+  primaries: ReadonlyMap<string, string>,
+): Plan {
+  const index = (name: string): number => shards.findIndex((shard) => shard.name === name);
+  const moved = (shard: number): number => index(nameOf(plan, shard));
+  const granted = <T extends { readonly shard: number }>(all: readonly T[]): T[] =>
+    all.map((one) => ({ ...one, shard: moved(one.shard) }));
+  return {
+    ...plan,
+    shards: shards.map((shard) => ({
+      ...shard,
+      primary: channels.findIndex(({ channel }) => channel.name === primaries.get(shard.name)),
+    })),
+    channels: channels.map(({ channel, from, to }) => ({
+      ...channel,
+      from: index(from),
+      to: index(to),
+    })),
+    ports: plan.ports.map((port) => ({
+      ...port,
+      rx: port.rx.map(moved),
+      tx: port.tx.map(moved),
+    })),
+    devices: plan.devices.map((device) => ({
+      ...device,
+      mmio: granted(device.mmio),
+      irqs: granted(device.irqs),
+      dma: granted(device.dma),
+    })),
+  };
+}
+
+function primariesOf(plan: Plan): Map<string, string> {
+  return new Map(
+    plan.shards.flatMap(({ name, primary }) => {
+      const channel = plan.channels[primary];
+      return channel ? [[name, channel.name] as const] : [];
+    }),
+  );
+}
+
+/** `plan` with what comes from `after`. */
+export function grown(plan: Plan, after: Plan, { shards, channels }: Growth): Plan {
+  return replaced(
+    plan,
+    [...plan.shards, ...shards],
+    [...channelsOf(plan), ...channels],
+    new Map([...primariesOf(after), ...primariesOf(plan)]),
+  );
+}
+
+/** `plan` without what goes. */
+export function shrunk(plan: Plan, { goneShards, goneChannels }: Growth): Plan {
+  return replaced(
+    plan,
+    plan.shards.filter(({ name }) => !goneShards.includes(name)),
+    channelsOf(plan).filter(({ channel }) => !goneChannels.includes(channel.name)),
+    primariesOf(plan),
+  );
+}
+
+/** As the kernel is asked for it. */
+export function newParts(
+  after: Plan,
+  { shards, channels }: Growth,
+  cores: ReadonlyMap<string, number>,
+): NonNullable<NativeReload['grow']> {
+  const primaries = primariesOf(after);
+  return {
+    shards: shards.map((shard) => ({
+      ...shard,
+      core: cores.get(shard.name) ?? -1,
+      primary: -1,
+      primaryName: primaries.get(shard.name) ?? '',
+    })),
+    channels: channels.map(({ channel, from, to }) => ({
+      ...channel,
+      from: -1,
+      to: -1,
+      fromName: from,
+      toName: to,
+    })),
+  };
+}

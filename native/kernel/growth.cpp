@@ -1,0 +1,769 @@
+#include "kernel/growth.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernel/building.hpp"
+#include "kernel/validate.hpp"
+#include "platform/clock.hpp"
+#include "platform/error.hpp"
+#include "platform/topology.hpp"
+
+namespace vanity {
+namespace {
+
+constexpr uint64_t kInitNs = 5'000'000'000;
+constexpr uint64_t kLeaveNs = 1'000'000'000;
+constexpr size_t kSlack = 4096;
+
+// What a slot holds that has no input: a ring that nobody ever writes to.
+Consumer nothing() {
+  alignas(kAlign) static std::byte memory[1024];
+  static const Channel ring = Channel::create(memory, {limits::kCapacityMin, 8, Layout::bulk});
+  return ring ? ring.consumer() : Consumer();
+}
+
+bool has(const std::vector<vanity_channel*>& ends, uint32_t channel) {
+  return std::any_of(ends.begin(), ends.end(),
+                     [channel](const vanity_channel* end) { return end->index == channel; });
+}
+
+// The first place whose part has no name, or one behind the last.
+template <class Part>
+uint32_t free_place(const std::vector<Part>& parts) {
+  uint32_t at = 0;
+  while (at < parts.size() && !parts[at].name.empty()) ++at;
+  return at;
+}
+
+template <class Part>
+void put(std::vector<Part>& parts, uint32_t at, Part part) {
+  if (at == parts.size()) {
+    parts.push_back(std::move(part));
+  } else {
+    parts[at] = std::move(part);
+  }
+}
+
+template <class Part>
+uint32_t named(const std::vector<Part>& parts, const std::string& name) {
+  for (uint32_t i = 0; i < parts.size(); ++i) {
+    if (!name.empty() && parts[i].name == name) return i;
+  }
+  return kNone;
+}
+
+}  // namespace
+
+// ---- of the system
+
+// Nothing of these moves while others read them.
+void System::make_room() {
+  plan_.shards.reserve(limits::kShards);
+  plan_.channels.reserve(plan_.channels.size() + limits::kSpareChannels);
+  shards_.reserve(limits::kShards);
+  channels_.reserve(plan_.channels.size() + limits::kSpareChannels);
+  pools_.reserve(kPoolsMax);
+  annexes_.resize(plan_.channels.size());
+}
+
+uint32_t System::shard_named(const std::string& name) const {
+  return named(plan_.shards, name);
+}
+
+uint32_t System::channel_named(const std::string& name) const {
+  return named(plan_.channels, name);
+}
+
+// Is it among the ends of that shard, which runs?
+bool System::uses(uint32_t shard, uint32_t channel) const {
+  if (shards_[shard]->ended()) return false;
+  return has(shards_[shard]->inputs(), channel) || has(shards_[shard]->outputs(), channel);
+}
+
+std::unique_ptr<Rewiring> System::rewiring_of(uint32_t s, const std::vector<std::string>& names) {
+  Shard& shard = *shards_[s];
+  const auto refuse = [&](const std::string& why) {
+    throw Error("VANITY_E_RELOAD", "shard " + shard.plan().name + ": " + why,
+                "change the shards at both ends in order");
+  };
+  auto rewiring = std::make_unique<Rewiring>();
+  rewiring->ends = true;
+  rewiring->nothing = nothing();
+  for (const std::string& name : names) {
+    const uint32_t c = channel_named(name);
+    vanity_channel* const end = c == kNone ? nullptr : shard.end_of(c);
+    if (end == nullptr) refuse("it has no channel \"" + name + "\"");
+    const bool reads = plan_.channels[c].to == s;
+    (reads ? rewiring->inputs : rewiring->outputs).push_back(end);
+    if (reads && !has(shard.inputs(), c)) {
+      rewiring->slots.push_back({end->slot, end, end->ring.consumer()});
+    }
+    // Whoever is sent to takes it already: what is sent to nobody is lost.
+    if (!reads && !has(shard.outputs(), c) && !uses(plan_.channels[c].to, c)) {
+      refuse("nobody takes yet what it would send to channel \"" + name + "\"");
+    }
+  }
+  for (const vanity_channel* end : shard.inputs()) {
+    if (has(rewiring->inputs, end->index)) continue;
+    if (uses(plan_.channels[end->index].from, end->index)) {
+      refuse("channel \"" + end->name + "\" is still sent to");
+    }
+    rewiring->slots.push_back({end->slot, nullptr, nothing()});
+  }
+  if (rewiring->slots.empty() && rewiring->inputs == shard.inputs() &&
+      rewiring->outputs == shard.outputs()) {
+    return nullptr;
+  }
+  if (shard.plan().kind == ProgramKind::typescript) {
+    refuse("it runs a TypeScript program, whose channels are those it began with");
+  }
+  return rewiring;
+}
+
+// ---- what is asked for
+
+Growth::Growth(System& system, const ReloadRequest& request)
+    : system_(system), request_(request), began_ns_(monotonic_ns()), next_(system.plan_) {
+  if (request_.job == Job::grow) return;
+  for (const std::string& name : request_.parts.shard_names) {
+    const uint32_t s = system_.shard_named(name);
+    if (s == kNone) refuse("there is no shard \"" + name + "\"");
+    gone_.push_back(s);
+  }
+  for (const std::string& name : request_.parts.channel_names) {
+    const uint32_t c = system_.channel_named(name);
+    if (c == kNone) refuse("there is no channel \"" + name + "\"");
+    gone_channels_.push_back(c);
+  }
+  // What it does when it ends is not the end of the system.
+  for (const uint32_t s : gone_) system_.watches_[s].failure_noted = true;
+}
+
+Growth::~Growth() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Growth::refuse(const std::string& message, const std::string& hint) {
+  throw Error("VANITY_E_RELOAD", message, hint);
+}
+
+void Growth::run() noexcept {
+  set_thread_name("vanity-reload");
+  certificate_.outcome = ReloadOutcome::refused;
+  try {
+    if (request_.job == Job::grow) {
+      grow();
+    } else if (request_.job == Job::end) {
+      end_shards();
+    } else {
+      free_parts();
+    }
+    certificate_.outcome = ReloadOutcome::kept;
+  } catch (const Error& error) {
+    certificate_.code = error.code();
+    certificate_.message = error.what();
+    certificate_.hint = error.hint();
+  } catch (const std::exception& error) {
+    certificate_.code = "VANITY_E_RELOAD";
+    certificate_.message = error.what();
+  }
+  certificate_.prepare_ns = monotonic_ns() - began_ns_;
+  done_.store(true, std::memory_order_release);  // pairs with done()
+}
+
+void Growth::conclude() noexcept {
+  const bool kept = certificate_.outcome == ReloadOutcome::kept;
+  if (request_.job == Job::grow) {
+    if (kept && system_.state() == SystemState::running) {
+      adopt();
+    } else {
+      abandon();
+    }
+  } else if (request_.job == Job::free && kept) {
+    bury();
+  } else if (request_.job == Job::end && !kept && system_.state() == SystemState::running) {
+    for (const uint32_t s : gone_) system_.shards_[s]->control(Control::run);
+  }
+}
+
+// ---- what comes
+
+void Growth::grow() {
+  if (next_.threads != 0) refuse("the shards of this system share threads, and take no others in");
+  plan_shards();
+  plan_channels();
+  plan_pools();
+  plan_ways();
+  check_devices();
+  lock_cores();
+  make_shards();
+  make_pools();
+  make_channels();
+  make_ways();
+  start_shards();
+  hand_ways();
+}
+
+void Growth::plan_shards() {
+  const uint32_t room = system_.shape_.shards + system_.shape_.spare_shards;
+  for (const NewShard& fresh : request_.parts.shards) {
+    if (fresh.plan.kind == ProgramKind::typescript) {
+      refuse("shard " + fresh.plan.name + ": a TypeScript program begins with the system");
+    }
+    if (named(next_.shards, fresh.plan.name) != kNone) {
+      refuse("there is a shard \"" + fresh.plan.name + "\" already");
+    }
+    const uint32_t at = free_place(next_.shards);
+    if (at == room) {
+      throw Error("VANITY_E_LIMIT",
+                  "a running system has room for " + std::to_string(limits::kSpareShards) +
+                      " shards more than it began with, and " + std::to_string(limits::kShards) +
+                      " in all",
+                  "start the system with it: vanity run");
+    }
+    put(next_.shards, at, fresh.plan);
+    shards_.push_back({at, nullptr, nullptr});
+  }
+}
+
+void Growth::plan_channels() {
+  const uint32_t room = system_.shape_.channels + system_.shape_.spare_channels;
+  for (const NewChannel& fresh : request_.parts.channels) {
+    if (named(next_.channels, fresh.plan.name) != kNone) {
+      refuse("there is a channel \"" + fresh.plan.name + "\" already");
+    }
+    ChannelPlan plan = fresh.plan;
+    plan.from = named(next_.shards, fresh.from);
+    plan.to = named(next_.shards, fresh.to);
+    const uint32_t at = free_place(next_.channels);
+    if (at == room) {
+      throw Error("VANITY_E_LIMIT",
+                  "a running system has room for " + std::to_string(limits::kSpareChannels) +
+                      " channels more than it began with, and " +
+                      std::to_string(limits::kChannels) + " in all",
+                  "start the system with it: vanity run");
+    }
+    put(next_.channels, at, plan);
+    validate_channel(next_, at);
+    channels_.push_back({at, {}});
+    for (const uint32_t end : {plan.from, plan.to}) {
+      if (next_.shards[end].kind == ProgramKind::typescript) {
+        refuse("channel " + plan.name + ": shard " + next_.shards[end].name +
+               " runs a TypeScript program, whose channels are those it began with");
+      }
+      uint32_t in = 0;
+      uint32_t out = 0;
+      for (const ChannelPlan& each : next_.channels) {
+        in += each.to == end ? 1 : 0;
+        out += each.from == end ? 1 : 0;
+      }
+      if (in > limits::kChannelsIntoShard || out > limits::kChannelsOutOfShard) {
+        throw Error("VANITY_E_LIMIT",
+                    "shard " + next_.shards[end].name + " has " +
+                        std::to_string(std::max(in, out)) + " channels one way, at most " +
+                        std::to_string(limits::kChannelsIntoShard) + " are possible");
+      }
+    }
+  }
+  for (uint32_t i = 0; i < shards_.size(); ++i) {
+    const std::string& primary = request_.parts.shards[i].primary;
+    if (!primary.empty()) next_.shards[shards_[i].index].primary = named(next_.channels, primary);
+    validate_shard(next_, shards_[i].index);
+  }
+}
+
+void Growth::plan_pools() {
+  pool_plans_ = system_.pool_plans_;
+  for (NewcomerShard& fresh : shards_) {
+    const ShardPlan& plan = next_.shards[fresh.index];
+    fresh.program = plan.kind == ProgramKind::builtin ? make_stage(plan)
+                                                      : load_module(plan.program, plan.options);
+    fresh.bytes = padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + kSlack + plan.arena_bytes;
+    const uint32_t buffers = fresh.program->pool_buffers();
+    if (buffers == 0) continue;
+    fresh.pool = free_place(pool_plans_);
+    if (fresh.pool == system_.shape_.pools + system_.shape_.spare_pools) {
+      throw Error("VANITY_E_LIMIT",
+                  "shard " + plan.name + ": there is no room for one more buffer pool",
+                  "start the system with it: vanity run");
+    }
+    const System::PoolPlan pool{plan.name, fresh.index, buffers,
+                                fresh.program->pool_buffer_bytes()};
+    put(pool_plans_, fresh.pool, pool);
+    fresh.bytes += padded(Pool::book_bytes(buffers, pool.buffer_bytes)) +
+                   padded(Pool::memory_bytes(buffers, pool.buffer_bytes));
+  }
+}
+
+// Who may come to hold which buffers now, and did not before; and where those rings lie: in the
+// arena of a new owner.
+void Growth::plan_ways() {
+  const auto place = [this](uint32_t owner, size_t bytes) {
+    NewcomerShard* const fresh = newcomer(owner);
+    (fresh == nullptr ? annex_bytes_ : fresh->bytes) += padded(bytes);
+  };
+  for (const NewcomerChannel& channel : channels_) {
+    const ChannelPlan& plan = next_.channels[channel.index];
+    place(plan.to, Channel::bytes_needed(spec_of(plan)));
+  }
+  for (uint32_t pool = 0; pool < pool_plans_.size(); ++pool) {
+    const System::PoolPlan& plan = pool_plans_[pool];
+    if (plan.name.empty()) continue;
+    for (const uint32_t holder : System::holders_of(next_, plan.owner)) {
+      const bool known = std::any_of(
+          system_.ways_.begin(), system_.ways_.end(),
+          [&](const System::Way& way) { return way.pool == pool && way.holder == holder; });
+      if (known) continue;
+      for (const uint32_t end : {plan.owner, holder}) {
+        if (next_.shards[end].kind != ProgramKind::typescript) continue;
+        refuse("packets of shard " + next_.shards[plan.owner].name + " would come by shard " +
+               next_.shards[holder].name + ", and shard " + next_.shards[end].name +
+               " runs a TypeScript program, which does not learn of it");
+      }
+      ways_.push_back({pool, plan.owner, holder, {}, nullptr});
+      place(plan.owner, Channel::bytes_needed(return_spec(plan.buffers)));
+    }
+  }
+}
+
+// What a device reaches was settled when it was opened.
+void Growth::check_devices() const {
+  for (const System::Way& way : ways_) {
+    for (const PortPlan& port : next_.ports) {
+      if (!port.reached_from_outside()) continue;
+      if (std::find(port.tx.begin(), port.tx.end(), way.holder) == port.tx.end()) continue;
+      refuse("packets of shard " + next_.shards[way.owner].name + " would go out by port " +
+                 port.name + ", whose device does not reach them",
+             "start the system with it: vanity run");
+    }
+  }
+}
+
+void Growth::lock_cores() {
+  const Topology topology = read_topology();
+  for (const NewcomerShard& fresh : shards_) {
+    const ShardPlan& plan = next_.shards[fresh.index];
+    if (plan.core == kNone) continue;
+    const Cpu* const cpu = topology.find(plan.core);
+    if (cpu == nullptr || !cpu->usable) {
+      throw Error("VANITY_E_CORE_MISSING",
+                  "shard " + plan.name + ": core " + std::to_string(plan.core) +
+                      " is not there for this process",
+                  "use another one");
+    }
+    bool taken = plan.core == next_.kernel_core;
+    for (uint32_t s = 0; s < next_.shards.size(); ++s) {
+      if (s == fresh.index || next_.shards[s].name.empty()) continue;
+      // Of those that come along, the first one takes it.
+      if (newcomer_after(s, fresh.index)) continue;
+      taken |= next_.shards[s].core == plan.core;
+    }
+    if (!taken) {
+      locks_.emplace_back(plan.core);
+    } else if (!next_.oversubscribe) {
+      throw Error("VANITY_E_CORE_TWICE",
+                  "shard " + plan.name + ": core " + std::to_string(plan.core) +
+                      " has another shard already",
+                  "give each its own core, or set [system] oversubscribe = true");
+    }
+  }
+}
+
+void Growth::make_shards() {
+  const Topology topology = read_topology();
+  if (annex_bytes_ != 0) {
+    annex_ = std::make_shared<Arena>(annex_bytes_ + kSlack, kAnyNode, next_.pages);
+  }
+  Segment& segment = system_.segment_;
+  for (NewcomerShard& fresh : shards_) {
+    const ShardPlan& plan = next_.shards[fresh.index];
+    const Cpu* const cpu = plan.core == kNone ? nullptr : topology.find(plan.core);
+    ShardRecord& record = segment.shard(fresh.index);
+    Segment::clear(record);
+    Segment::clear(segment.events(fresh.index));
+    fresh.shard = std::make_unique<Shard>(plan, fresh.index, &record, next_.oversubscribe);
+    Shard& shard = *fresh.shard;
+    shard.set_program(std::move(fresh.program));
+    shard.log_to(segment.events(fresh.index));
+    segment.events(fresh.index).epoch_ticks.set(segment.events(0).epoch_ticks.get());
+    record.tracing.store(plan.trace ? 1 : 0, std::memory_order_relaxed);
+    record.numa_node = cpu == nullptr ? 0 : cpu->node;
+    shard.set_arena(
+        std::make_unique<Arena>(fresh.bytes, cpu == nullptr ? kAnyNode : cpu->node, next_.pages),
+        segment.header().started_realtime_ns);
+  }
+}
+
+void Growth::make_pools() {
+  for (NewcomerShard& fresh : shards_) {
+    if (fresh.pool == kNone) continue;
+    const System::PoolPlan& plan = pool_plans_[fresh.pool];
+    Shard& owner = *fresh.shard;
+    PoolRecord& record = system_.segment_.pool(fresh.pool);
+    Segment::clear(record);
+    copy_text(record.name, sizeof(record.name), plan.name);
+    record.shard = plan.owner;
+    record.buffers = plan.buffers;
+    record.buffer_bytes = plan.buffer_bytes;
+    record.stride = Pool::stride_of(plan.buffer_bytes);
+    void* const memory =
+        owner.arena_allocate(padded(Pool::memory_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
+    record.arena_offset.set(owner.arena().offset_of(memory));
+    void* const book =
+        owner.arena_allocate(padded(Pool::book_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
+    pools_.emplace_back(fresh.pool,
+                        std::make_unique<Pool>(fresh.pool, plan.buffers, plan.buffer_bytes, memory,
+                                               &record, 0, book));
+    Pool* const pool = pools_.back().second.get();
+    // Nobody has a descriptor of it yet, and whoever gets one gets it by a channel.
+    system_.pool_table_->add(*pool);
+    owner.owns_pool(pool);
+    owner.set_own_pool(pool);
+  }
+}
+
+void Growth::make_channels() {
+  std::vector<uint32_t> inputs(next_.shards.size(), 0);
+  for (const NewcomerChannel& channel : channels_) ++inputs[next_.channels[channel.index].to];
+  for (NewcomerChannel& channel : channels_) {
+    const ChannelPlan& plan = next_.channels[channel.index];
+    const ChannelSpec spec = spec_of(plan);
+    Shard& from = shard(plan.from);
+    Shard& to = shard(plan.to);
+    void* const memory = allocate(plan.to, Channel::bytes_needed(spec));
+    channel.ring = Channel::create(memory, spec);
+    ChannelRecord& record = system_.segment_.channel(channel.index);
+    Segment::clear(record);
+    describe(record, plan);
+    NewcomerShard* const fresh = newcomer(plan.to);
+    Bell bell;
+    if (fresh != nullptr) {
+      record.arena_offset.set(to.arena().offset_of(memory));
+      const uint32_t count = inputs[plan.to];
+      if (to.needs_bell(count)) bell = Bell(&to.line().doorbell, fresh->placed, count);
+      ++fresh->placed;
+      to.add_input(plan, channel.index, &record, channel.ring);
+    } else {
+      record.arena_offset.set(UINT64_MAX);
+      const uint32_t slot = to.free_slot();
+      if (slot == kNone) {
+        throw Error("VANITY_E_LIMIT",
+                    "shard " + to.plan().name + " has no room for one more input while it runs",
+                    "start the system with it: vanity run");
+      }
+      bell = to.bell_of(slot);
+      // Its bell may be rung before the input is there, so the slot is, with nothing in it.
+      Rewiring& room = rewiring_for(plan.to);
+      room.ends = true;
+      room.inputs = to.inputs();
+      room.outputs = to.outputs();
+      room.nothing = nothing();
+      room.slots.push_back({slot, nullptr, nothing()});
+      to.make_input(plan, channel.index, &record, channel.ring, slot);
+    }
+    if (newcomer(plan.from) != nullptr) {
+      from.add_output(plan, channel.index, &record, channel.ring, bell, to.line().asleep);
+    } else {
+      from.make_output(plan, channel.index, &record, channel.ring, bell, to.line().asleep);
+    }
+  }
+}
+
+void Growth::make_ways() {
+  for (System::Way& way : ways_) {
+    const ChannelSpec spec = return_spec(pool_plans_[way.pool].buffers);
+    way.ring = Channel::create(allocate(way.owner, Channel::bytes_needed(spec)), spec);
+    if (newcomer(way.owner) == nullptr) way.annex = annex_;
+    Pool* pool = nullptr;
+    for (const auto& [index, fresh] : pools_) {
+      if (index == way.pool) pool = fresh.get();
+    }
+    if (pool == nullptr) pool = system_.pools_[way.pool].get();
+    if (newcomer(way.owner) != nullptr) {
+      shard(way.owner).add_returns(pool, way.ring);
+    } else {
+      rewiring_for(way.owner).comes.push_back({pool, way.ring.memory(), way.ring.consumer()});
+    }
+    if (newcomer(way.holder) != nullptr) {
+      shard(way.holder).add_home(way.pool, way.ring);
+    } else {
+      rewiring_for(way.holder)
+          .homes.push_back({way.pool, Shard::way_home(way.ring),
+                            HeldBook::page(std::max(pool->buffers(), spec.capacity))});
+    }
+  }
+  for (const auto& [index, rewiring] : rewirings_) {
+    if (rewiring->comes.size() <= shard(index).returns_room()) continue;
+    throw Error("VANITY_E_LIMIT",
+                "shard " + shard(index).plan().name +
+                    " has no room for more shards that its buffers come back from",
+                "start the system with it: vanity run");
+  }
+  // Owners first: whatever is sent home is taken there.
+  std::stable_sort(rewirings_.begin(), rewirings_.end(), [](const auto& a, const auto& b) {
+    return !a.second->comes.empty() && b.second->comes.empty();
+  });
+}
+
+// Each runs its init on its own thread, and waits to be let go.
+void Growth::start_shards() {
+  for (NewcomerShard& fresh : shards_) {
+    Shard& shard = *fresh.shard;
+    if (shard.plan().watch.on_fault != Policy::report && shard.program()->renewable()) {
+      shard.contain();
+    }
+    shard.wire(system_.pool_table_.get());
+  }
+  for (NewcomerShard& fresh : shards_) fresh.shard->start();
+  for (NewcomerShard& fresh : shards_) {
+    Shard& shard = *fresh.shard;
+    const uint64_t since = monotonic_ns();
+    while (shard.state() == ShardState::starting && monotonic_ns() - since < kInitNs &&
+           !hurried_.load(std::memory_order_relaxed)) {
+      ReloadClock::nap();
+    }
+    if (shard.state() == ShardState::ready) continue;
+    if (shard.has_failed()) {
+      throw Error(shard.failure_code().c_str(), shard.failure(), shard.failure_hint());
+    }
+    refuse("shard " + shard.plan().name + ": its program does not come back from its init",
+           "look for an endless loop in it");
+  }
+}
+
+void Growth::hand_ways() {
+  for (auto& [index, rewiring] : rewirings_) {
+    if (hurried_.load(std::memory_order_relaxed)) refuse("the system stops");
+    handing_ = true;
+    hand_over(shard(index), std::move(rewiring));
+  }
+}
+
+Growth::NewcomerShard* Growth::newcomer(uint32_t index) noexcept {
+  for (NewcomerShard& fresh : shards_) {
+    if (fresh.index == index) return &fresh;
+  }
+  return nullptr;
+}
+
+// Does the shard of that index come along with the other one, and after it?
+bool Growth::newcomer_after(uint32_t index, uint32_t other) const noexcept {
+  const auto place = [this](uint32_t of) {
+    return std::find_if(shards_.begin(), shards_.end(),
+                        [of](const NewcomerShard& fresh) { return fresh.index == of; });
+  };
+  return place(index) != shards_.end() && place(index) > place(other);
+}
+
+Shard& Growth::shard(uint32_t index) noexcept {
+  NewcomerShard* const fresh = newcomer(index);
+  return fresh == nullptr ? *system_.shards_[index] : *fresh->shard;
+}
+
+void* Growth::allocate(uint32_t owner, size_t bytes) {
+  NewcomerShard* const fresh = newcomer(owner);
+  return fresh == nullptr ? annex_->allocate(bytes, kAlign)
+                          : fresh->shard->arena_allocate(bytes, kAlign);
+}
+
+Rewiring& Growth::rewiring_for(uint32_t shard) {
+  for (auto& [index, rewiring] : rewirings_) {
+    if (index == shard) return *rewiring;
+  }
+  rewirings_.emplace_back(shard, std::make_unique<Rewiring>());
+  return *rewirings_.back().second;
+}
+
+// The kernel's thread: it is part of the system from here on.
+void Growth::adopt() noexcept {
+  System& system = system_;
+  system.plan_.shards = next_.shards;
+  system.plan_.channels = next_.channels;
+  system.pool_plans_ = pool_plans_;
+  for (CoreLock& lock : locks_) system.locks_.push_back(std::move(lock));
+  for (auto& [index, pool] : pools_) put(system.pools_, index, std::move(pool));
+  for (NewcomerShard& fresh : shards_) put(system.shards_, fresh.index, std::move(fresh.shard));
+  for (const NewcomerChannel& channel : channels_) {
+    const bool apart = newcomer(next_.channels[channel.index].to) == nullptr;
+    put(system.channels_, channel.index, channel.ring);
+    put(system.annexes_, channel.index, apart ? annex_ : nullptr);
+  }
+  for (System::Way& way : ways_) system.ways_.push_back(std::move(way));
+  follow();
+  system.segment_.raise_pools(static_cast<uint32_t>(system.pool_plans_.size()));
+  system.segment_.raise_shards(static_cast<uint32_t>(system.shards_.size()));
+  system.segment_.raise_channels(static_cast<uint32_t>(system.channels_.size()));
+  for (const uint32_t s : system.order_) {
+    if (newcomer(s) != nullptr) system.shards_[s]->control(Control::run);
+  }
+}
+
+// The same, when it came to nothing.
+void Growth::abandon() noexcept {
+  for (NewcomerShard& fresh : shards_) {
+    if (fresh.shard == nullptr) continue;
+    Shard& shard = *fresh.shard;
+    const uint64_t since = monotonic_ns();
+    const bool started = shard.record().tid != 0;
+    if (started) shard.control(Control::stop_now);
+    while (started && !shard.ended() && monotonic_ns() - since < kLeaveNs) {
+      if (shard.contained() && monotonic_ns() - since > kLeaveNs / 4) shard.leave_program();
+      ReloadClock::nap();
+    }
+    if (started && !shard.ended()) {
+      // Its thread still uses its memory, which goes with the process.
+      static_cast<void>(fresh.shard.release());
+      for (auto& [index, pool] : pools_) static_cast<void>(pool.release());
+    } else {
+      shard.join();
+    }
+    Segment::clear(system_.segment_.shard(fresh.index));
+  }
+  for (const auto& [index, pool] : pools_) Segment::clear(system_.segment_.pool(index));
+  for (const NewcomerChannel& channel : channels_) {
+    Segment::clear(system_.segment_.channel(channel.index));
+    for (const auto& each : system_.shards_) each->forget_end(channel.index);
+  }
+  // Some shards may have been handed rings in it.
+  if (handing_ && annex_ != nullptr) system_.leftovers_.push_back(annex_);
+}
+
+// ---- what goes
+
+void Growth::end_shards() {
+  for (const uint32_t s : gone_) {
+    Shard& shard = *system_.shards_[s];
+    for (uint32_t c = 0; c < next_.channels.size(); ++c) {
+      const ChannelPlan& channel = next_.channels[c];
+      if (channel.to != s || !system_.uses(channel.from, c)) continue;
+      refuse("shard " + shard.plan().name + ": channel \"" + channel.name +
+             "\" is still sent to, by shard " + next_.shards[channel.from].name);
+    }
+    shard.control(Control::drain);
+    shard.control(Control::finish);
+    const uint64_t since = monotonic_ns();
+    while (!shard.ended()) {
+      if (hurried_.load(std::memory_order_relaxed)) refuse("the system stops");
+      if (monotonic_ns() - since > next_.drain_ns) {
+        throw Error("VANITY_E_DRAIN",
+                    "not drained after " + std::to_string(next_.drain_ns / 1'000'000) +
+                        " ms: " + shard.plan().name,
+                    "raise [kernel] drain_ms, or look at what keeps it from emptying its inputs");
+      }
+      ReloadClock::nap();
+    }
+  }
+}
+
+void Growth::free_parts() {
+  const auto goes = [this](uint32_t s) {
+    return std::find(gone_.begin(), gone_.end(), s) != gone_.end();
+  };
+  for (const uint32_t s : gone_) {
+    if (!system_.shards_[s]->ended()) refuse("shard " + next_.shards[s].name + " still runs");
+  }
+  for (uint32_t c = 0; c < next_.channels.size(); ++c) {
+    const ChannelPlan& channel = next_.channels[c];
+    if (channel.from == kNone) continue;
+    const bool listed =
+        std::find(gone_channels_.begin(), gone_channels_.end(), c) != gone_channels_.end();
+    const bool loose = goes(channel.from) || goes(channel.to);
+    if (!listed && loose) refuse("channel \"" + channel.name + "\" would lose an end");
+    if (!listed) continue;
+    for (const uint32_t s : {channel.from, channel.to}) {
+      if (!system_.uses(s, c)) continue;
+      refuse("channel \"" + channel.name + "\" is still used by shard " + next_.shards[s].name);
+    }
+  }
+  wait_for_buffers();
+  for (const System::Way& way : system_.ways_) {
+    if (goes(way.holder) && !goes(way.owner)) {
+      rewiring_for(way.owner).goes.push_back(way.ring.memory());
+    } else if (goes(way.owner) && !goes(way.holder)) {
+      rewiring_for(way.holder).homes.push_back({way.pool, {}, {}});
+    }
+  }
+  for (auto& [index, rewiring] : rewirings_) {
+    if (system_.shards_[index]->ended()) continue;
+    hand_over(*system_.shards_[index], std::move(rewiring));
+  }
+}
+
+// What others still hold of its packets is on its way, or is kept by one of them.
+void Growth::wait_for_buffers() {
+  const uint64_t since = monotonic_ns();
+  for (const uint32_t s : gone_) {
+    Shard& shard = *system_.shards_[s];
+    shard.join();
+    shard.settle();
+    for (const auto& pool : system_.pools_) {
+      if (pool == nullptr || pool_plans_of(*pool).owner != s) continue;
+      for (;;) {
+        shard.take_all_returns();
+        if (pool->missing() == 0) break;
+        if (hurried_.load(std::memory_order_relaxed)) refuse("the system stops");
+        if (monotonic_ns() - since > next_.drain_ns) {
+          throw Error("VANITY_E_BUFFER_LEAK",
+                      std::to_string(pool->missing()) + " of " + std::to_string(pool->buffers()) +
+                          " buffers of shard " + shard.plan().name + " have not come home",
+                      "a program keeps packets that it neither sends nor frees");
+        }
+        ReloadClock::nap();
+      }
+    }
+  }
+}
+
+const System::PoolPlan& Growth::pool_plans_of(const Pool& pool) const noexcept {
+  return system_.pool_plans_[pool.index()];
+}
+
+// The kernel's thread: what it had is free.
+void Growth::bury() noexcept {
+  System& system = system_;
+  const auto goes = [this](uint32_t s) {
+    return std::find(gone_.begin(), gone_.end(), s) != gone_.end();
+  };
+  for (const uint32_t c : gone_channels_) {
+    for (const auto& each : system.shards_) each->forget_end(c);
+    Segment::clear(system.segment_.channel(c));
+    system.plan_.channels[c] = ChannelPlan{};
+    system.plan_.channels[c].from = system.plan_.channels[c].to = kNone;
+    system.channels_[c] = Channel();
+    system.annexes_[c].reset();
+  }
+  system.ways_.erase(
+      std::remove_if(system.ways_.begin(), system.ways_.end(),
+                     [&](const System::Way& way) { return goes(way.owner) || goes(way.holder); }),
+      system.ways_.end());
+  for (const uint32_t s : gone_) {
+    for (std::unique_ptr<Pool>& pool : system.pools_) {
+      if (pool == nullptr || pool_plans_of(*pool).owner != s) continue;
+      Segment::clear(system.segment_.pool(pool->index()));
+      system.pool_plans_[pool->index()] = {};
+      pool.reset();
+    }
+    const uint32_t core = system.plan_.shards[s].core;
+    system.shards_[s]->vacate();
+    Segment::clear(system.segment_.shard(s));
+    system.shards_[s]->set_state(ShardState::stopped);
+    system.plan_.shards[s] = ShardPlan{};
+    bool taken = core == system.plan_.kernel_core;
+    for (const ShardPlan& other : system.plan_.shards) taken |= other.core == core;
+    const auto lock = std::find_if(system.locks_.begin(), system.locks_.end(),
+                                   [core](const CoreLock& each) { return each.core() == core; });
+    if (!taken && lock != system.locks_.end()) system.locks_.erase(lock);
+  }
+  follow();
+}
+
+void Growth::follow() noexcept {
+  system_.order_shards();
+  system_.find_loops();
+  system_.watches_.resize(system_.shards_.size());
+  for (const NewcomerShard& fresh : shards_) system_.watches_[fresh.index] = System::Watch{};
+  system_.watchdog_->follow();
+}
+
+}  // namespace vanity

@@ -1,0 +1,113 @@
+// Shards and channels that come into a running system, or go from it, on a thread of its own. What
+// is there already notices nothing: rings home are handed to it between two turns, and the ends of
+// channels come and go with the reloads of whoever uses them.
+//
+//   grow   cores, arenas, pools, rings, records; init on the new shard's own thread; ways home; the
+//          kernel lets it go. Nobody sends to it yet.
+//   end    nobody sends to it any more: what is in its inputs is processed, then its thread ends.
+//   free   its buffers come home, nobody uses its channels, and all that it had is free.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernel/reload.hpp"
+#include "kernel/system.hpp"
+
+namespace vanity {
+
+class Growth : public Task {
+ public:
+  Growth(System& system, const ReloadRequest& request);
+  ~Growth() override;
+  Growth(const Growth&) = delete;
+  Growth& operator=(const Growth&) = delete;
+
+  // ---- the kernel's thread
+  void start() override {
+    thread_ = std::thread([this] { run(); });
+  }
+  bool done() const noexcept override {
+    return done_.load(std::memory_order_acquire);  // pairs with run()
+  }
+  const Certificate& certificate() const override { return certificate_; }
+  const ReloadRequest& request() const override { return request_; }
+  void conclude() noexcept override;
+  void hurry() noexcept override { hurried_.store(true, std::memory_order_relaxed); }
+  uint64_t began_ns() const noexcept override { return began_ns_; }
+  void forsake() override { thread_.detach(); }
+
+ private:
+  // Of a shard that comes, until the system takes it.
+  struct NewcomerShard {
+    uint32_t index;
+    std::unique_ptr<Shard> shard;
+    std::unique_ptr<Program> program;
+    uint32_t pool = kNone;
+    size_t bytes = 0;  // of its arena
+    uint32_t placed = 0;
+  };
+  struct NewcomerChannel {
+    uint32_t index;
+    Channel ring;
+  };
+
+  void run() noexcept;
+  void grow();
+  void plan_shards();
+  void plan_channels();
+  void plan_pools();
+  void plan_ways();
+  void check_devices() const;
+  void lock_cores();
+  void make_shards();
+  void make_pools();
+  void make_channels();
+  void make_ways();
+  void start_shards();
+  void hand_ways();
+  void end_shards();
+  void free_parts();
+  void wait_for_buffers();
+
+  void adopt() noexcept;
+  void abandon() noexcept;
+  void bury() noexcept;
+  void follow() noexcept;
+
+  NewcomerShard* newcomer(uint32_t index) noexcept;
+  bool newcomer_after(uint32_t index, uint32_t other) const noexcept;
+  const System::PoolPlan& pool_plans_of(const Pool& pool) const noexcept;
+  Shard& shard(uint32_t index) noexcept;
+  void* allocate(uint32_t owner, size_t bytes);
+  Rewiring& rewiring_for(uint32_t shard);
+  [[noreturn]] static void refuse(const std::string& message, const std::string& hint = "");
+
+  System& system_;
+  const ReloadRequest request_;
+  Certificate certificate_;
+  uint64_t began_ns_;
+  std::atomic<bool> hurried_{false};
+  std::atomic<bool> done_{false};
+  // ---- what comes
+  Plan next_;
+  std::vector<System::PoolPlan> pool_plans_;
+  std::vector<CoreLock> locks_;
+  std::shared_ptr<Arena> annex_;  // of rings to and from shards that are there already
+  size_t annex_bytes_ = 0;
+  std::vector<NewcomerShard> shards_;
+  std::vector<NewcomerChannel> channels_;
+  std::vector<std::pair<uint32_t, std::unique_ptr<Pool>>> pools_;
+  std::vector<System::Way> ways_;
+  std::vector<std::pair<uint32_t, std::unique_ptr<Rewiring>>> rewirings_;
+  bool handing_ = false;
+  // ---- what goes
+  std::vector<uint32_t> gone_;
+  std::vector<uint32_t> gone_channels_;
+  std::thread thread_;
+};
+
+}  // namespace vanity

@@ -1,0 +1,376 @@
+// Shards and channels that come into a running system under load and go again: what flows notices
+// nothing, and all that they had is free afterwards.
+#include <dirent.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "kernel/mailbox.hpp"
+#include "kernel/system.hpp"
+#include "platform/error.hpp"
+#include "runtime_folder.hpp"
+#include "soon.hpp"
+
+using namespace vanity;
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint32_t kRounds = 5;
+#else
+constexpr uint32_t kRounds = 20;
+#endif
+
+using Options = std::map<std::string, std::string>;
+using Names = std::vector<std::string>;
+
+std::string file(const std::string& name) {
+  return std::string(VANITY_MODULES) + "/" + name + ".so";
+}
+
+ShardPlan module(const std::string& name, const std::string& program, Options options = {}) {
+  ShardPlan plan;
+  plan.name = name;
+  plan.kind = ProgramKind::native;
+  plan.program = file(program);
+  plan.options = std::move(options);
+  plan.arena_bytes = 4096;
+  return plan;
+}
+
+ShardPlan stage(const std::string& name, const std::string& program, Options options = {}) {
+  ShardPlan plan = module(name, program, std::move(options));
+  plan.kind = ProgramKind::builtin;
+  plan.program = program;
+  return plan;
+}
+
+ChannelPlan channel(const std::string& name, uint32_t from = kNone, uint32_t to = kNone) {
+  ChannelPlan plan;
+  plan.name = name;
+  plan.from = from;
+  plan.to = to;
+  plan.overflow = Overflow::block;
+  return plan;
+}
+
+Plan plan_of(const std::string& name, std::vector<ShardPlan> shards) {
+  runtime_folder();
+  Plan plan;
+  plan.name = name;
+  plan.oversubscribe = true;
+  plan.shards = std::move(shards);
+  for (uint32_t s = 1; s < plan.shards.size(); ++s) {
+    plan.channels.push_back(channel("to-" + plan.shards[s].name, s - 1, s));
+  }
+  return plan;
+}
+
+const Options kNumbers{{"buffers", "2048"}, {"flows", "4"}, {"rate", "100000"}};
+
+uint64_t user(System& system, uint32_t shard, const std::string& name) {
+  for (const DynamicCounter& counter : system.segment().shard(shard).user) {
+    if (name == counter.name) return counter.value.get();
+  }
+  return 0;
+}
+
+const ReloadRecord& ask(System& system, const ReloadRequest& request) {
+  system.segment().reload().state.fetch_add(0, std::memory_order_acq_rel);  // see reload_test.cpp
+  const uint64_t number = ask_reload(system.segment().path(), request);
+  const ReloadRecord& record = system.segment().reload();
+  CHECK(soon([&] {
+    return record.answered.get() == number &&
+           record.state.load(std::memory_order_acquire) == static_cast<uint32_t>(MailState::idle);
+  }));
+  return record;
+}
+
+void expect(const ReloadRecord& record, ReloadOutcome outcome, const std::string& text = "") {
+  const std::string said = std::string(record.code) + " " + record.message;
+  if (record.outcome.load() == static_cast<uint32_t>(outcome) &&
+      said.find(text) != std::string::npos) {
+    return;
+  }
+  check::fail(
+      __FILE__, __LINE__,
+      "outcome " + std::to_string(record.outcome.load()) + ", " + said + "; expected " + text);
+}
+void kept(const ReloadRecord& record) {
+  expect(record, ReloadOutcome::kept);
+}
+
+const ReloadRecord& grow(System& system, std::vector<NewShard> shards,
+                         std::vector<NewChannel> channels) {
+  ReloadRequest request;
+  request.job = Job::grow;
+  request.parts.shards = std::move(shards);
+  request.parts.channels = std::move(channels);
+  return ask(system, request);
+}
+
+const ReloadRecord& goes(System& system, Job job, Names shards, Names channels = {}) {
+  ReloadRequest request;
+  request.job = job;
+  request.parts.shard_names = std::move(shards);
+  request.parts.channel_names = std::move(channels);
+  return ask(system, request);
+}
+
+// Other channels for a shard; with a program, when it is a module.
+const ReloadRecord& rewire(System& system, uint32_t shard, Names channels,
+                           const std::string& program = "", bool dry_run = false) {
+  ReloadRequest request;
+  request.shard = shard;
+  if (!program.empty()) request.path = file(program);
+  request.dry_run = dry_run;
+  request.trial_bursts = 16;
+  request.ends = std::move(channels);
+  return ask(system, request);
+}
+
+void flows(System& system, uint32_t shard, uint64_t more = 1000) {
+  const auto received = [&] { return system.segment().shard(shard).received.get(); };
+  const uint64_t before = received();
+  if (!soon([&] { return received() > before + more; })) {
+    check::fail(__FILE__, __LINE__, "nothing flows through " + std::to_string(shard));
+  }
+}
+
+void start(System& system) {
+  system.start();
+  flows(system, system.shard_count() - 1);
+}
+
+void untouched(System& system, const std::vector<uint32_t>& shards) {
+  for (const uint32_t s : shards) {
+    const ShardRecord& record = system.segment().shard(s);
+    CHECK_EQ(record.generation.get(), 1u);
+    CHECK_EQ(record.reloads.get() + record.restarts.get() + record.faults.get(), 0u);
+    CHECK_EQ(record.dropped.get(), 0u);
+  }
+}
+
+void stop(System& system) {
+  system.stop(false);
+  CHECK(soon([&] {
+    return system.state() == SystemState::stopped || system.state() == SystemState::failed;
+  }));
+  for (const Failure& failure : system.failures()) check::fail(__FILE__, __LINE__, failure.message);
+  for (const auto& pool : system.pools()) CHECK_EQ(pool == nullptr ? 0 : pool->missing(), 0u);
+}
+
+size_t entries(const char* folder) {
+  size_t all = 0;
+  DIR* const dir = opendir(folder);
+  while (readdir(dir) != nullptr) ++all;
+  closedir(dir);
+  return all;
+}
+
+// Threads, files, mappings of arenas and huge pages that are in use.
+struct Used {
+  size_t threads = entries("/proc/self/task");
+  size_t files = entries("/proc/self/fd");
+  size_t mapped = 0;
+  size_t huge = 0;
+
+  Used() {
+    std::string line;
+    // What modules and the heap map is theirs: they stay.
+    for (std::ifstream maps("/proc/self/maps"); std::getline(maps, line);) {
+      mapped += line.find("memfd") != std::string::npos || line.find(" ---p ") != std::string::npos;
+    }
+    for (std::ifstream memory("/proc/meminfo"); std::getline(memory, line);) {
+      if (line.rfind("HugePages_Free:", 0) == 0) huge = std::stoul(line.substr(15));
+    }
+  }
+};
+
+}  // namespace
+
+TEST(a_shard_comes_and_goes_under_load_and_leaves_nothing_behind) {
+  System system(plan_of("tap", {module("source", "numberer", kNumbers), stage("copy", "mirror"),
+                                module("end", "checker")}),
+                {});
+  start(system);
+  const uint64_t bytes = system.segment().header().segment_bytes;
+  uint64_t copies = 0;
+  Used first;
+  for (uint32_t round = 0; round < kRounds; ++round) {
+    kept(grow(system, {{module("tap", "checker"), ""}}, {{channel("copies"), "copy", "tap"}}));
+    CHECK_EQ(system.segment().header().tables[1].count, 4u);
+    CHECK_EQ(std::string(system.segment().shard(3).name), "tap");
+    CHECK_EQ(system.segment().shard(3).received.get(), 0u);
+    kept(rewire(system, 1, {"to-copy", "to-end", "copies"}));
+    flows(system, 3);
+    kept(rewire(system, 1, {"to-copy", "to-end"}));
+    kept(goes(system, Job::end, {"tap"}));
+    CHECK(system.shard(3).state() == ShardState::stopped);
+    CHECK_EQ(user(system, 3, "seq_checked"), system.segment().channel(2).sent.get());
+    CHECK_EQ(user(system, 3, "seq_reordered"), 0u);
+    copies += user(system, 3, "seq_checked");
+    kept(goes(system, Job::free, {"tap"}, {"copies"}));
+    CHECK_EQ(std::string(system.segment().shard(3).name), "");
+    if (round == 0) first = Used();
+  }
+  flows(system, 2);
+  const Used last;
+  CHECK_EQ(last.threads, first.threads);
+  CHECK_EQ(last.mapped, first.mapped);
+  CHECK_EQ(last.huge, first.huge);
+  CHECK_EQ(system.segment().header().segment_bytes, bytes);
+  untouched(system, {0, 1, 2});
+  stop(system);
+  CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+  CHECK_EQ(system.segment().shard(0).sent.get(), user(system, 2, "seq_checked"));
+  CHECK_EQ(system.segment().shard(1).sent.get(), user(system, 2, "seq_checked") + copies);
+}
+
+// A source of its own that sends to a module that is there: its only input was watched directly.
+TEST(a_source_comes_to_a_module_and_goes_again) {
+  for (const uint32_t before : {1u, 2u}) {
+    Plan plan = plan_of("source-" + std::to_string(before),
+                        {module("source", "numberer", kNumbers), module("middle", "passer_1"),
+                         stage("end", "sink")});
+    Names inputs{"to-middle"};
+    if (before == 2) {
+      plan.channels.push_back(channel("more", 0, 1));  // never used, but one more byte of the bell
+      inputs.push_back("more");
+    }
+    System system(plan, {});
+    start(system);
+    const auto with = [&](Names more) {
+      Names all = inputs;
+      all.insert(all.end(), more.begin(), more.end());
+      return all;
+    };
+    uint64_t second = 0;
+    for (uint32_t round = 0; round < 3; ++round) {
+      kept(grow(system, {{module("second", "numberer", kNumbers), ""}},
+                {{channel("second-in"), "second", "middle"}}));
+      CHECK_EQ(std::string(system.segment().pool(1).name), "second");
+      // It sends from the start, into its ring; nobody takes it yet.
+      const Names all = with({"second-in", "to-end"});
+      expect(rewire(system, 1, all, "passer_1b", true), ReloadOutcome::rehearsed);
+      kept(rewire(system, 1, all, "passer_1b"));
+      flows(system, 1, 5000);
+      // Not while it still sends.
+      expect(rewire(system, 1, with({"to-end"}), "passer_1"), ReloadOutcome::refused,
+             "channel \"second-in\" is still sent to");
+      kept(goes(system, Job::end, {"second"}));
+      kept(rewire(system, 1, with({"to-end"}), "passer_1"));
+      second += system.segment().shard(3).sent.get();
+      kept(goes(system, Job::free, {"second"}, {"second-in"}));
+      flows(system, 2);
+    }
+    untouched(system, {0, 2});
+    stop(system);
+    CHECK_EQ(system.segment().shard(2).consumed.get(),
+             system.segment().shard(0).sent.get() + second);
+    CHECK_EQ(user(system, 1, "total"), system.segment().shard(1).received.get());
+  }
+}
+
+// Two that come at once, with a channel between them, and stay until the system stops.
+TEST(a_whole_line_comes_and_stops_with_the_system) {
+  System system(plan_of("line", {module("source", "numberer", kNumbers), module("end", "checker")}),
+                {});
+  start(system);
+  kept(grow(system, {{module("left", "numberer", kNumbers), ""}, {module("right", "checker"), ""}},
+            {{channel("between"), "left", "right"}}));
+  flows(system, 3);
+  untouched(system, {0, 1, 2, 3});
+  stop(system);
+  for (const uint32_t end : {1u, 3u}) {
+    CHECK_EQ(user(system, end, "seq_missing") + user(system, end, "seq_reordered"), 0u);
+    CHECK_EQ(system.segment().shard(end - 1).sent.get(), user(system, end, "seq_checked"));
+  }
+}
+
+TEST(what_cannot_come_is_refused_and_nothing_is_touched) {
+  System system(plan_of("refused", {module("source", "numberer", kNumbers), stage("copy", "mirror"),
+                                    module("end", "checker")}),
+                {});
+  start(system);
+  const ShardPlan failing = module("failing", "passer_1", {{"how", "init-number"}});
+  // The first thread of such a one leaves what threads share.
+  grow(system, {{failing, ""}}, {});
+  const Used first;
+  const auto refused = [&](const ReloadRecord& record, const std::string& why) {
+    expect(record, ReloadOutcome::refused, why);
+    CHECK_EQ(system.segment().header().tables[1].count, 3u);
+    CHECK_EQ(system.segment().header().tables[2].count, 2u);
+  };
+  ShardPlan script = module("script", "checker");
+  script.kind = ProgramKind::typescript;
+  refused(grow(system, {{script, ""}}, {}), "begins with the system");
+  refused(grow(system, {{module("end", "checker"), ""}}, {}), "there is a shard \"end\" already");
+  refused(grow(system, {}, {{channel("to-end"), "copy", "end"}}), "a channel \"to-end\" already");
+  refused(grow(system, {}, {{channel("more"), "copy", "nobody"}}), "no such shard");
+  refused(grow(system, {{module("more", "nothing"), ""}}, {}), "nothing.so");
+  std::vector<NewShard> shards;
+  for (uint32_t i = 0; i <= limits::kSpareShards; ++i) {
+    shards.push_back({stage("more-" + std::to_string(i), "sink"), ""});
+  }
+  refused(grow(system, shards, {}), "room for 4 shards more");
+  std::vector<NewChannel> channels;
+  for (uint32_t i = 0; i <= limits::kSpareChannels; ++i) {
+    channels.push_back({channel("more-" + std::to_string(i)), "source", "end"});
+  }
+  refused(grow(system, {}, channels), "room for 16 channels more");
+  refused(grow(system, {{failing, ""}}, {{channel("more"), "copy", "failing"}}), "init");
+  refused(rewire(system, 1, {"to-copy", "to-end", "more"}), "it has no channel \"more\"");
+  refused(rewire(system, 2, {}, "checker"), "still sent to");
+  refused(rewire(system, 2, {}), "still sent to");
+  refused(rewire(system, 0, {}), "a module finds its channels in init");
+  refused(goes(system, Job::end, {"end"}), "is still sent to, by shard copy");
+  refused(goes(system, Job::end, {"nobody"}), "there is no shard \"nobody\"");
+  refused(goes(system, Job::free, {"end"}, {"to-end"}), "still runs");
+  refused(goes(system, Job::free, {}, {"to-end"}), "is still used by shard copy");
+  const Used last;
+  CHECK_EQ(last.threads, first.threads);
+  CHECK_EQ(last.mapped, first.mapped);
+  flows(system, 2);
+
+  // All that there is room for, and again once it is free.
+  shards.pop_back();
+  channels.pop_back();
+  for (uint32_t round = 0; round < 2; ++round) {
+    kept(grow(system, shards, channels));
+    expect(grow(system, {{stage("one", "sink"), ""}}, {}), ReloadOutcome::refused, "room for 4");
+    Names shard_names;
+    for (const NewShard& shard : shards) shard_names.push_back(shard.plan.name);
+    Names channel_names;
+    for (const NewChannel& each : channels) channel_names.push_back(each.plan.name);
+    kept(goes(system, Job::end, shard_names));
+    kept(goes(system, Job::free, shard_names, channel_names));
+  }
+  untouched(system, {0, 1, 2});
+  stop(system);
+  CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+}
+
+// On trial with another channel: the old program comes back, and so do its channels.
+TEST(other_channels_go_with_a_program_that_is_not_kept) {
+  System system(plan_of("undone", {module("source", "numberer", kNumbers),
+                                   module("middle", "passer_1"), module("end", "checker")}),
+                {});
+  start(system);
+  kept(grow(system, {{stage("aside", "sink"), ""}}, {{channel("side"), "middle", "aside"}}));
+  ReloadRequest request;
+  request.shard = 1;
+  request.path = file("passer_1b");
+  request.options = Options{{"how", "unhealthy"}};
+  request.ends = Names{"to-middle", "side", "to-end"};
+  expect(ask(system, request), ReloadOutcome::undone);
+  CHECK_EQ(system.shard(1).output_count(), 1u);
+  CHECK_EQ(system.shard(1).output(0)->name, "to-end");
+  flows(system, 2);
+  kept(goes(system, Job::end, {"aside"}));
+  kept(goes(system, Job::free, {"aside"}, {"side"}));
+  stop(system);
+  CHECK_EQ(system.segment().shard(1).dropped.get(), 0u);
+}
