@@ -252,7 +252,7 @@ struct Replaced {
 // A program that faults and faults again: the kernel says what becomes of its shard, and somebody
 // may start it by hand at any time.
 template <uint32_t kTimes, uint32_t kByHand>
-struct Left {
+struct LeftShard {
   static constexpr const char* kThreads[] = {"kernel", "shard", "operator"};
   static constexpr uint32_t kRestart = 1;
   vanity::BasicVerdicts<Policy> verdicts;
@@ -261,7 +261,7 @@ struct Left {
   alignas(64) uint64_t evidence = 0;
   uint64_t due = 0;  // the time that the kernel has said restart of
 
-  Left() {
+  LeftShard() {
     World& world = World::current();
     world.name_atomic(&verdicts, 8, "left");
     world.name_atomic(reinterpret_cast<const std::byte*>(&verdicts) + 64, 8, "verdict");
@@ -405,8 +405,8 @@ int main(int argc, char** argv) {
                      .kernel = true}>>("replaced three times", How::sampled, setup);
   add<Replaced<Shape{.busy = 4, .trial = 2, .lates = 3, .sleeps = true, .stops = true}>>(
       "replaced, stops, late", How::sampled, setup);
-  add<Left<2, 1>>("left", How::exhausted, setup);
-  add<Left<5, 3>>("left again and again", How::sampled, setup);
+  add<LeftShard<2, 1>>("left", How::exhausted, setup);
+  add<LeftShard<5, 3>>("left again and again", How::sampled, setup);
   add<Asked<1>>("asked", How::exhausted, setup);
   add<Asked<6>>("asked six times", How::sampled, setup);
   return cases::main(argc, argv);
