@@ -53,9 +53,9 @@ for (const mode of [native, sim]) {
   test.serial(`${mode.name}: a program that is right`, async (t) => {
     const { manifest } = compiled(t, 'steady', 'block');
     const holds = ['mine.received = mine.sent', 'source.sent - drain.consumed = 0'];
-    const result = await mode(manifest, { duration: '500ms', schedules: 100, seed: 3, holds });
+    const result = await mode(manifest, { duration: '500ms', schedules: 200, seed: 3, holds });
     t.like(result, { mode: mode.name, system: 'both' });
-    if (mode === sim) t.like(result, { schedules: 100, seed: 3, summary: undefined });
+    if (mode === sim) t.like(result, { schedules: 200, seed: 3, summary: undefined });
     else t.is(result.summary.shards.drain.consumed, 2000);
   });
 }

@@ -1,5 +1,5 @@
-// What is held against the counters of shards when a schedule has stopped in order, as a test says
-// it: lib/planning/claims.ts reads the words.
+// What is held against the counters of shards when a schedule has stopped in order and no program
+// faulted, as a test says it: lib/planning/claims.ts reads the words.
 #pragma once
 
 #include <cstdint>

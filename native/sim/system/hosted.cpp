@@ -240,7 +240,11 @@ void finish(void*) {
                                                  std::to_string(balance.dropped) +
                                                  " packets, though its outputs block");
   }
-  if (hosted.immediate) return;
+  // A program that faults loses what it held, whatever it is said to do with it.
+  bool faulted = false;
+  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s)
+    faulted = faulted || system.segment().shard(s).faults.get() != 0;
+  if (hosted.immediate || faulted) return;
   for (const Claim& claim : hosted.claims) {
     const std::string what = broken(claim, hosted.plan, system.segment());
     require(what.empty(), what);
