@@ -307,7 +307,14 @@ TEST(the_segment_is_as_large_as_the_plan_implies) {
   plan.shards = {shard("gen", "generate"), shard("end", "sink")};
   plan.channels = {channel("c", 0, 1)};
   System system(plan, {});
-  CHECK_EQ(system.segment().bytes(), segment_bytes({2, 1, 0, 0, 1, 0, 0, manifest_room(0)}));
+  const SegmentShape shape{.shards = 2,
+                           .channels = 1,
+                           .pools = 1,
+                           .spare_shards = limits::kSpareShards,
+                           .spare_channels = limits::kSpareChannels,
+                           .spare_pools = limits::kSpareShards,
+                           .manifest_bytes = manifest_room(0)};
+  CHECK_EQ(system.segment().bytes(), segment_bytes(shape));
   CHECK_EQ(system.segment().header().segment_bytes, system.segment().bytes());
 }
 
