@@ -176,6 +176,7 @@ class Shard {
     events_.note({.kind = EventKind::state, .what = static_cast<uint8_t>(state)});
   }
   ShardState state() const noexcept {
+    if (vacant_) return ShardState::stopped;  // its record may be another's by now
     return static_cast<ShardState>(record_->state.load(std::memory_order_acquire));
   }
   // Why it failed; read after has_failed().
@@ -590,6 +591,7 @@ class Shard {
   std::vector<vanity_packet> again_;  // a program that was left had received them
   size_t again_at_ = 0;
   std::mutex counters_mutex_;  // of user_counters_: two programs may be in init
+  bool vacant_ = false;        // the kernel's thread, and tasks that it starts
   bool gave_up_ = false;
   bool down_ = false;  // its program was left, and hears of nothing
   Hardware::Atomic<bool> failed_{false};

@@ -162,6 +162,7 @@ void Shard::make_room() {
 }
 
 void Shard::vacate() {
+  vacant_ = true;
   program_.reset();
   place_.reset();
   for (auto* ends : {&inputs_, &seen_, &outputs_}) ends->clear();
