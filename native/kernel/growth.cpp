@@ -172,6 +172,10 @@ void Growth::run() noexcept {
   done_.store(true, std::memory_order_release);  // pairs with done()
 }
 
+bool Growth::done() const noexcept {
+  return done_.load(std::memory_order_acquire);  // pairs with run()
+}
+
 void Growth::conclude() noexcept {
   const bool kept = certificate_.outcome == ReloadOutcome::kept;
   if (request_.job == Job::grow) {
@@ -747,7 +751,6 @@ void Growth::bury() noexcept {
     const uint32_t core = system.plan_.shards[s].core;
     system.shards_[s]->vacate();
     Segment::clear(system.segment_.shard(s));
-    system.shards_[s]->set_state(ShardState::stopped);
     system.plan_.shards[s] = ShardPlan{};
     bool taken = core == system.plan_.kernel_core;
     for (const ShardPlan& other : system.plan_.shards) taken |= other.core == core;

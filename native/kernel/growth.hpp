@@ -30,9 +30,7 @@ class Growth : public Task {
   void start() override {
     thread_ = std::thread([this] { run(); });
   }
-  bool done() const noexcept override {
-    return done_.load(std::memory_order_acquire);  // pairs with run()
-  }
+  bool done() const noexcept override;
   const Certificate& certificate() const override { return certificate_; }
   const ReloadRequest& request() const override { return request_; }
   void conclude() noexcept override;

@@ -184,7 +184,7 @@ void Guard::on_sample(int, siginfo_t* info, void* context) {
   Guard* const guard = t_guard;
   if (guard == nullptr || info->si_pid != getpid()) return;
   const int saved = errno;
-  const uint32_t asked = guard->asked_.load(std::memory_order_relaxed);
+  const uint32_t asked = guard->asked_.load(std::memory_order_acquire);  // pairs with sample()
   const uintptr_t pc = pc_of(context);
   if (asked == 1) {
     guard->sampled_ = guard->unwind(guard->samples_, Evidence::kFrames, pc);
@@ -246,7 +246,8 @@ void Guard::leave(FaultKind kind, const char* what) noexcept {
 }
 
 uint32_t Guard::sample(int tid, uintptr_t* frames, uint32_t most, uint64_t ns) noexcept {
-  asked_.store(1, std::memory_order_relaxed);
+  // Pairs with on_sample(): the last samples were read before others are written.
+  asked_.store(1, std::memory_order_release);
   if (syscall(SYS_tgkill, getpid(), tid, sample_signal()) != 0) return 0;
   const uint64_t until = monotonic_ns() + ns;
   while (asked_.load(std::memory_order_acquire) != 2) {  // pairs with on_sample()

@@ -176,7 +176,6 @@ class Shard {
     events_.note({.kind = EventKind::state, .what = static_cast<uint8_t>(state)});
   }
   ShardState state() const noexcept {
-    if (vacant_) return ShardState::stopped;  // its record may be another's by now
     return static_cast<ShardState>(record_->state.load(std::memory_order_acquire));
   }
   // Why it failed; read after has_failed().
@@ -532,7 +531,7 @@ class Shard {
 
   const ShardPlan plan_;
   const uint32_t index_;
-  ShardRecord* const record_;
+  ShardRecord* record_;
   const bool oversubscribed_;
   ShardHandle handle_;
   std::unique_ptr<Arena> arena_;
@@ -540,6 +539,7 @@ class Shard {
   std::unique_ptr<Program> program_;
   std::unique_ptr<Place> place_;  // its program's own; null: the first one's, which is the shard's
   std::unique_ptr<ShardLine> line_left_;               // once it has no arena
+  std::unique_ptr<ShardRecord> record_left_;           // and its place is another's
   std::vector<std::unique_ptr<vanity_channel>> ends_;  // in use or not; the control path's
   // By their slots, which never change while the input is there, for the sake of their producers'
   // bells; null: free.

@@ -162,7 +162,6 @@ void Shard::make_room() {
 }
 
 void Shard::vacate() {
-  vacant_ = true;
   program_.reset();
   place_.reset();
   for (auto* ends : {&inputs_, &seen_, &outputs_}) ends->clear();
@@ -178,6 +177,10 @@ void Shard::vacate() {
   line_->~ShardLine();
   line_ = line_left_.get();
   arena_.reset();
+  // Its own may be another's by now.
+  record_left_ = std::make_unique<ShardRecord>();
+  record_ = record_left_.get();
+  set_state(ShardState::stopped);
 }
 
 void Shard::contain() noexcept {

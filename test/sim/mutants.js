@@ -71,7 +71,7 @@ async function outcome(mutant) {
     writeFileSync(join(folder, file), text);
     const program = join(folder, 'check');
     const include = [`-I${folder}/include`, `-I${folder}`, '-Itest/sim'];
-    const parts = ['fiber', 'hunt', 'memory', 'search', 'trace', 'world'].map(
+    const parts = ['apart', 'fiber', 'hunt', 'memory', 'search', 'trace', 'world'].map(
       (p) => `${OUT}/${p}.o`,
     );
     const source = `test/sim/${check}.cpp`;
