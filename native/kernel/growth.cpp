@@ -81,6 +81,12 @@ bool System::uses(uint32_t shard, uint32_t channel) const {
   return has(shards_[shard]->inputs(), channel) || has(shards_[shard]->outputs(), channel);
 }
 
+bool System::in_use(TableKind table, uint32_t row) const noexcept {
+  if (table == TableKind::shard) return !shards_[row]->vacant();
+  if (table == TableKind::channel) return plan_.channels[row].from != kNone;
+  return table != TableKind::pool || pools_[row] != nullptr;
+}
+
 std::unique_ptr<Rewiring> System::rewiring_of(uint32_t s, const std::vector<std::string>& names) {
   Shard& shard = *shards_[s];
   const auto refuse = [&](const std::string& why) {
@@ -609,7 +615,7 @@ void Growth::abandon() noexcept {
     if (fresh.shard == nullptr) continue;
     Shard& shard = *fresh.shard;
     const uint64_t since = monotonic_ns();
-    const bool started = shard.record().tid != 0;
+    const bool started = shard.started();
     if (started) shard.control(Control::stop_now);
     while (started && !shard.ended() && monotonic_ns() - since < kLeaveNs) {
       if (shard.contained() && monotonic_ns() - since > kLeaveNs / 4) shard.leave_program();

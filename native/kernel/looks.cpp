@@ -76,7 +76,12 @@ void Looks::take(uint64_t now_ns) noexcept {
     const Table& table = header.tables[i];
     for (uint32_t r = 0; r < table.count; ++r) {
       uint8_t* const record = segment_.base() + table.records_offset + uint64_t{r} * table.stride;
+      const bool used = used_(static_cast<TableKind>(table.kind), r);
       for (const Field& field : *field_tables()[i].fields) {
+        if (!used) {
+          for (uint64_t k = words_of(field); k != 0; --k) put(*word++, 0);
+          continue;
+        }
         uint8_t* at = record + field.offset;
         switch (field.type) {
           case FieldType::counter:

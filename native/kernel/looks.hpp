@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "kernel/segment.hpp"
 
@@ -14,7 +16,9 @@ uint64_t look_words(const Table* tables);
 // One thread at a time, after the segment is published; nothing throws, allocates or blocks.
 class Looks {
  public:
-  explicit Looks(Segment& segment) : segment_(segment) {}
+  // Of a row that is not used a look has zeros: somebody may be filling it.
+  using Used = std::function<bool(TableKind table, uint32_t row)>;
+  Looks(Segment& segment, Used used) : segment_(segment), used_(std::move(used)) {}
 
   // Takes one when it is due.
   void turn(uint64_t now_ns) noexcept;
@@ -23,6 +27,7 @@ class Looks {
   void take(uint64_t now_ns) noexcept;
 
   Segment& segment_;
+  const Used used_;
   uint64_t count_ = 0;
   uint64_t due_ns_ = 0;
 };

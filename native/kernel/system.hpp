@@ -111,6 +111,8 @@ class System {
   uint32_t shard_named(const std::string& name) const;    // kNone: there is none
   uint32_t channel_named(const std::string& name) const;  // the same
   bool uses(uint32_t shard, uint32_t channel) const;
+  // The row of a table, and not what was left of it by who has gone.
+  bool in_use(TableKind table, uint32_t row) const noexcept;
 
   // system.cpp
   void kernel_main() noexcept;
@@ -196,7 +198,7 @@ class System {
   std::vector<Watch> watches_;
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<Reloads> reloads_;
-  Looks looks_{segment_};
+  Looks looks_{segment_, [this](TableKind table, uint32_t row) { return in_use(table, row); }};
   bool stop_for_watchdog_ = false;
   uint64_t booted_ns_ = 0;
   uint64_t running_since_ns_ = 0;

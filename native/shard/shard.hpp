@@ -153,11 +153,13 @@ class Shard {
   // After it was joined: what it had is gone, but for its state. Whatever is asked of it does
   // nothing.
   void vacate();
+  bool vacant() const noexcept { return record_left_ != nullptr; }
 
   // ---- life
   // --------------------------------------------------------------------------------------- Starts
   // the thread: pins, names, runs init, reports ready, waits to be let go, polls.
   void start();
+  bool started() const noexcept { return thread_.joinable(); }
   void join();
   // For a TypeScript shard, whose poll loop is JavaScript: the thread that calls becomes its
   // thread.

@@ -172,8 +172,11 @@ size_t entries(const char* folder) {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr const char* kGuard = " no guards ";  // a sanitizer maps and keeps some of its own
+constexpr const char* kLate =
+    "init-number";  // it can't follow a thread that leaves a handler by a jump
 #else
 constexpr const char* kGuard = " ---p ";
+constexpr const char* kLate = "init-loop";
 #endif
 
 // Threads, files, mappings of arenas and huge pages that are in use.
@@ -355,8 +358,8 @@ TEST(what_cannot_come_is_refused_and_nothing_is_touched) {
     kept(goes(system, Job::free, shard_names, channel_names));
   }
   // The kernel has many a turn while one begins, and fails to, in the place of one that has gone.
-  const ShardPlan late = module("late", "passer_1", {{"how", "init-loop"}});
-  expect(grow(system, {{late, ""}}, {}), ReloadOutcome::refused, "does not come back");
+  const ShardPlan late = module("late", "passer_1", {{"how", kLate}});
+  expect(grow(system, {{late, ""}}, {}), ReloadOutcome::refused, "init");
   untouched(system, {0, 1, 2});
   stop(system);
   CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
