@@ -15,6 +15,10 @@ namespace {
 
 constexpr uint64_t kSecondNs = 1'000'000'000;
 
+bool all(TableKind, uint32_t) {
+  return true;
+}
+
 SegmentShape shape() {
   return {.shards = 2, .channels = 3, .ports = 1, .queues = 2, .pools = 1, .vectors = 1};
 }
@@ -43,7 +47,7 @@ uint64_t place_of(Segment& segment, uint32_t table, uint32_t record, const std::
 TEST(a_look_has_every_word_of_every_table) {
   runtime_folder();
   Segment segment("looks", shape());
-  Looks looks(segment);
+  Looks looks(segment, all);
   segment.shard(1).consumed.set(77);
   segment.shard(1).user[2].value.set(5);
   segment.shard(1).state.store(static_cast<uint32_t>(ShardState::held));
@@ -70,10 +74,25 @@ TEST(a_look_has_every_word_of_every_table) {
   CHECK(tables[10].stride < sizeof(LookRecord) + 8 * look_words(tables) + 128);
 }
 
+TEST(a_row_that_is_not_used_is_not_read) {
+  runtime_folder();
+  Segment segment("unused", shape());
+  Looks looks(segment,
+              [](TableKind table, uint32_t row) { return table != TableKind::shard || row != 0; });
+  segment.shard(0).consumed.set(76);
+  segment.shard(1).consumed.set(77);
+  segment.channel(0).sent.set(78);
+  looks.turn(kSecondNs);
+  const uint64_t* const words = words_of(segment.look(0));
+  CHECK_EQ(words[place_of(segment, 1, 0, "consumed")], 0u);
+  CHECK_EQ(words[place_of(segment, 1, 1, "consumed")], 77u);
+  CHECK_EQ(words[place_of(segment, 2, 0, "sent")], 78u);
+}
+
 TEST(they_are_a_second_apart_and_the_oldest_makes_room) {
   runtime_folder();
   Segment segment("looks", shape());
-  Looks looks(segment);
+  Looks looks(segment, all);
   const uint64_t begin = 5 * kSecondNs;
   for (uint64_t ms = 0; ms < 70'000; ms += 7) {
     segment.shard(0).consumed.set(ms);
@@ -98,7 +117,7 @@ TEST(they_are_a_second_apart_and_the_oldest_makes_room) {
 TEST(after_a_pause_of_everything_there_is_one_not_many) {
   runtime_folder();
   Segment segment("looks", shape());
-  Looks looks(segment);
+  Looks looks(segment, all);
   for (const uint64_t s : {10, 100, 100, 101})
     for (int turn = 0; turn < 5; ++turn) looks.turn(s * kSecondNs);
   CHECK_EQ(segment.look(2).number.get(), 3u);
@@ -109,7 +128,7 @@ TEST(after_a_pause_of_everything_there_is_one_not_many) {
 TEST(who_copies_one_while_it_is_written_can_tell) {
   runtime_folder();
   Segment segment("looks", shape());
-  Looks looks(segment);
+  Looks looks(segment, all);
   std::atomic<bool> over{false};
   std::thread kernel([&] {
     for (uint64_t turn = 1; !over.load(); ++turn) {
