@@ -159,7 +159,7 @@ void Watchdog::look_at_turn(uint32_t s, Phase phase, uint64_t now_ns) {
   if (plan.service_ns != 0 && !watch.told_slow && phase == Phase::polling &&
       !shards_[s]->carried()) {
     if (age > plan.service_ns) {
-      const Finding finding = find_out(s, age);
+      const Finding finding = find_out(s);
       if (record.progress.get() == watch.progress) {
         watch.told_slow = true;  // the histogram will have it too, when it ends
         record.slow.add(1);
@@ -181,7 +181,7 @@ void Watchdog::look_at_turn(uint32_t s, Phase phase, uint64_t now_ns) {
     within(watch.halfway ? limit - age : (limit - age + 1) / 2);
     return;
   }
-  const Finding finding = find_out(s, age);
+  const Finding finding = find_out(s);
   // A look takes its time; what ended meanwhile is no stall. And what a debugger has stopped is
   // its.
   if (record.progress.get() != watch.progress || finding.kind == Stall::none) {
@@ -331,7 +331,7 @@ bool Watchdog::find_displaced(uint32_t s, Finding& finding) {
   return true;
 }
 
-Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
+Watchdog::Finding Watchdog::find_out(uint32_t s) {
   Watch& watch = watches_[s];
   Shard& shard = *shards_[s];
   const ShardRecord& record = shard.record();
@@ -367,7 +367,6 @@ Watchdog::Finding Watchdog::find_out(uint32_t s, uint64_t age_ns) {
     finding.text += stolen == 0 ? ")" : ", " + std::to_string(stolen * 10) + " ms stolen)";
     return finding;
   }
-  static_cast<void>(age_ns);
   finding.kind = now.state == 'S' ? Stall::sleeping : Stall::running;
   finding.text = now.state == 'S' ? "its program sleeps in Linux" : "its program runs";
   const std::string channel = now.state == 'S' ? wait_channel(record.tid) : std::string();

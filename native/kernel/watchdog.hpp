@@ -89,7 +89,7 @@ class Watchdog {
   void urge(uint32_t s);
   void forget(uint32_t s) noexcept;
   void within(uint64_t ns) noexcept;
-  Finding find_out(uint32_t s, uint64_t age_ns);
+  Finding find_out(uint32_t s);
   Finding find_blocked(uint32_t s);
   bool find_displaced(uint32_t s, Finding& finding);
   void act(uint32_t s, Policy policy, const char* code, const std::string& what,

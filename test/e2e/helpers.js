@@ -108,6 +108,29 @@ export function workspace(t) {
   };
 }
 
+/** Packets with numbers, a program of a test between, and one that checks the numbers, as TOML. */
+export const numbered = (name, middle, { rate = 100_000, more = '' } = {}) => `
+[system]
+name = "${name}"
+oversubscribe = true
+[shards.source]
+program = "numberer.so"
+options = { buffers = 4096, rate = ${rate} }
+[shards.middle]
+program = "${middle}"
+${more}
+[shards.end]
+program = "checker.so"
+[channels.first]
+from = "source"
+to = "middle"
+overflow = "block"
+[channels.second]
+from = "middle"
+to = "end"
+overflow = "block"
+`;
+
 /** A generator, a stage between and a sink, as TOML. */
 export function generator({ name = 'e2e', options = '', middle = 'forward', extra = '' } = {}) {
   return `

@@ -4,29 +4,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { modules, workspace } from './helpers.js';
+import { modules, numbered, workspace } from './helpers.js';
 
-const manifest = (name, { rate = 100_000, middle = 'one.js', more = '' } = {}) => `
-[system]
-name = "${name}"
-oversubscribe = true
-[shards.source]
-program = "numberer.so"
-options = { buffers = 4096, rate = ${rate} }
-[shards.middle]
-program = "${middle}"
-${more}
-[shards.end]
-program = "checker.so"
-[channels.first]
-from = "source"
-to = "middle"
-overflow = "block"
-[channels.second]
-from = "middle"
-to = "end"
-overflow = "block"
-`;
+const manifest = (name, { middle = 'one.js', ...options } = {}) => numbered(name, middle, options);
 
 const FIELDS = "{ total: 'u64', lengths: 'u32[4]', notes: 'value' }";
 

@@ -3,31 +3,11 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { modules, workspace } from './helpers.js';
+import { modules, numbered, workspace } from './helpers.js';
 
 const API = new URL('../../dist/index.js', import.meta.url).href;
 
-const manifest = (name, rate = 100_000) => `
-[system]
-name = "${name}"
-oversubscribe = true
-[shards.source]
-program = "numberer.so"
-options = { buffers = 4096, rate = ${rate} }
-[shards.middle]
-program = "passer_1.so"
-arena = "4KiB"
-[shards.end]
-program = "checker.so"
-[channels.first]
-from = "source"
-to = "middle"
-overflow = "block"
-[channels.second]
-from = "middle"
-to = "end"
-overflow = "block"
-`;
+const manifest = (name, rate) => numbered(name, 'passer_1.so', { rate, more: 'arena = "4KiB"' });
 
 const stats = async (at, name) => JSON.parse((await at.run('stats', name, '--json')).stdout);
 const flowing = async (at, name, beyond = 1000) => {

@@ -13,17 +13,13 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "sanitized.hpp"
 #include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which has its own idea of a full stack, and of abort
-#else
-constexpr bool kSanitized = false;
-#endif
 constexpr uint64_t kMs = 1'000'000;
 
 ShardPlan stage(const std::string& name, const std::string& program,

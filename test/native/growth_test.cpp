@@ -11,17 +11,14 @@
 #include "kernel/system.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "sanitized.hpp"
 #include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint32_t kRounds = 5;
-#else
-constexpr uint32_t kRounds = 20;
-#endif
+constexpr uint32_t kRounds = kSanitized ? 5 : 20;
 
 using Options = std::map<std::string, std::string>;
 using Names = std::vector<std::string>;
@@ -170,14 +167,9 @@ size_t entries(const char* folder) {
   return all;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr const char* kGuard = " no guards ";  // a sanitizer maps and keeps some of its own
-constexpr const char* kLate =
-    "init-number";  // it can't follow a thread that leaves a handler by a jump
-#else
-constexpr const char* kGuard = " ---p ";
-constexpr const char* kLate = "init-loop";
-#endif
+// A sanitizer maps and keeps some guards of its own.
+constexpr const char* kGuard = kSanitized ? " no guards " : " ---p ";
+constexpr const char* kLate = kSanitized ? "init-number" : "init-loop";
 
 // Threads, files, mappings of arenas and huge pages that are in use.
 struct Used {

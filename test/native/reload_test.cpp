@@ -15,24 +15,13 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "sanitized.hpp"
 #include "shard/state.hpp"
 #include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-// TSan takes a thread that left a handler by a jump to be in it still.
-#if defined(__SANITIZE_THREAD__)
-constexpr bool kFaults = false;
-#else
-constexpr bool kFaults = true;
-#endif
 
 std::string file(const std::string& name) {
   return std::string(VANITY_MODULES) + "/" + name + ".so";
@@ -261,12 +250,12 @@ TEST(what_cannot_be_replaced_is_refused_before_anything_stops) {
     const How how("init-number");
     refused("passer_1b", "VANITY_E_PROGRAM_INIT", "init returned 3");
   }
-  if (kFaults) {
+  if (!kThreadSanitized) {
     const How how("init-fault");
     refused("passer_1b", "VANITY_E_RELOAD_FAULT",
             "faulted in init: SIGSEGV at address 0x0, in init");
   }
-  if (kFaults) {
+  if (!kThreadSanitized) {
     const How how("rehearsal-fault");
     refused("passer_1b", "VANITY_E_RELOAD_FAULT", "faulted in a rehearsal");
   }
@@ -290,7 +279,7 @@ TEST(options_come_with_a_program_and_go_with_it) {
   expect(ask(system, request), ReloadOutcome::refused, "VANITY_E_PROGRAM_INIT", "init returned 3");
   // What was refused has left nothing behind.
   expect(reload(system, "passer_1b"), ReloadOutcome::kept);
-  if (kFaults) {
+  if (!kThreadSanitized) {
     request.options = Options{{"how", "late-fault"}, {"after", "12"}};
     const ReloadRecord& record = ask(system, request);
     expect(record, ReloadOutcome::undone, "VANITY_E_RELOAD_UNDONE", "SIGSEGV");
@@ -369,7 +358,7 @@ TEST(figures_change_in_place) {
   CHECK_EQ(system.plan().drain_ns, 7'000'000'000u);
   CHECK_EQ(system.segment().shard(1).generation.get(), 1u);
   CHECK_EQ(system.segment().shard(1).slow.get(), 0u);
-  if (kFaults) {
+  if (!kThreadSanitized) {
     // Its turn does not end: by the first figure it would not be noticed here.
     const How how("sleep");
     expect(reload(system, "passer_1b", false, false, 4), ReloadOutcome::kept);
@@ -499,7 +488,7 @@ TEST(the_old_one_comes_back_when_the_new_one_faults_or_is_not_well) {
   for (const auto& [how, text] : kinds) {
     const std::string kind = how;
     const uint64_t faults = system.segment().shard(1).faults.get();
-    if (!kFaults && kind != "unhealthy" && kind != "nothing") continue;
+    if (kThreadSanitized && kind != "unhealthy" && kind != "nothing") continue;
     const How does(how);
     const ReloadRecord& record = reload(system, "passer_1b");
     expect(record, ReloadOutcome::undone, "VANITY_E_RELOAD_UNDONE", text);
@@ -543,7 +532,7 @@ TEST(a_state_that_cannot_be_saved_or_restored_leaves_all_as_it_was) {
     expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_STATE",
            "restore() of the new program returned 5");
   }
-  if (kFaults) {
+  if (!kThreadSanitized) {
     const How how("restore-fault");
     expect(reload(system, "passer_1b"), ReloadOutcome::refused, "VANITY_E_RELOAD_FAULT",
            "SIGSEGV at address 0x0, in restore");
@@ -553,7 +542,7 @@ TEST(a_state_that_cannot_be_saved_or_restored_leaves_all_as_it_was) {
 }
 
 TEST(an_old_program_that_faults_in_save_is_started_anew) {
-  if (!kFaults) return;
+  if (kThreadSanitized) return;
   Plan plan = line("save-fault");
   plan.shards[1].watch.backoff_ns = 1'000'000;
   std::unique_ptr<System> system;
@@ -573,7 +562,7 @@ TEST(an_old_program_that_faults_in_save_is_started_anew) {
 }
 
 TEST(a_new_one_that_faults_later_is_started_anew_itself) {
-  if (!kFaults) return;
+  if (kThreadSanitized) return;
   Plan plan = line("anew");
   plan.shards[1].watch.backoff_ns = 1'000'000;
   System system(plan, {});
@@ -592,7 +581,7 @@ TEST(a_new_one_that_faults_later_is_started_anew_itself) {
 }
 
 TEST(a_shard_without_a_program_gets_another_one) {
-  if (!kFaults) return;
+  if (kThreadSanitized) return;
   Plan plan = line("fallen");
   plan.shards[1].watch.on_fault = Policy::hold;
   System system(plan, {});
@@ -640,7 +629,7 @@ TEST(a_shard_without_a_program_gets_another_one) {
 }
 
 TEST(who_is_asked_to_leave_its_trial_too_late_stays) {
-  if (!kFaults) return;
+  if (kThreadSanitized) return;
   System system(line("too-late", "0"), {});
   start(system);
   {
@@ -721,7 +710,7 @@ TEST(an_idle_shard_is_reloaded_too) {
 }
 
 TEST(one_reload_at_a_time_and_a_stop_ends_it) {
-  if (!kFaults) return;
+  if (kThreadSanitized) return;
   System system(line("busy"), {});
   start(system);
   {

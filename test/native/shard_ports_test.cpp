@@ -10,17 +10,15 @@
 
 #include "check.hpp"
 #include "memory/pool.hpp"
+#include "sanitized.hpp"
 #include "shard/shard.hpp"
 
 using namespace vanity;
 
 namespace {
 
-#ifdef __SANITIZE_THREAD__
-constexpr uint32_t kPackets = 50;  // each takes so much longer, and an end waits 100 ms for all
-#else
-constexpr uint32_t kPackets = 200;
-#endif
+// An end waits 100 ms for all of them, and each takes longer by far.
+constexpr uint32_t kPackets = kThreadSanitized ? 50 : 200;
 constexpr uint32_t kBuffers = 256;
 
 bool eventually(const std::function<bool()>& holds) {
