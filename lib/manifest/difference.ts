@@ -3,7 +3,7 @@
 import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.js';
 
 /**
- * `set`: figures of the kernel, or channels of a built-in stage, in place. `reload`: another module of the same kind, or the
+ * `set`: figures of the kernel, or another built-in stage, its options or channels, in place. `reload`: another module of the same kind, or the
  * same with other settings or channels, in its place, while packets flow. `move`: another core. `restart`: made anew. In
  * this order what several reasons call for.
  */
@@ -75,29 +75,42 @@ function shardAction(
   if (because.length > 0) ways.push(channels || undefined);
   if (ways.includes(undefined)) return 'restart';
   if (rest.length < changed.length) {
-    return ways.includes('reload') || because.length > 0 ? 'restart' : 'move';
+    return rest.some(isProgram) || because.length > 0 ? 'restart' : 'move';
   }
   return ways.includes('reload') ? 'reload' : 'set';
 }
+
+const isProgram = ({ key }: Changed): boolean => key === 'program' || key.startsWith('options.');
 
 /** A module's buffers are made before anything runs. */
 const POOL = new Set(['options.buffers', 'options.buffer_bytes']);
 
 /** How a running shard can come by this change; undefined: it can't. */
 export function inPlace(
-  { key, before: was, after: is }: Changed,
+  change: Changed,
   before: ShardPlan,
   after: ShardPlan,
   device: boolean,
 ): 'set' | 'reload' | 'move' | undefined {
+  const { key, before: was, after: is } = change;
   if (key === 'core') return 'move';
   // Whether faults are contained is settled when a shard is made.
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const kind = before.programKind;
-  const modules = kind !== 'builtin' && kind === after.programKind;
+  if (!isProgram(change) || kind !== after.programKind) return undefined;
+  // Who makes packets has buffers of its own, as a module may.
+  if (kind === 'builtin') return [before, after].some(makesPackets) ? undefined : 'set';
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
-  if (!modules || device || after.watch.onFault === 'crash') return undefined;
-  return key === 'program' || (key.startsWith('options.') && !POOL.has(key)) ? 'reload' : undefined;
+  return POOL.has(key) || device || after.watch.onFault === 'crash' ? undefined : 'reload';
+}
+
+const makesPackets = ({ program }: ShardPlan): boolean => program === 'generate';
+
+/** Is its built-in stage another one, or has it other options? */
+export function otherStage(before: ShardPlan, after: ShardPlan): boolean {
+  return (
+    after.programKind === 'builtin' && compare(programWords(before), programWords(after)).length > 0
+  );
 }
 
 /** How a running shard can come by other channels; undefined: it can't. */
@@ -210,13 +223,15 @@ export function holdsDevice(plan: Plan, shard: string): boolean {
   return plan.devices.some(({ name }) => ends(plan, 'device', name).includes(shard));
 }
 
+function programWords({ program, options }: ShardPlan): Words {
+  const words = Object.entries(options).map(([key, value]) => [`options.${key}`, value]);
+  return { program, ...Object.fromEntries(words) };
+}
+
 function shardWords(plan: Plan, shard: ShardPlan): Words {
   const { watch } = shard;
   return {
-    program: shard.program,
-    ...Object.fromEntries(
-      Object.entries(shard.options).map(([key, value]) => [`options.${key}`, value]),
-    ),
+    ...programWords(shard),
     core: shard.core === -1 ? 'any' : String(shard.core),
     wait: shard.wait,
     strategy: shard.strategy,

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { VanityError } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import { resolveCores } from '../manifest/cores.js';
-import { type PartChange, planChanges } from '../manifest/difference.js';
+import { otherStage, type PartChange, planChanges } from '../manifest/difference.js';
 import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../manifest/plan.js';
 import { refusals } from '../manifest/refusals.js';
 import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
@@ -50,7 +50,7 @@ export interface ApplyStep {
   action: 'add' | 'remove' | 'set' | 'reload' | 'move';
   /** `back`: it is as it was before; `stuck`: it could not be brought back. */
   outcome: 'done' | 'refused' | 'back' | 'stuck';
-  /** Of a reload; the last one is that of the way back. */
+  /** Of another program, stage or channels; the last one is that of the way back. */
   certificates: ReloadCertificate[];
 }
 
@@ -185,21 +185,29 @@ class Apply {
   /** Each new program, before the first is switched: false when one would be refused. */
   async #rehearse(): Promise<boolean> {
     for (const { part, name, action, because } of this.#report.changes) {
+      if (part !== 'shard' || (action !== 'reload' && action !== 'set')) continue;
+      const stage = this.#otherStage(name, this.#next.plan);
       // One whose channels are others is rehearsed when those are there.
-      if (part !== 'shard' || action !== 'reload' || because.length > 0) continue;
+      if (!stage && (action === 'set' || because.length > 0)) continue;
       const certificate = await this.#reload(name, this.#next.plan, true);
       if (!certificate.ok) {
-        this.#step('shard', name, 'reload', 'refused').certificates.push(certificate);
+        this.#step('shard', name, action, 'refused').certificates.push(certificate);
         this.#report.outcome = 'refused';
         this.#report.ok = false;
         this.#report.error = certificate.error;
         return false;
       }
       if (this.#options.dryRun) {
-        this.#step('shard', name, 'reload', 'done').certificates.push(certificate);
+        this.#step('shard', name, action, 'done').certificates.push(certificate);
       }
     }
     return true;
+  }
+
+  #otherStage(name: string, plan: Plan): boolean {
+    const { shards } = this.#now.plan;
+    const now = shards.find((shard) => shard.name === name);
+    return now !== undefined && otherStage(now, shardOf(plan, name));
   }
 
   async #change(): Promise<NativeFailure | undefined> {
@@ -218,7 +226,7 @@ class Apply {
       if (part === 'shard' && because.length > 0) {
         const error = await this.#changeChannels(name, plan, this.#before.plan);
         if (error) return error;
-      } else if (part === 'shard' && action === 'set') {
+      } else if (part === 'shard' && action === 'set' && !this.#otherStage(name, plan)) {
         await this.#setShard(name, plan);
         this.#step('shard', name, 'set', 'done');
       } else if (part === 'shard' && action === 'move') {
@@ -228,10 +236,10 @@ class Apply {
         const error = await this.#setShard(name, this.#next.plan, to);
         this.#step('shard', name, 'move', error ? 'refused' : 'done');
         if (error) return error;
-      } else if (part === 'shard' && action === 'reload') {
+      } else if (part === 'shard' && (action === 'reload' || action === 'set')) {
         const certificate = await this.#reload(name, this.#next.plan, false);
         const kept = certificate.outcome === 'kept';
-        const step = this.#step('shard', name, 'reload', kept ? 'done' : 'refused');
+        const step = this.#step('shard', name, action, kept ? 'done' : 'refused');
         step.certificates.push(certificate);
         if (!kept) return certificate.error as NativeFailure;
       }
@@ -388,7 +396,7 @@ class Apply {
       if (step.part === 'system') {
         await this.#setSystem(this.#before.plan);
         step.outcome = 'back';
-      } else if (step.action === 'set') {
+      } else if (step.action === 'set' && step.certificates.length === 0) {
         await this.#setShard(step.name, this.#before.plan);
         step.outcome = 'back';
       } else if (step.action === 'move') {
@@ -472,7 +480,7 @@ class Apply {
       this.#path,
       name,
       {
-        program: programKind === 'builtin' ? '' : program,
+        program: programKind === 'builtin' && !this.#otherStage(name, plan) ? '' : program,
         options,
         watch,
         ends,

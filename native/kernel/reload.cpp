@@ -36,6 +36,12 @@ bool in_javascript(const std::string& path) {
   return false;
 }
 
+// Modules have paths, stages have names.
+bool names_stage(const ReloadRequest& request, const Shard& shard) {
+  return shard.plan().kind == ProgramKind::builtin && request.path.find('/') == std::string::npos &&
+         !request.path.empty();
+}
+
 }  // namespace
 
 uint64_t ReloadClock::now_ns() noexcept {
@@ -88,7 +94,7 @@ void Reload::refuse(const char* code, const std::string& message, const std::str
 void Reload::run() noexcept {
   set_thread_name("vanity-reload");
   try {
-    if (request_.path.empty()) {
+    if (request_.path.empty() || names_stage(request_, shard_)) {
       rewire();
     } else {
       other_program();
@@ -112,8 +118,9 @@ void Reload::run() noexcept {
 
 void Reload::check_shard() const {
   if (shard_.plan().kind == ProgramKind::builtin) {
-    refuse("VANITY_E_RELOAD", "it runs a built-in stage; only modules are replaced while they run",
-           "restart the system with another manifest");
+    refuse("VANITY_E_RELOAD",
+           "it runs a built-in stage, and no module takes its place while it runs",
+           "restart the system with another manifest; another stage: vanity apply");
   }
   const bool module = !in_javascript(request_.path);
   if (module == script_) {
@@ -200,8 +207,18 @@ void Reload::other_program() {
   settle();
 }
 
-// Other channels for the same program.
+// Other channels for the same program, or another stage.
 void Reload::rewire() {
+  if (!request_.path.empty()) {
+    handover_.rewiring->stage = other_stage();
+    if (request_.dry_run) {
+      certificate_.outcome = ReloadOutcome::rehearsed;
+      return;
+    }
+    // It asks for counters, as the one before did; they may be asked for from here.
+    handover_.rewiring->stage->init(shard_);
+    certificate_.prepare_ns = monotonic_ns() - began_ns_;
+  }
   handover_.drain = request_.drain;
   asking_.post();
   asking_.swap(request_.drain ? plan_.drain_ns : kHoldNs);
@@ -209,6 +226,7 @@ void Reload::rewire() {
   if (asking_.step() == Step::kept) {
     certificate_.outcome = ReloadOutcome::kept;
     certificate_.pause_ns = ticks_to_ns(handover_.pause_ticks);
+    if (!request_.path.empty()) shard_.name_program(request_.path);
     return;
   }
   refuse("VANITY_E_RELOAD_LATE",
@@ -216,6 +234,18 @@ void Reload::rewire() {
                         : "it does not let go of its channels: what is in them waits, or its "
                           "program does not come back from its turn",
          "look at it: vanity stats");
+}
+
+std::unique_ptr<Program> Reload::other_stage() const {
+  ShardPlan plan = shard_.plan();
+  plan.program = request_.path;
+  plan.options = options_;
+  std::unique_ptr<Program> stage = make_stage(plan);
+  if (shard_.is_source() || stage->is_source()) {
+    refuse("VANITY_E_RELOAD", "who makes packets is made along with its buffers",
+           "restart the system with another manifest");
+  }
+  return stage;
 }
 
 // From the side, ordering nothing; the head first, so that the difference is not below 0.
@@ -610,7 +640,10 @@ std::unique_ptr<Task> Reloads::task_for(const ReloadRequest& request) {
   if (request.job != Job::shard) return does_.grow(request);
   std::unique_ptr<Rewiring> rewiring;
   if (request.ends) rewiring = does_.rewire(request.shard, *request.ends);
-  if (request.path.empty() && rewiring == nullptr) rewiring = std::make_unique<Rewiring>();
+  const bool stage = names_stage(request, *shards_[request.shard]);
+  if ((request.path.empty() || stage) && rewiring == nullptr) {
+    rewiring = std::make_unique<Rewiring>();
+  }
   // It may have noted down where they are.
   if (request.path.empty() && rewiring->ends && shards_[request.shard]->contained()) {
     throw Error("VANITY_E_RELOAD",

@@ -78,6 +78,7 @@ class Reload : public Task {
   void load();
   void change_script();
   void other_program();
+  std::unique_ptr<Program> other_stage() const;
   void replace();
   void rewire();
   bool input_waits() const noexcept;

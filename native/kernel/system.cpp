@@ -359,9 +359,8 @@ bool System::all_sources_finished() noexcept {
     if (state != PortState::finished && state != PortState::failed) return false;
   }
   for (const auto& shard : shards_) {
-    // A module is none, and may just be replaced. Nothing comes from one that has gone.
-    if (shard->ended()) continue;
-    if (shard->plan().kind != ProgramKind::builtin || !shard->program()->is_source()) continue;
+    // What may just be replaced is none. Nothing comes from one that has gone.
+    if (shard->ended() || !shard->is_source()) continue;
     any = true;
     if (!shard->program()->finished()) return false;
   }

@@ -78,7 +78,8 @@ bool Shard::lets_go_of_inputs() noexcept {
   return empty;
 }
 
-// Other channels and ways home for the same program, which notices none of it.
+// Other channels and ways home for the same program, which notices none of it, or another stage,
+// which keeps nothing from one turn to the next.
 void Shard::rewire(uint64_t since) noexcept {
   Handover& handover = *attendant_.current();
   exchange(*handover.rewiring);
@@ -89,6 +90,7 @@ void Shard::rewire(uint64_t since) noexcept {
 
 // No memory is taken for it: make_room() has. What it had is in `rewiring` afterwards.
 void Shard::exchange(Rewiring& rewiring) noexcept {
+  if (rewiring.stage != nullptr) std::swap(program_, rewiring.stage);
   if (rewiring.ends) {
     for (Rewiring::Slot& slot : rewiring.slots) {
       if (slot.at >= slot_count()) {

@@ -1,6 +1,6 @@
-// What a running shard takes up between two turns: other channels, and ways home for buffers that
-// may come by from then on, or do no more. The control path prepares it, with room for all of it;
-// the shard exchanges it for what it had, so that the same brings that back.
+// What a running shard takes up between two turns: another built-in stage, other channels, and ways
+// home for buffers that may come by from then on, or do no more. The control path prepares it, with
+// room for all of it; the shard exchanges it for what it had, so that the same brings that back.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "memory/pool.hpp"
 #include "shard/held.hpp"
+#include "shard/program.hpp"
 #include "vanity/channel.hpp"
 
 struct vanity_channel;
@@ -34,6 +35,8 @@ struct Rewiring {
     Producer ring;  // none: such buffers come by no more
     HeldBook::Page page;
   };
+
+  std::unique_ptr<Program> stage;  // its init is over; null: the same goes on
 
   bool ends = false;                    // the four below
   std::vector<vanity_channel*> inputs;  // all, as its program sees them

@@ -90,11 +90,16 @@ class Shard {
   Shard& operator=(const Shard&) = delete;
 
   // ---- wiring, by the kernel, before the thread starts ----------------------------------------
-  void set_program(std::unique_ptr<Program> program) { program_ = std::move(program); }
+  void set_program(std::unique_ptr<Program> program) {
+    program_ = std::move(program);
+    source_ = program_->is_source();
+  }
   // Its program may fault without harm to others, and be started anew. Before wire().
   void contain() noexcept;
   bool contained() const noexcept { return guard_.armed(); }
   Program* program() { return program_.get(); }
+  // Fixed: only stages that make no packets are exchanged while others ask.
+  bool is_source() const noexcept { return source_; }
   std::unique_ptr<Program> give_program() { return std::move(program_); }
   void set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns = 0);
   Arena& arena() { return *arena_; }
@@ -539,6 +544,7 @@ class Shard {
   std::unique_ptr<Arena> arena_;
   ShardLine* line_ = nullptr;  // in the arena
   std::unique_ptr<Program> program_;
+  bool source_ = false;
   std::unique_ptr<Place> place_;  // its program's own; null: the first one's, which is the shard's
   std::unique_ptr<ShardLine> line_left_;               // once it has no arena
   std::unique_ptr<ShardRecord> record_left_;           // and its place is another's

@@ -488,6 +488,103 @@ test.serial('a move goes back when another shard gets worse', async (t) => {
   await endsWhole(t, system, right.dropped_fault);
 });
 
+test.serial('a built-in stage gets other options, and another takes its place', async (t) => {
+  const at = workspace(t);
+  modules(at, 'passer_1');
+  // Ports 1024 to 1027 in turn; what the filter lets through, and the rest.
+  const line = ({
+    middle = 'program = "filter"\noptions = { expression = "src port 1024" }',
+    rest = 'program = "sink"',
+  }) => `
+[system]
+name = "apply"
+oversubscribe = true
+[shards.source]
+program = "generate"
+options = { rate = 20000, flows = 4 }
+[shards.middle]
+${middle}
+[shards.passed]
+program = "count"
+[shards.rest]
+${rest}
+[channels.first]
+from = "source"
+to = "middle"
+overflow = "block"
+[channels.passed]
+from = "middle"
+to = "passed"
+overflow = "block"
+[channels.rest]
+from = "middle"
+to = "rest"
+overflow = "block"
+`;
+  const first = at.file('first.toml', line({}));
+  const system = at.start('run', first, '--json', '--quiet');
+  const sent = async () => (await stats(at)).channels;
+  /** What share of the packets is let through, by what has been sent since. */
+  const share = async () => {
+    const before = await sent();
+    await sleep(300);
+    const after = await sent();
+    const grown = (name) => after[name].sent - before[name].sent;
+    return grown('passed') / (grown('passed') + grown('rest'));
+  };
+  while (((await sent())?.rest?.sent ?? 0) < 1000) await sleep(50);
+  t.true(Math.abs((await share()) - 1 / 4) < 0.05);
+
+  const wrong = at.file(
+    'wrong.toml',
+    line({ middle: 'program = "filter"\noptions = { expression = "src prt 1024" }' }),
+  );
+  const refused = await apply(at, [wrong]);
+  t.is(refused.code, 1);
+  t.like(refused.report, { outcome: 'refused', error: { code: 'VANITY_E_FILTER_SYNTAX' } });
+  t.regex(refused.report.error.message, /prt/);
+
+  const other = 'program = "filter"\noptions = { expression = "not src port 1024" }';
+  const next = at.file('next.toml', line({ middle: other }));
+  const dry = await apply(at, [next], '--dry-run');
+  t.deepEqual([dry.code, dry.report.outcome], [0, 'rehearsed'], dry.stderr);
+  t.true(Math.abs((await share()) - 1 / 4) < 0.05);
+  const { code, report, stderr } = await apply(at, [next], '--confirm', '0');
+  t.is(code, 0, stderr);
+  t.deepEqual(outcomes(report), ['set shard middle: done']);
+  t.is(report.steps[0].certificates[0].outcome, 'kept');
+  t.true(Math.abs((await share()) - 3 / 4) < 0.05);
+
+  // Another stage and fewer channels at once; then all of it as it was.
+  const split = at.file('split.toml', line({ middle: 'program = "flow-split"' }));
+  t.deepEqual(outcomes((await apply(at, [split], '--confirm', '0')).report), [
+    'set shard middle: done',
+  ]);
+  t.is((await stats(at)).shards.middle.program, 'flow-split');
+  const back = await apply(at, ['--back'], '--confirm', '0');
+  t.deepEqual([back.code, back.report.generation], [0, 4], back.stderr);
+  t.true(Math.abs((await share()) - 3 / 4) < 0.05);
+
+  // Who makes packets has a pool of its own, and no module takes the place of a stage.
+  const source = at.file('source.toml', line({ middle: other }).replace('20000', '10000'));
+  const { stdout } = await at.run('apply', 'apply', source, '--json');
+  t.regex(
+    JSON.parse(stdout).errors[0].message,
+    /shard "source": a running system cannot change options.rate from 20000 to 10000/,
+  );
+  const module = at.file('module.toml', line({ middle: other, rest: 'program = "passer_1.so"' }));
+  t.regex((await at.run('apply', 'apply', module)).stderr, /shard "rest".*program from sink to/);
+  const asked = await at.run('reload', 'apply', 'rest', join(at.path, 'passer_1.so'));
+  t.regex(asked.stderr, /no module takes its place/);
+
+  system.kill('SIGINT');
+  const end = await system.ended;
+  t.is(end.code, 0, end.stderr);
+  const { lost, shards, pools } = JSON.parse(end.stdout);
+  t.deepEqual([lost, pools.source.leaked], [0, 0]);
+  t.is(shards.source.sent, shards.passed.received + shards.rest.received);
+});
+
 test.serial('apply() of the API', async (t) => {
   const at = workspace(t);
   modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');

@@ -87,6 +87,30 @@ test('another module is a reload, another core a move, all else a restart', (t) 
   t.deepEqual(differs(script), ['shard left: restart'], 'from one kind to the other');
 });
 
+test('a built-in stage is another one in its place, but for who makes packets', (t) => {
+  t.deepEqual(differs(edit(['"count"', '"forward"'])), ['shard right: set']);
+  const core = ['"count"', '"count"\ncore = 1'];
+  t.deepEqual(differs(edit(core)), ['shard right: move']);
+  t.deepEqual(differs(edit(['"count"', '"forward"\ncore = 1'])), ['shard right: restart']);
+  const filter = (expression) =>
+    edit(['"count"', `"filter"\noptions = { expression = "${expression}" }`]);
+  t.deepEqual(differs(filter('tcp'), filter('udp')), ['shard right: set']);
+  const source = (rate) => `
+[system]
+name = "base"
+oversubscribe = true
+[shards.a]
+program = "generate"
+options = { rate = ${rate} }
+[shards.b]
+program = "sink"
+[channels.a-b]
+from = "a"
+to = "b"
+`;
+  t.deepEqual(differs(source(1), source(2)), ['shard a: restart']);
+});
+
 test('figures are set in place, alone or along with a program', (t) => {
   const watchdog = (text) => ['core = 0', `core = 0\nwatchdog = { ${text} }`];
   t.deepEqual(differs(edit(watchdog('progress_ms = 9, on_fault = "hold"'))), ['shard left: set']);
