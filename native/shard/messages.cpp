@@ -44,7 +44,7 @@ void Shard::release(vanity_channel& channel, uint32_t n) noexcept {
   if (n == 0) return;
   channel.consumer->release(n);
   channel.record->received.add(n);
-  channel.record->depth_max.raise(n + channel.consumer->depth());
+  channel.record->depth_max.raise(channel.consumer->found());
   record_->received.add(n);
   if (traced()) [[unlikely]]
     note_received(channel, n);
@@ -75,7 +75,7 @@ uint32_t Shard::receive_copy(vanity_channel& channel, void* elements, uint32_t n
   const uint32_t got = channel.consumer->receive(elements, n);
   if (got != 0) {
     channel.record->received.add(got);
-    channel.record->depth_max.raise(got + channel.consumer->depth());
+    channel.record->depth_max.raise(channel.consumer->found());
     record_->received.add(got);
     if (traced()) [[unlikely]]
       note_received(channel, got);

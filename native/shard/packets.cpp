@@ -70,7 +70,7 @@ uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
     for (uint32_t i = 0; i < taken; ++i) prefetch_read(pools_->data(packets[got + i]));
     ChannelRecord& record = *inputs_[input]->record;
     record.received.add(taken);
-    record.depth_max.raise(taken + consumers_[input].depth());
+    record.depth_max.raise(consumers_[input].found());
     if (watched()) [[unlikely]]
       note_taken(*inputs_[input], packets + got, taken);
     got += taken;

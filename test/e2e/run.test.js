@@ -21,6 +21,9 @@ serial(
     t.is(result.shards.end.consumed, 200_000);
     t.is(result.channels.first.sent, 200_000);
     t.is(result.channels.second.received, 200_000);
+    for (const { depth_max: deepest, capacity } of Object.values(result.channels)) {
+      t.true(deepest > 0 && deepest <= capacity, `${deepest} of ${capacity}`);
+    }
     t.deepEqual(result.failures, []);
     for (const pool of Object.values(result.pools)) t.is(pool.leaked, 0);
     t.deepEqual(space.left(), []);

@@ -304,6 +304,7 @@ TEST(two_threads_keep_the_order) {
         std::mt19937 random(capacity);
         std::vector<std::byte> many(size_t{bytes} * 40);
         bool ordered = true;
+        uint32_t deepest = 0;
         for (uint64_t i = 0; i < count;) {
           const uint32_t n = 1 + static_cast<uint32_t>(random() % 40);
           uint32_t done = 0;
@@ -317,10 +318,12 @@ TEST(two_threads_keep_the_order) {
               ordered &= holds(&many[size_t{k} * bytes], bytes, i + k);
           }
           if (done == 0) std::this_thread::yield();
+          deepest = std::max(deepest, ring.consumer.found());
           i += done;
         }
         writer.join();
         CHECK(ordered);
+        CHECK(deepest > 0 && deepest <= capacity);
         CHECK(!ring.consumer.ready());
       }
 }

@@ -354,6 +354,8 @@ class BasicConsumer {
 
   // Elements known to be there, without looking.
   uint32_t depth() const noexcept { return tail_seen_ - head_; }
+  // Elements that were there at the last look; never more than the ring holds.
+  uint32_t found() const noexcept { return found_; }
   // Looks at the producer's index (bulk: exact now; latency: a mirror that may be a moment old).
   uint32_t depth_now() const noexcept {
     return Policy::template observe<Edge::tail>(memory_->tail) - head_;  // pairs with commit
@@ -376,12 +378,13 @@ class BasicConsumer {
         break;
       ++tail_seen_;
     }
-    return tail_seen_ - head_;
+    found_ = tail_seen_ - head_;
+    return found_;
   }
 
   void look() noexcept {
     tail_seen_ = Policy::template observe<Edge::tail>(memory_->tail);  // pairs with commit
-    const uint32_t found = tail_seen_ - head_;
+    const uint32_t found = found_ = tail_seen_ - head_;
     if (found == 0) {
       ++looks_empty_;
       return;
@@ -415,6 +418,7 @@ class BasicConsumer {
   uint32_t head_ = 0;
   uint32_t head_given_ = 0;  // what the producer has been told
   uint32_t tail_seen_ = 0;   // private copy of the producer's index, or of the sequence words read
+  uint32_t found_ = 0;
   uint32_t looks_empty_ = 0;
   uint32_t patience_ = 0;  // short looks to let pass after a wait that gathered nothing
   uint32_t looks_to_skip_ = 0;
