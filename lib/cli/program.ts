@@ -253,6 +253,7 @@ On a terminal: space pauses, left and right seek by a second, down and up by ten
         'vanity trace flow-split.tar --last 50',
         'vanity trace flow-split left --on',
         'vanity trace flow-split --packets --duration 1s',
+        'vanity trace flow-split left --packets --follow --sample 100000',
         'vanity trace flow-split --duration 1s --sample 100 --pcapng ways.pcapng',
       ),
     )

@@ -21,7 +21,7 @@ import {
   shardIndex,
   shardNames,
 } from '../telemetry/systems.js';
-import { parseDuration, whole } from '../text/format.js';
+import { json, parseDuration, whole } from '../text/format.js';
 import { checkWritable, writeWhole } from './files.js';
 import { untilEnded } from './look.js';
 import { note, print, printJson } from './output.js';
@@ -40,7 +40,8 @@ export async function tracePacketsCommand(
   const every = options.sample ?? SAMPLE;
   const duration =
     options.duration === undefined ? undefined : parseDuration(options.duration, '--duration');
-  const running = options.on || options.off || duration !== undefined;
+  const looks = options.follow === true || duration !== undefined;
+  const running = options.on || options.off || looks;
   const found = running ? chooseSystem(system, 'trace') : chooseLeft(system, 'trace');
   const segment = openSystem(found);
   // Named shards are those that a packet is to pass; the others have a part in its way, too.
@@ -68,7 +69,7 @@ export async function tracePacketsCommand(
     else print(to === 0 ? 'packets are not sampled' : `one of ${whole(to)} packets is sampled`);
     return 0;
   }
-  if (duration === undefined) {
+  if (!looks) {
     reader.read();
     return tell(found, segment, reader, wanted, options);
   }
@@ -80,18 +81,41 @@ export async function tracePacketsCommand(
     found,
     before.map((was) => (was === 0 || options.sample !== undefined ? every : was)),
   );
+  // A file has them all, and is written at the end.
+  const streams = options.follow === true && options.pcapng === undefined;
+  const stream = (ways: readonly PacketWay[]): void => {
+    for (const way of ways.filter((one) => passes(one, wanted))) {
+      print(...(options.json ? [json(named(way), 0)] : wayLines(way)));
+    }
+  };
   return untilEnded(segment, {
     duration,
     turn: () => {
       reader.read();
+      if (streams) stream(reader.settled());
       return reader.events < EVENTS_MAX;
     },
     end: () => {
       sampleAll(found, before);
       reader.read();
-      return tell(found, segment, reader, wanted, options);
+      if (!streams) return tell(found, segment, reader, wanted, options);
+      stream(reader.ways());
+      tellLost(reader);
+      return 0;
     },
   });
+}
+
+const passes = ({ steps }: PacketWay, wanted: readonly number[]): boolean =>
+  wanted.every((shard) => steps.some(({ shardIndex }) => shardIndex === shard));
+
+function lostOf(reader: PacketReader): number {
+  return reader.sources().reduce((sum, source) => sum + source.lost, 0);
+}
+
+function tellLost(reader: PacketReader): void {
+  const lost = lostOf(reader);
+  if (lost > 0) note(`${whole(lost)} events were written over unread`);
 }
 
 function sampleAll(found: FoundSystem, every: readonly number[]): void {
@@ -103,17 +127,14 @@ function tell(
   segment: Segment,
   reader: PacketReader,
   wanted: readonly number[],
-  { json: asJson, last, pcapng: out, duration }: TraceOptions,
+  { json: asJson, last, pcapng: out, duration, follow }: TraceOptions,
 ): number {
-  const passing = reader
-    .ways()
-    .filter((way) => wanted.every((shard) => way.steps.some(({ shardIndex: at }) => at === shard)));
+  const passing = reader.ways().filter((way) => passes(way, wanted));
   const ways = last === undefined ? passing : passing.slice(-last);
   const sources = reader.sources();
-  const lost = sources.reduce((sum, source) => sum + source.lost, 0);
   if (found.archive) note(`an archive of process ${segment.pid}`);
   else if (!found.live) note(`process ${segment.pid} is gone; this is what it left`);
-  else if (duration === undefined && !sources.some(({ tracing }) => tracing)) {
+  else if (duration === undefined && !follow && !sources.some(({ tracing }) => tracing)) {
     note(
       `packets are not sampled; to see some: vanity trace ${segment.name} --packets --duration 1s`,
     );
@@ -128,7 +149,7 @@ function tell(
       bytesMax: limits.packetBytes,
     };
     writeWhole('--pcapng', out, pcapng(about, shards, ways));
-    if (asJson) printJson({ file: out, packets: ways.length, lost });
+    if (asJson) printJson({ file: out, packets: ways.length, lost: lostOf(reader) });
     else
       print(
         `${out}: ${whole(ways.length)} packets, each at every shard that had it; open it with Wireshark`,
@@ -154,7 +175,7 @@ function tell(
   }
   if (ways.length === 0) note('no packets');
   else print([...ways.flatMap(wayLines), '', ...channelLines(channels)].join('\n'));
-  if (lost > 0) note(`${whole(lost)} events were written over unread`);
+  tellLost(reader);
   return 0;
 }
 

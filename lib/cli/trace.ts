@@ -78,13 +78,12 @@ function check(options: TraceOptions): void {
   };
   const { on, off, follow: live, duration, fault, last, perfetto: out } = options;
   if (options.packets || options.sample !== undefined || options.pcapng !== undefined) {
-    if (live) refuse('--packets and --follow: say for how long, by --duration');
     if (fault || out) refuse('--packets goes with neither --fault nor --perfetto');
     if (options.pcapng !== undefined && (on || off)) {
       refuse('--on and --off only switch; leave the other flags out');
     }
-    if (options.sample !== undefined && !(on || duration)) {
-      refuse('--sample is for what comes: give --duration or --on');
+    if (options.sample !== undefined && !(on || live || duration)) {
+      refuse('--sample is for what comes: give --duration, --follow or --on');
     }
   }
   if (on && off) refuse('--on and --off: it is one of the two');

@@ -105,12 +105,25 @@ interface Cursor extends RingCursor {
   epoch: bigint;
 }
 
+/** What was heard of a packet so far. */
+interface Heard {
+  raws: Raw[];
+  /** When last, in milliseconds, and whether its way was looked at since. */
+  at: number;
+  looked: boolean;
+}
+
 /** A step while it is put together. */
 interface Draft extends PacketStep {
   channel: number;
   left: { ns: number; channel: number; taken: boolean }[];
   leftNs?: number;
 }
+
+/** Events of one packet come from several shards, which are read one after the other. */
+const QUIET_MS = 50;
+/** What was not seen to its end by then is told as it is. */
+const PATIENCE_MS = 10_000;
 
 /** Collects what there is of sampled packets, until it is asked for their ways. */
 export class PacketReader {
@@ -122,10 +135,11 @@ export class PacketReader {
   /** Names of the ports behind the outputs of each shard. */
   readonly #portOutputs: string[][];
   /** By number. */
-  readonly #packets = new Map<number, Raw[]>();
+  readonly #packets = new Map<number, Heard>();
   /** By shard. */
   readonly #waits: Interval[][];
   #events = 0;
+  #now = 0;
 
   constructor(segment: Segment) {
     this.#segment = segment;
@@ -177,6 +191,7 @@ export class PacketReader {
 
   /** Takes in what came since the last time. */
   read(): void {
+    this.#now = performance.now();
     for (const cursor of this.#cursors) {
       const ring = this.#segment.ring('packet_events', cursor.index) as SegmentRing;
       const words = readRing(ring, cursor);
@@ -209,15 +224,44 @@ export class PacketReader {
     }
     const raw: Raw = { kind, what, place, ns, shard: index, a, b };
     const known = this.#packets.get(number);
-    if (known === undefined) this.#packets.set(number, [raw]);
-    else known.push(raw);
+    if (known === undefined) {
+      this.#packets.set(number, { raws: [raw], at: this.#now, looked: false });
+    } else {
+      known.raws.push(raw);
+      known.at = this.#now;
+      known.looked = false;
+    }
   }
 
-  /** The ways of all packets that were seen to come in, in the order of time; `shard`: only those that pass it. */
+  /** The ways of all packets that were seen to come in, in the order of time. */
   ways(): PacketWay[] {
     return [...this.#packets]
-      .flatMap(([number, raws]) => this.#way(number, raws) ?? [])
+      .flatMap(([number, { raws }]) => this.#way(number, raws) ?? [])
       .sort((a, b) => a.ns - b.ns || a.number - b.number);
+  }
+
+  /** Of those that nothing is heard of any more, which are forgotten then; the others in time. */
+  settled(): PacketWay[] {
+    const settled: PacketWay[] = [];
+    for (const [number, heard] of this.#packets) {
+      const quiet = this.#now - heard.at;
+      if (quiet < QUIET_MS || (heard.looked && quiet < PATIENCE_MS)) continue;
+      const way = this.#way(number, heard.raws);
+      heard.looked = true;
+      if (way?.whole === false && quiet < PATIENCE_MS) continue;
+      this.#packets.delete(number);
+      this.#events -= heard.raws.length;
+      if (way !== undefined) settled.push(way);
+    }
+    // What shards waited for before the oldest of the others came in, nobody will ask any more.
+    const [oldest] = this.#packets.values();
+    const since = oldest?.raws[0]?.ns ?? Number.POSITIVE_INFINITY;
+    for (const [shard, waits] of this.#waits.entries()) {
+      const kept = waits.filter(({ to }) => to >= since);
+      this.#events -= waits.length - kept.length;
+      this.#waits[shard] = kept;
+    }
+    return settled.sort((a, b) => a.ns - b.ns || a.number - b.number);
   }
 
   #way(number: number, raws: readonly Raw[]): PacketWay | undefined {

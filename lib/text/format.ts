@@ -59,10 +59,10 @@ export function parseDuration(text: string, option: string): number {
 }
 
 /** JSON that scripts read: counts beyond 2^53 as strings, the rest as it is. */
-export function json(value: unknown): string {
+export function json(value: unknown, indent = process.stdout.isTTY ? 2 : 0): string {
   return JSON.stringify(
     value,
     (_, v: unknown) => (typeof v === 'bigint' ? v.toString() : v),
-    process.stdout.isTTY ? 2 : undefined,
+    indent,
   );
 }

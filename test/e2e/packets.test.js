@@ -6,9 +6,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { readPcapng } from '../lib/helpers/pcapng.js';
-import { EXAMPLE, generator, workspace } from './helpers.js';
+import { EXAMPLE, generator, MAIN, workspace } from './helpers.js';
 
 const slow = (name, rate = 20000) => generator({ name, options: `rate = ${rate}` });
+/** Until packets reach the shard. */
+const flowing = async (at, name, shard = 'end') => {
+  for (let i = 0; i < 200; i++) {
+    const { stdout } = await at.run('stats', name, '--json');
+    if (JSON.parse(stdout || '{}').shards?.[shard]?.received > 0) return;
+    await sleep(50);
+  }
+  throw new Error('nothing flows');
+};
 const packets = async (t, at, ...args) => {
   const { code, stdout, stderr } = await at.run('trace', ...args, '--packets', '--json');
   t.is(code, 0, stderr);
@@ -18,7 +27,7 @@ const packets = async (t, at, ...args) => {
 test.serial('sampled packets are followed from shard to shard, and not longer', async (t) => {
   const at = workspace(t);
   const system = at.start('run', at.file('ways.toml', slow('ways')), '--quiet');
-  await sleep(1500);
+  await flowing(at, 'ways');
   const none = await at.run('trace', 'ways', '--packets');
   t.is(none.code, 0);
   t.regex(none.stderr, /packets are not sampled.*vanity trace ways --packets --duration 1s/);
@@ -66,7 +75,7 @@ test.serial('a shard in JavaScript has its part in the way', async (t) => {
   const program = fileURLToPath(new URL('../fixtures/programs/forward.js', import.meta.url));
   const text = generator({ name: 'script', options: 'rate = 20000', middle: program });
   const system = at.start('run', at.file('script.toml', text), '--quiet');
-  await sleep(2000);
+  await flowing(at, 'script');
   const seen = await packets(t, at, 'script', '--duration', '500ms', '--sample', '10');
   const whole = seen.packets.filter((one) => one.whole);
   t.true(whole.length > 100, `${whole.length} of ${seen.packets.length}`);
@@ -97,7 +106,7 @@ test.serial('a shard in JavaScript has its part in the way', async (t) => {
 test.serial('a packet that waits for a shard that is held says so', async (t) => {
   const at = workspace(t);
   const system = at.start('run', at.file('held.toml', slow('held', 1000)), '--quiet');
-  await sleep(1500);
+  await flowing(at, 'held');
   t.is((await at.run('trace', 'held', '--packets', '--on', '--sample', '20')).code, 0);
   t.is((await at.run('hold', 'held', 'middle')).code, 0);
   await sleep(300);
@@ -117,12 +126,43 @@ test.serial('a packet that waits for a shard that is held says so', async (t) =>
   t.is((await system.ended).code, 0);
 });
 
+test.serial('the ways are told as packets reach their end, until Ctrl-C', async (t) => {
+  const at = workspace(t);
+  const system = at.start('run', at.file('follow.toml', slow('follow', 2000)), '--quiet');
+  await flowing(at, 'follow');
+  const asked = ['trace', 'follow', 'end', '--packets', '--follow', '--sample', '20'];
+  const follower = at.spawn(process.execPath, [MAIN, ...asked, '--json'], 'stdout');
+  await follower.said(/(.+\n){20}/);
+  // A packet that waits is told when it has reached its end, not before.
+  t.is((await at.run('hold', 'follow', 'end')).code, 0);
+  await sleep(500);
+  t.is((await at.run('release', 'follow', 'end')).code, 0);
+  await sleep(300);
+  follower.kill('SIGINT');
+  const { code, stdout, stderr } = await follower.ended;
+  t.is(code, 0, stderr);
+  const ways = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  t.is(new Set(ways.map(({ number }) => number)).size, ways.length);
+  const longest = ways
+    .filter(({ whole }) => whole)
+    .map(({ steps }) => steps.find(({ shard }) => shard === 'end'))
+    .sort((a, b) => b.waited_ns - a.waited_ns)[0];
+  t.true(longest.waited_ns > 400e6, `${longest.waited_ns}`);
+  t.is(longest.waited_for[0].for, 'held');
+  t.true((await packets(t, at, 'follow')).shards.every(({ tracing }) => !tracing));
+  system.kill('SIGINT');
+  t.is((await system.ended).code, 0);
+});
+
 test.serial(
   'Wireshark gets them with comments, also after SIGKILL and from an archive',
   async (t) => {
     const at = workspace(t);
     const system = at.start('run', EXAMPLE, '--quiet');
-    await sleep(2000);
+    await flowing(at, 'flow-split', 'out');
     t.is((await at.run('trace', 'flow-split', '--packets', '--on', '--sample', '5000')).code, 0);
     await sleep(500);
     system.kill('SIGKILL');
