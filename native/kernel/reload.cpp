@@ -12,7 +12,6 @@
 namespace vanity {
 namespace {
 
-constexpr long kLookNs = 200'000;
 constexpr uint32_t kCopyBursts = 16;
 constexpr uint64_t kCopyNs = 100'000'000;
 constexpr uint64_t kHoldNs = 5'000'000'000;
@@ -43,15 +42,6 @@ bool names_stage(const ReloadRequest& request, const Shard& shard) {
 }
 
 }  // namespace
-
-uint64_t ReloadClock::now_ns() noexcept {
-  return monotonic_ns();
-}
-
-void ReloadClock::nap() noexcept {
-  const timespec time{0, kLookNs};
-  nanosleep(&time, nullptr);
-}
 
 void hand_over(Shard& shard, std::unique_ptr<Rewiring> rewiring) {
   Handover handover;
@@ -337,6 +327,8 @@ void Reload::copy_bursts() {
   handover_.above.resize(shard_.output_count());
   make_rehearsal();
   if (!asking_.copy(kCopyNs, kHoldNs)) {
+    if (asking_.step() == Step::refused) say_why();
+    if (asking_.over() || asking_.hurried()) refuse("VANITY_E_RELOAD", "the system stops", "");
     refuse("VANITY_E_RELOAD_LATE", "its program does not come back from its turn",
            "look at it: vanity stats; restart it: vanity restart");
   }
@@ -389,6 +381,8 @@ void Reload::replace() {
   } else if (gone.turn == Understudy::Turn::failed) {
     refuse("VANITY_E_RELOAD_FAULT", "the new program faulted in its init",
            "the one before is started anew by the watchdog; mend the new one");
+  } else if (asking_.over() || asking_.hurried()) {
+    refuse("VANITY_E_RELOAD", "the system stops", "");
   } else {
     refuse("VANITY_E_RELOAD_LATE", "it did not leave its program within five seconds",
            "look at it: vanity stats");

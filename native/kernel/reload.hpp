@@ -9,7 +9,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernel/asking.hpp"
@@ -62,7 +61,7 @@ class Reload : public Task {
 
   // ---- the kernel's thread
   void start() override {
-    thread_ = std::thread([this] { run(); });
+    thread_ = Hardware::Thread([this] { run(); });
   }
   bool done() const noexcept override { return asking_.done(); }
   const Certificate& certificate() const override { return certificate_; }
@@ -117,7 +116,7 @@ class Reload : public Task {
   uint64_t received_ns_ = 0;
   Guard guard_;
   std::atomic<int> rehearsing_{0};  // its thread; 0: not now
-  std::thread thread_;
+  Hardware::Thread thread_;
 };
 
 // The kernel's: one at a time, asked for by the segment.

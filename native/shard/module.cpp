@@ -69,7 +69,11 @@ bool reaches(const vanity_program& program, size_t offset) {
   return program.struct_bytes >= offset + sizeof(void*);
 }
 
-Module::Loaded load(const std::string& path, const std::string& file) {
+Module::Loaded load(const std::string& path, Module::File which) {
+  const vanity_program* const linked =
+      Module::linked_in == nullptr ? nullptr : Module::linked_in(path);
+  if (linked != nullptr) return {linked, 0, 0};
+  const std::string file = which == Module::File::copy ? copy_of(path) : path;
   // Never dlclosed: a module may leave thread-locals or static objects behind.
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
@@ -126,7 +130,7 @@ Module::Module(std::string path, const std::map<std::string, std::string>& optio
           static_cast<uint32_t>(option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
       buffer_bytes_(static_cast<uint32_t>(option_number(
           options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {
-  take(load(path_, file == File::copy ? copy_of(path_) : path_));
+  take(load(path_, file));
 }
 
 void Module::take(const Loaded& loaded) {
@@ -144,7 +148,7 @@ bool Module::knows_reload() const noexcept {
 
 // What it kept in static memory is spoilt, or not: only a copy of the file has it anew.
 void Module::renew() {
-  take(load(path_, copy_of(path_)));
+  take(load(path_, File::copy));
 }
 
 void Module::text(uintptr_t* begin, uintptr_t* end) const {

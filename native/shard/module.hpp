@@ -26,6 +26,9 @@ class Module : public Program {
   enum class File : uint8_t { itself, copy };
   Module(std::string path, const std::map<std::string, std::string>& options, File file);
 
+  // Finds a program that is linked in, before any file is looked for: the simulator's. Null: none.
+  static inline const vanity_program* (*linked_in)(const std::string& path) = nullptr;
+
   bool renewable() const override { return true; }
   void renew() override;
   void text(uintptr_t* begin, uintptr_t* end) const override;

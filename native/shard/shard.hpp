@@ -348,6 +348,8 @@ class Shard {
   Cut cut() const noexcept;
   // Between two rewirings: are there channels of messages?
   bool carries_messages() const noexcept;
+  // Its program was left, and none has begun since.
+  bool is_down() const noexcept { return down_; }
   // Of a shard whose program was left: who is started next, unless the last one still begins; how
   // far that is; and who is not to, after all, or has made room for it: not while it begins.
   bool engage(std::unique_ptr<Module>& program, std::unique_ptr<Place>& place) noexcept;
@@ -408,7 +410,6 @@ class Shard {
   friend class BasicAttendant;
   friend class ScriptAttendance;
   void begin_handover() noexcept { attendant_.current()->begin = cut(); }
-  bool is_down() const noexcept { return down_; }
   void refuse(Unkept why) noexcept;
   void attend_bursts() noexcept;
   bool may_switch() noexcept;

@@ -17,6 +17,7 @@ void Memory::begin(Model model, std::byte* base, size_t bytes, uint32_t threads)
   hash_ = 0;
   ++generation_;
   outside_.clear();
+  outside_count_ = 0;
   const auto empty = [](View& view) {
     view.used = 0;
     view.grow(kThreadsMax);

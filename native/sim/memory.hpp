@@ -101,9 +101,13 @@ class Memory {
   uint32_t key(const void* address) const noexcept {
     const auto* at = static_cast<const std::byte*>(address);
     if (at >= base_ && at < base_ + bytes_) return static_cast<uint32_t>(at - base_);
-    const auto next = static_cast<uint32_t>(bytes_ + 64 * outside_.size());
-    return outside_.try_emplace(address, next).first->second;
+    const auto [found, fresh] = outside_.try_emplace(address, 0);
+    if (fresh) found->second = static_cast<uint32_t>(bytes_ + 64 * outside_count_++);
+    return found->second;
   }
+
+  // Another word lies there from now on.
+  void forget(const void* address) noexcept { outside_.erase(address); }
 
   // How many stores a load of this thread may find; 1: the newest only. A seq_cst one finds nothing
   // older than what seq_cst accesses and full fences before it knew.
@@ -198,6 +202,7 @@ class Memory {
   std::array<Location, kLocationsMax> locations_;
   std::array<Plain, kPlainWordsMax> plains_;
   mutable std::unordered_map<const void*, uint32_t> outside_;
+  mutable uint32_t outside_count_ = 0;  // that ever were
   // Numbers by address, open addressing; anew with each execution by `generation_`.
   static constexpr uint32_t kSlotBits = kPlainWordsMax > 256 ? 15 : 10;
   static constexpr uint32_t kSlots = 1u << kSlotBits;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <type_traits>
 
 #include "sim/world.hpp"
 #include "vanity/atomic.hpp"
@@ -17,7 +18,9 @@ template <class T>
 class Atomic {
  public:
   Atomic() noexcept = default;
-  constexpr Atomic(T value) noexcept : word_(value) {}
+  constexpr Atomic(T value) noexcept : word_(value) {
+    if (!std::is_constant_evaluated() && World::running()) World::current().begins(&word_);
+  }
   Atomic(const Atomic&) = delete;
   Atomic& operator=(const Atomic&) = delete;
 
@@ -100,7 +103,7 @@ class Ref {
   T* word_;
 };
 
-// A body that begins when the execution does, as its next thread.
+// A body that begins when the execution does, as its next thread; or at once, as a spare one.
 class Thread {
  public:
   Thread() noexcept = default;
@@ -110,6 +113,7 @@ class Thread {
     if (World::running()) World::current().join(number_);
     number_ = kNone;
   }
+  void detach() noexcept { number_ = kNone; }
 
  private:
   static constexpr uint32_t kNone = ~0u;

@@ -93,6 +93,8 @@ std::string step_text(const World& world, const Event& event) {
       return std::string("wait ends: ") + wake_of(event.value);
     case Kind::resume:
       return "looks again";
+    case Kind::says:
+      return "* " + world.said(event.value);
     case Kind::now:
       return "clock: " + number(event.value);
     case Kind::pause:

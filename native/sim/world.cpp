@@ -92,6 +92,7 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   decisions_.clear();
   names_.clear();
   bodies_.clear();
+  said_.clear();
   count_ = static_cast<uint32_t>(scenario.threads.size());
   watches_ = {};
   watched_ = 0;
@@ -104,18 +105,8 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   memory_.begin(setup.model, object_, scenario.bytes, count_);
   scenario.create(object);
   for (uint32_t i = 0; i < count_; ++i) {
-    Thread& thread = threads_[i];
-    thread.fiber.start(thread.stack.begin(), kStackBytes, &World::enter, this);
-    thread.pending = {.kind = Kind::start, .thread = i};
-    thread.status = Status::ready;
-    thread.woken = thread.armed = thread.fired = thread.early = false;
-    thread.past = i + 1;
-    thread.stale_left = setup.stale_loads;
-    thread.early_left = setup.early_returns;
-    thread.refusals_left = setup.refusals;
-    thread.idle_turns = 0;
-    thread.looked.clear();
-    thread.slept_at = 0;
+    prepare(i);
+    if (is_spare(i)) threads_[i].status = Status::ended;
   }
   running_ = true;
   // The first thread begins; each later decision is taken on the fiber of the step before.
@@ -123,6 +114,21 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   running_ = false;
   if (scenario.destroy != nullptr) scenario.destroy(object);
   return verdict_;
+}
+
+void World::prepare(uint32_t number) {
+  Thread& thread = threads_[number];
+  thread.fiber.start(thread.stack.begin(), kStackBytes, &World::enter, this);
+  thread.pending = {.kind = Kind::start, .thread = number};
+  thread.status = Status::ready;
+  thread.woken = thread.armed = thread.fired = thread.early = false;
+  thread.past = number + 1;
+  thread.stale_left = setup_.stale_loads;
+  thread.early_left = setup_.early_returns;
+  thread.refusals_left = setup_.refusals;
+  thread.idle_turns = 0;
+  thread.looked.clear();
+  thread.slept_at = 0;
 }
 
 void World::enter(void* argument) {
@@ -139,8 +145,18 @@ void World::enter(void* argument) {
 }
 
 uint32_t World::begin(std::function<void()> body) {
-  bodies_.push_back(std::move(body));
-  return static_cast<uint32_t>(bodies_.size() - 1);
+  if (!running_) {
+    bodies_.push_back(std::move(body));
+    return static_cast<uint32_t>(bodies_.size() - 1);
+  }
+  uint32_t spare = count_ - scenario_->spares;
+  while (spare < count_ && threads_[spare].status != Status::ended) ++spare;
+  if (spare == count_) fail(Verdict::broken, "more threads than the simulator has room for");
+  bodies_.resize(count_);
+  bodies_[spare] = std::move(body);
+  prepare(spare);
+  memory_.follow(spare, self_);
+  return spare;
 }
 
 void World::leave() {
@@ -545,7 +561,7 @@ bool World::try_heavy_fence() {
   if (memory_.model() == Model::weak) memory_.fence(self_);
   note({.kind = Kind::heavy_fence}, ++fences_);
   for (uint32_t other = 0; other < count_; ++other) {
-    if (other == self_) continue;
+    if (other == self_ || (is_spare(other) && threads_[other].status == Status::ended)) continue;
     announce({Kind::reach, false, other});
     ++fences_;
     if (memory_.model() == Model::weak) memory_.fence(other);
@@ -776,6 +792,12 @@ void World::join(uint32_t thread) {
 
 // ---- what scenarios say
 // --------------------------------------------------------------------------
+
+void World::say(std::string text) {
+  if (!running_) return;
+  said_.push_back(std::move(text));
+  note({.value = said_.size() - 1, .kind = Kind::says}, said_.size());
+}
 
 void World::name(const void* address, uint32_t bytes, const char* name) {
   names_.push_back({memory_.key(address), bytes, name});

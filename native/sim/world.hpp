@@ -43,6 +43,7 @@ enum class Kind : uint8_t {
   wake,    // a wait returns
   pause,   // until there is something new
   resume,  // there is
+  says,    // in words, what a scenario did
   now,
   finish,
 };
@@ -109,6 +110,8 @@ struct Scenario {
   void (*destroy)(void* object) = nullptr;
   // Else its memory is not cleared before it is made; and words may lie outside of it.
   bool contained = true;
+  // Of the threads the last so many begin later: begin(), of another one.
+  uint32_t spares = 0;
   // Asked when nobody goes on but by a deadline: does this thread, which is asleep, miss something
   // that it should have been woken for? Null: no.
   const char* (*missed)(const void* object, uint32_t thread, bool monitoring) = nullptr;
@@ -166,12 +169,17 @@ class World {
   // Bits of the bytes of a 64-byte line that are not zero.
   uint64_t marks(const void* line);
   uint32_t self() const noexcept { return self_; }
-  // While the object is made: what the next thread does. Of a scenario that has no `thread`.
+  // While the object is made: what the next thread does. Later: what a spare one does, from here
+  // on; it knows what this one knows. Of a scenario that has no `thread`.
   uint32_t begin(std::function<void()> body);
 
   // ---- what scenarios say
   [[noreturn]] void fail(Verdict verdict, const char* what);
+  // A line of the trace.
+  void say(std::string text);
   void name(const void* address, uint32_t bytes, const char* name);
+  // An atomic begins its life there, whatever was there before.
+  void begins(const void* address) { memory_.forget(address); }
   // While the object is made, with its first value: those of a doorbell must be.
   void name_atomic(const void* address, uint32_t bytes, const char* name);
   // While this sleeps, `waiting` says whether there is input for it.
@@ -197,6 +205,7 @@ class World {
   // The decisions that had a choice, in order.
   const std::vector<uint8_t>& decisions() const noexcept { return decisions_; }
   std::string name_of(uint32_t key) const;
+  const std::string& said(uint64_t number) const noexcept { return said_[number]; }
   const Scenario& scenario() const noexcept { return *scenario_; }
   const Setup& setup() const noexcept { return setup_; }
 
@@ -238,6 +247,8 @@ class World {
   };
 
   static void enter(void* thread);
+  void prepare(uint32_t thread);
+  bool is_spare(uint32_t thread) const noexcept { return thread >= count_ - scenario_->spares; }
   void announce(Operation operation);
   void announce_store(Kind kind, uint32_t key, bool sequential = false);
   uint64_t sequenced(uint32_t location, uint32_t number, uint64_t found);
@@ -268,6 +279,7 @@ class World {
   std::vector<uint8_t> decisions_;
   std::vector<std::function<void()>> bodies_;
   std::string what_;
+  std::vector<std::string> said_;
   const Scenario* scenario_ = nullptr;
   Setup setup_;
   std::byte* object_ = nullptr;

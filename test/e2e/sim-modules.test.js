@@ -113,6 +113,50 @@ for (const [source, calls] of [
   });
 }
 
+test.serial(
+  'a module that hands on what it knows is replaced, and has to take it over',
+  async (t) => {
+    const work = workspace(t);
+    compile(work, 'heir.c');
+    const capture = join(ROOT, 'examples/captures/two-hosts.pcap');
+    const manifest = (how) =>
+      work.file(
+        `${how}.toml`,
+        `
+[system]
+name = "heir"
+oversubscribe = true
+[ports.in]
+driver = "capture"
+file = "${capture}"
+rx = "mine"
+[shards.mine]
+program = "./heir.so"
+options = { how = "${how}" }
+[shards.drain]
+program = "sink"
+[channels.out]
+from = "mine"
+to = "drain"
+overflow = "block"
+`,
+      );
+    const holds = ['--holds', 'mine.passed = drain.consumed', '--schedules', '1500'];
+    const good = await sim(work, manifest('remembers'), ...holds);
+    t.is(good.code, 0, good.stdout);
+    const { code, result, stdout } = await sim(work, manifest('forgets'), ...holds);
+    t.is(code, 1, stdout);
+    t.like(result, { verdict: 'order' });
+    t.regex(
+      result.failure.what,
+      /^"mine.passed = drain.consumed" does not hold: mine.passed is \d+, /,
+    );
+    const kept = readFileSync(result.failure.repro, 'utf8');
+    t.regex(kept, /^# .* {2}\* a reload of mine is asked for/m);
+    t.regex(kept, /^# .* {2}\* the reload of mine is answered: kept$/m);
+  },
+);
+
 test.serial('of two programs the one that looks at the clock is named', async (t) => {
   const work = workspace(t);
   for (const source of ['clock.c', 'steady.c']) compile(work, source);

@@ -19,6 +19,7 @@ const IDLE = 'shard/idle.cpp';
 const PACKETS = 'shard/packets.cpp';
 const BOOT = 'kernel/boot.cpp';
 const KERNEL = 'kernel/system.cpp';
+const HANDOVER = 'shard/handover.cpp';
 
 const mutant = (check, name, file, ...changes) => ({ check, name, file, changes });
 const relaxed = (before, order, after = '') => [
@@ -494,5 +495,32 @@ export const MUTANTS = [
   mutant('system', 'an owner too many', 'shard/stage/mirror.cpp', [
     'shard.share(packets[i], outputs);',
     'shard.share(packets[i], outputs + 1);',
+  ]),
+
+  // ---- one program in another's place, in whole systems
+  mutant('system', 'polled before the state has arrived', HANDOVER, [
+    'if (handover.was != nullptr) {\n    const int refusal = handover.migrates ?',
+    'if (false) {\n    const int refusal = handover.migrates ?',
+  ]),
+  mutant('system', 'switched while packets are held', HANDOVER, [
+    'return holds() == 0 && again_.empty() &&',
+    'return',
+  ]),
+  mutant('system', 'undone, and what the new one took is not given again', HANDOVER, [
+    '  hold_again();\n',
+    '',
+  ]),
+  mutant('system', 'what comes again, comes after what waits', HANDOVER, [
+    'if (!again_.empty()) {\n    const auto got',
+    'if (!again_.empty() && inputs_empty()) {\n    const auto got',
+  ]),
+  mutant('system', 'what comes again, comes once more', HANDOVER, ['    again_at_ += got;\n', '']),
+  mutant('system', 'the new one faults, and is started anew', 'shard/recover.cpp', [
+    'handover != nullptr && handover->switched',
+    'false',
+  ]),
+  mutant('system', 'a reload outlives its system', KERNEL, [
+    'if (!reloads_->close()) {',
+    'if (false) {',
   ]),
 ];

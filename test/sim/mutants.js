@@ -29,7 +29,7 @@ function run(command, args, seconds) {
   });
 }
 
-const SYSTEM_SCHEDULES = 4000;
+const SYSTEM_SCHEDULES = 10_000;
 const SYSTEMS = ['test/sim/systems/split.toml', 'test/sim/systems/buffers.toml'];
 
 /** One of a source file of the runtime: in its place in the policy build, under whole systems. */

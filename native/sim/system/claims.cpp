@@ -1,5 +1,7 @@
 #include "sim/system/claims.hpp"
 
+#include <algorithm>
+
 namespace vanity::sim {
 namespace {
 
@@ -25,6 +27,12 @@ bool relates(int64_t sum, const std::string& relation, int64_t constant) {
 }
 
 }  // namespace
+
+bool is_known(const Claim& claim, Segment& segment) {
+  return std::all_of(claim.terms.begin(), claim.terms.end(), [&](const Claim::Term& term) {
+    return find(segment.shard(term.shard), term.counter) != nullptr;
+  });
+}
 
 std::string broken(const Claim& claim, const Plan& plan, Segment& segment) {
   int64_t sum = 0;

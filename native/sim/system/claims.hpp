@@ -24,6 +24,8 @@ struct Claim {
   std::string text;
 };
 
+// Are all its counters there?
+bool is_known(const Claim& claim, Segment& segment);
 // Empty: it holds.
 std::string broken(const Claim& claim, const Plan& plan, Segment& segment);
 

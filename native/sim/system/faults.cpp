@@ -43,6 +43,7 @@ class Faulting : public Program {
     vanity_packet packets[kTakenMost];
     if (takes_ != 0 && kContainedApi.receive(shard.handle(), packets, takes_) == 0) return;
     --faults_;
+    World::current().say(plan_.name + ": its program faults, as drawn");
     draw_turns();
     shard.guard().leave(FaultKind::signal, "as drawn");
   }

@@ -13,6 +13,8 @@
 #include "sim/system/faults.hpp"
 #include "sim/system/modules.hpp"
 #include "sim/system/region.hpp"
+#include "sim/system/reloads.hpp"
+#include "sim/system/standins.hpp"
 
 namespace vanity::sim {
 namespace {
@@ -62,6 +64,7 @@ Plan drawn(const Plan& asked) {
     const uint32_t spin = world.draw(3);
     if (spin != 2) shard.spin_ns_max = spin == 0 ? 0 : std::min(shard.spin_ns_max, kSpinNs);
   }
+  draw_reloads(plan);
   return plan;
 }
 
@@ -99,10 +102,11 @@ void hear_of_faults() {
   }
 }
 
-// Starts it, perhaps stops it early, and closes it when it is over.
+// Starts it, perhaps replaces programs, perhaps stops it early, and closes it when it is over.
 void operate() {
   World& world = World::current();
   hosted.system->start();
+  reload_as_drawn(*hosted.system);
   if (world.draw(kStopsOneIn) == 0) {
     world.nap_for_a_while();
     hosted.immediate = world.draw(2) == 0;
@@ -118,9 +122,10 @@ void create(void*) {
   hosted.counted.clear();
   hosted.immediate = false;
   hosted.words.clear();
+  forget_standins();
   hosted.plan = drawn(hosted.asked);
   hosted.system = new System(hosted.plan, BootOptions{});
-  let_programs_fault(*hosted.system);
+  if (!stood_in()) let_programs_fault(*hosted.system);
   World::current().begin(&operate);
   for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
     auto& ring = *hosted.system->channel(c).memory();
@@ -133,6 +138,7 @@ void create(void*) {
     label(line.sleeper.sleeping, name + ".sleeping");
     label(line.control, name + ".control");
     label(line.doorbell, name + ".bell");
+    label(line.wishes, name + ".wish");
     label(hosted.system->segment().shard(s).state, name + ".state");
   }
 }
@@ -218,14 +224,13 @@ void finish(void*) {
                 std::to_string(record.received.get()) + " received");
   }
   for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s) {
-    const ShardPlan& plan = hosted.plan.shards[s];
+    const ShardPlan& plan = hosted.asked.shards[s];
     if (hosted.immediate || plan.kind != ProgramKind::builtin || plan.program == "mirror") continue;
     const ShardRecord& record = system.segment().shard(s);
     Balance balance = balance_of(record);
     balance.dropped -= record.dropped_fault.get();
     // One that is down when it is to stop drops what waits for it, and has received none of that.
-    const bool was_down = record.faults.get() != record.restarts.get();
-    if (was_down) {
+    if (system.shard(s).is_down()) {
       balance.received += balance.dropped;
       balance.dropped = 0;
     }
@@ -240,12 +245,18 @@ void finish(void*) {
                                                  std::to_string(balance.dropped) +
                                                  " packets, though its outputs block");
   }
-  // A program that faults loses what it held, whatever it is said to do with it.
-  bool faulted = false;
-  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s)
-    faulted = faulted || system.segment().shard(s).faults.get() != 0;
-  if (hosted.immediate || faulted) return;
+  check_orders(system);
+  // A program that faults loses what it held, whatever it is said to do with it; one that was
+  // undone has counted what the old one counts again.
+  bool apart = false;
+  for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s) {
+    const ShardRecord& record = system.segment().shard(s);
+    apart = apart || record.faults.get() != 0 || record.reloads_undone.get() != 0;
+  }
+  if (hosted.immediate || apart) return;
   for (const Claim& claim : hosted.claims) {
+    // A stand-in has none of a stage's own counters.
+    if (stood_in() && !is_known(claim, system.segment())) continue;
     const std::string what = broken(claim, hosted.plan, system.segment());
     require(what.empty(), what);
   }
@@ -273,6 +284,7 @@ Scenario host(const SystemText& system, bool modules) {
   for (const ShardPlan& shard : plan.shards) hosted.names.push_back(shard.name);
   hosted.names.emplace_back("kernel");
   hosted.names.emplace_back("operator");
+  hosted.names.emplace_back("reload");
   Scenario scenario;
   scenario.name = hosted.asked.name.c_str();
   for (const std::string& name : hosted.names) scenario.threads.push_back(name.c_str());
@@ -281,6 +293,7 @@ Scenario host(const SystemText& system, bool modules) {
   scenario.finish = finish;
   scenario.destroy = destroy;
   scenario.contained = false;
+  scenario.spares = 1;
   scenario.missed = missed;
   return scenario;
 }

@@ -13,30 +13,30 @@ namespace vanity {
 namespace {
 
 constexpr uint32_t kFrameBytes = 64;
-constexpr uint64_t kGapNs = 500;  // between bursts: 0 to 15 times as long
-constexpr uint32_t kGaps = 16;
+constexpr uint32_t kMarkAt = 42;
+constexpr uint32_t kGaps = 16;  // between bursts: 0 to 15 times as long
 constexpr uint32_t kFlows = 8;
 
 uint32_t draw(uint32_t options) {
   return sim::World::current().draw(options);
 }
 
-// UDP over IPv4; the flow is its source port, the number stands behind the headers.
-void write_frame(uint8_t* frame, uint16_t flow, uint32_t number) {
-  static constexpr uint8_t kHeaders[42] = {2,  0, 0,   0,  0,   2, 2,  0, 0,  0,  0, 1,  8,   0,
-                                           69, 0, 0,   50, 0,   0, 64, 0, 64, 17, 0, 0,  192, 0,
-                                           2,  1, 198, 51, 100, 1, 0,  0, 0,  9,  0, 30, 0,   0};
+// UDP over IPv4; the flow is its source port, the mark stands behind the headers.
+void write_frame(uint8_t* frame, const sim::FrameMark& mark) {
+  static constexpr uint8_t kHeaders[kMarkAt] = {
+      2, 0,  0,  0, 0, 2,   2, 0, 0, 0,   0,  1,   8, 0, 69, 0, 0, 50, 0,  0, 64,
+      0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0, 0,  0, 9, 0,  30, 0, 0};
   std::memset(frame, 0, kFrameBytes);
   std::memcpy(frame, kHeaders, sizeof(kHeaders));
-  frame[34] = static_cast<uint8_t>(flow >> 8);
-  frame[35] = static_cast<uint8_t>(flow);
-  std::memcpy(frame + sizeof(kHeaders), &number, sizeof(number));
+  frame[34] = static_cast<uint8_t>(mark.flow >> 8);
+  frame[35] = static_cast<uint8_t>(mark.flow);
+  std::memcpy(frame + kMarkAt, &mark, sizeof(mark));
 }
 
 class Arrivals final : public RxQueue {
  public:
-  Arrivals(QueueRecord* record, uint16_t port, uint32_t packets) noexcept
-      : RxQueue(record), port_(port), left_(packets) {}
+  Arrivals(QueueRecord* record, uint16_t port, uint32_t queue, uint32_t packets) noexcept
+      : RxQueue(record), port_(port), queue_(queue), left_(packets) {}
 
   uint32_t receive(Pool& pool, vanity_packet* packets, uint32_t n) noexcept override {
     const uint64_t now = now_ticks();
@@ -50,12 +50,12 @@ class Arrivals final : public RxQueue {
       packets[i].port = port_;
       packets[i].flags = 0;
       write_frame(pool.buffer(packets[i].buffer) + VANITY_FRAME_OFFSET,
-                  static_cast<uint16_t>(next_ % kFlows), next_);
+                  {sim::FrameMark::kMagic, next_, uint32_t{port_} << 16 | queue_, next_ % kFlows});
       ++next_;
       bytes += kFrameBytes;
     }
     left_ -= got;
-    due_ = now + draw(kGaps) * kGapNs;
+    due_ = now + draw(kGaps) * sim::arrivals_gap_ns;
     if (got == 0) return 0;
     record_->packets.add(got);
     record_->bytes.add(bytes);
@@ -71,6 +71,7 @@ class Arrivals final : public RxQueue {
 
  private:
   const uint16_t port_;
+  const uint32_t queue_;
   uint32_t left_;
   uint32_t next_ = 0;
   uint64_t due_ = 0;
@@ -93,8 +94,10 @@ class Departures final : public TxQueue {
 class SimulatedPort final : public Port {
  public:
   SimulatedPort(const PortOptions& options, const PortRecords& records) : Port(records.port) {
-    for (QueueRecord* record : records.rx)
-      rx_.push_back(std::make_unique<Arrivals>(record, options.index, sim::arrivals_of_a_queue));
+    for (QueueRecord* record : records.rx) {
+      rx_.push_back(std::make_unique<Arrivals>(
+          record, options.index, static_cast<uint32_t>(rx_.size()), sim::arrivals_of_a_queue));
+    }
     for (QueueRecord* record : records.tx) tx_.push_back(std::make_unique<Departures>(record));
   }
   RxQueue& rx(uint32_t queue) override { return *rx_[queue]; }
@@ -113,6 +116,12 @@ class SimulatedPort final : public Port {
 };
 
 }  // namespace
+
+sim::FrameMark sim::mark_of(const uint8_t* frame) noexcept {
+  FrameMark mark;
+  std::memcpy(&mark, frame + kMarkAt, sizeof(mark));
+  return mark;
+}
 
 std::unique_ptr<Port> create_port(const PortOptions& options, const PortRecords& records) {
   return std::make_unique<SimulatedPort>(options, records);
