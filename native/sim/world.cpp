@@ -106,7 +106,9 @@ Verdict World::run(const Scenario& scenario, const Setup& setup, void* object, S
   scenario.create(object);
   for (uint32_t i = 0; i < count_; ++i) {
     prepare(i);
-    if (is_spare(i)) threads_[i].status = Status::ended;
+    if (!is_spare(i)) continue;
+    threads_[i].status = Status::ended;
+    threads_[i].begun = false;
   }
   running_ = true;
   // The first thread begins; each later decision is taken on the fiber of the step before.
@@ -121,6 +123,7 @@ void World::prepare(uint32_t number) {
   thread.fiber.start(thread.stack.begin(), kStackBytes, &World::enter, this);
   thread.pending = {.kind = Kind::start, .thread = number};
   thread.status = Status::ready;
+  thread.begun = true;
   thread.woken = thread.armed = thread.fired = thread.early = false;
   thread.past = number + 1;
   thread.stale_left = setup_.stale_loads;
@@ -561,7 +564,8 @@ bool World::try_heavy_fence() {
   if (memory_.model() == Model::weak) memory_.fence(self_);
   note({.kind = Kind::heavy_fence}, ++fences_);
   for (uint32_t other = 0; other < count_; ++other) {
-    if (other == self_ || (is_spare(other) && threads_[other].status == Status::ended)) continue;
+    // One that has ended has run such a fence at its end.
+    if (other == self_ || !threads_[other].begun) continue;
     announce({Kind::reach, false, other});
     ++fences_;
     if (memory_.model() == Model::weak) memory_.fence(other);

@@ -218,6 +218,7 @@ class World {
     FiberStack stack{kStackBytes};
     Operation pending;
     Status status;
+    bool begun;
     bool woken;  // asleep or monitoring: it may go on
     bool armed;  // monitors `line`
     bool fired;  // a store came since

@@ -40,12 +40,19 @@ void require(bool holds, const std::string& what) {
   if (!holds) World::current().fail(Verdict::order, what.c_str());
 }
 
-// Shards whose programs hand on what they know.
+bool is_module(Shard& shard) {
+  return shard.plan().kind == ProgramKind::native;
+}
+
+// Shards whose programs hand on what they know, or are stages, which know nothing.
 std::vector<uint32_t> candidates(System& system) {
   std::vector<uint32_t> all;
   for (uint32_t s = 0; s < system.shard_count(); ++s) {
-    if (system.shard(s).plan().kind != ProgramKind::native) continue;
-    if (system.shard(s).program()->module()->reload() != nullptr) all.push_back(s);
+    Shard& shard = system.shard(s);
+    const bool stage = shard.plan().kind == ProgramKind::builtin && !shard.is_source();
+    if (stage || (is_module(shard) && shard.program()->module()->reload() != nullptr)) {
+      all.push_back(s);
+    }
   }
   return all;
 }
@@ -55,7 +62,9 @@ const char* outcome_name(uint32_t outcome) {
   return outcome < std::size(kNames) ? kNames[outcome] : "?";
 }
 
-void check(const ReloadRecord& record, const std::string& shard, uint64_t generation) {
+// `generation` is to poll where it was kept.
+void check(const ReloadRecord& record, const std::string& shard, uint64_t before,
+           uint64_t generation) {
   const uint32_t outcome = record.outcome.load(std::memory_order_relaxed);
   std::string text = "the reload of " + shard + " is answered: " + outcome_name(outcome);
   if (record.message[0] != '\0') text += std::string(", ") + record.message;
@@ -63,11 +72,12 @@ void check(const ReloadRecord& record, const std::string& shard, uint64_t genera
   require(record.unaccounted.get() == 0, "the certificate of the reload of " + shard + " leaves " +
                                              std::to_string(record.unaccounted.get()) +
                                              " packets unaccounted for");
-  // Each turn here comes back soon, so that there is but one thing to wait for.
-  require(record.drain != 0 || std::strcmp(record.code, "VANITY_E_RELOAD_LATE") != 0,
+  // Each turn here comes back soon, so that a program waits for nothing but its inputs.
+  require(record.drain != 0 || generation == before ||
+              std::strcmp(record.code, "VANITY_E_RELOAD_LATE") != 0,
           "the reload of " + shard + " is said to be late, and is not");
   const bool kept = outcome == static_cast<uint32_t>(ReloadOutcome::kept);
-  require(record.generation.get() == generation + (kept ? 1 : 0),
+  require(record.generation.get() == (kept ? generation : before),
           "the reload of " + shard + " was not kept, or was, and another program polls");
   const auto undone = static_cast<uint32_t>(ReloadOutcome::undone);
   require(outcome != undone || record.dropped_fault.get() == 0,
@@ -101,7 +111,7 @@ void reload(System& system, uint32_t s) {
     if (over(system)) return;
     World::current().nap_for_a_while();
   }
-  check(record, shard, generation);
+  check(record, shard, generation, generation + (is_module(system.shard(s)) ? 1 : 0));
 }
 
 }  // namespace

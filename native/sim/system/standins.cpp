@@ -18,6 +18,7 @@
 namespace vanity::sim {
 namespace {
 
+constexpr uint32_t kStaysOneIn = 4;        // stages
 constexpr uint32_t kFaultsMost = 2;        // of a shard, on stage
 constexpr uint32_t kFaultsOneIn = 3;       // programs
 constexpr uint32_t kKeepsOneIn = 3;        // programs
@@ -248,6 +249,13 @@ bool passes_by_flow(const ShardPlan& shard) {
          std::find(std::begin(kNames), std::end(kNames), shard.program) != std::end(kNames);
 }
 
+// With several outputs.
+bool takes_turns(const Plan& plan, uint32_t s) {
+  return plan.shards[s].program != "flow-split" &&
+         std::count_if(plan.channels.begin(), plan.channels.end(),
+                       [&](const ChannelPlan& channel) { return channel.from == s; }) > 1;
+}
+
 bool goes_round(const Plan& plan) {
   std::vector<bool> ends(plan.shards.size(), false);
   for (size_t round = 0; round < plan.shards.size(); ++round) {
@@ -273,8 +281,8 @@ bool let_programs_stand_in(Plan& plan) {
           return (channel.from != s && channel.to != s) ||
                  (channel.packets && channel.overflow != Overflow::program);
         });
-    if (!passes_by_flow(shard) || !packets_only) {
-      all = all && shard.program == "filter";
+    if (!passes_by_flow(shard) || !packets_only || one_in(kStaysOneIn)) {
+      all = all && (passes_by_flow(shard) || shard.program == "filter") && !takes_turns(plan, s);
       continue;
     }
     shard.kind = ProgramKind::native;
