@@ -36,5 +36,19 @@
       '-static-libstdc++', '-static-libgcc', '-Wl,--build-id',
       '-Wl,--dynamic-list=<(module_root_dir)/native/sim/system/exports.map'
     ]
+  }, {
+    # The process of a shard with isolation = "process": native/process. The parts of the addon that a shard needs.
+    'target_name': 'vanity-shard',
+    'type': 'executable',
+    'sources': ["<!@(grep '^native/' native/process/sources.txt)"],
+    'include_dirs': ['native/include', 'native'],
+    'defines': ['VANITY_VERSION="<!(node -p "require(\'./package.json\').version")"'],
+    'cflags!': ['-fno-exceptions'],
+    'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
+    'cflags_cc': ['-std=c++20', '-O3', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
+    'libraries': ['-ldl', '-lpthread'],
+    # Modules find nothing here: they bring their own C++ library, or the system's.
+    'ldflags!': ['-rdynamic'],
+    'ldflags': ['-static-libstdc++', '-Wl,--build-id']
   }]
 }

@@ -122,6 +122,10 @@ export const errors = {
       'channel "{channel}" carries messages and is joined to shard "{shard}", whose program {program} handles packets',
     hint: 'Set carries = "packets" in [channels.{channel}], or run your own program in [shards.{shard}].',
   },
+  VANITY_E_ISOLATION: {
+    message: 'shard "{shard}" cannot be a process of its own: {problem}',
+    hint: '{hint}',
+  },
   VANITY_E_OPTION_UNKNOWN: {
     message: 'shard "{shard}": {program} has no option "{option}"',
     hint: '{hint}',
@@ -542,6 +546,10 @@ export const errors = {
   VANITY_E_SYSTEM: {
     message: 'the operating system refused what a system needs: {reason}',
     hint: 'Raise the limits of processes and files: ulimit -u, ulimit -n',
+  },
+  VANITY_E_PROCESS: {
+    message: 'the process of a shard could not be started: {reason}',
+    hint: 'It runs vanity-shard, which is built beside the addon: npm run build:native',
   },
   VANITY_E_BOOT_TIMEOUT: {
     message: 'not ready in time: {shards}',

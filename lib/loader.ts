@@ -89,6 +89,17 @@ export function findSimulator(root: string = packageRoot): string {
   });
 }
 
+/** The program that shards run in that are processes of their own; throws VANITY_E_PROCESS. */
+export function findShardProcess(root: string = packageRoot): string {
+  const places = [
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'vanity-shard'),
+    join(root, 'build', 'Release', 'vanity-shard'),
+  ];
+  const found = places.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new VanityError('VANITY_E_PROCESS', { reason: `looked for ${places.join(', ')}` });
+}
+
 /** Loads the addon of the package at `root`; throws VANITY_E_NATIVE_LOAD. */
 export function loadAddon(root: string = packageRoot, where?: Host): unknown {
   const require = createRequire(import.meta.url);

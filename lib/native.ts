@@ -378,7 +378,12 @@ export interface Native {
   membarrier(): boolean;
   fields(): FieldDescription[];
   /** Creates the system of the plan; `onEvent` runs on the JavaScript thread at every change of state. */
-  boot(plan: Plan, onEvent: () => void, manifest: string): NativeSystem;
+  /** `process`: what shards run in that are processes of their own. */
+  boot(
+    plan: Plan & { readonly process?: string },
+    onEvent: () => void,
+    manifest: string,
+  ): NativeSystem;
   /** In the environment and on the thread of a worker, which from here on is that shard. */
   attachShard(system: string, index: number): NativeShard;
   readonly layout: NativeLayout;

@@ -49,7 +49,11 @@ function run(tool, args) {
 const targets = {
   native: {
     what: 'the native addon',
-    results: ['build/Release/vanity.node', 'build/Release/vanity-sim'],
+    results: [
+      'build/Release/vanity.node',
+      'build/Release/vanity-shard',
+      'build/Release/vanity-sim',
+    ],
     inputs: () => [...files('native'), 'binding.gyp', 'package.json'],
     build() {
       // A prebuild wins over a local build when the addon is loaded: an old one must not hide this.

@@ -1,4 +1,4 @@
-// Prebuilds of the addon and of the simulator, cross-compiled where need be: `prebuild.js [--out FOLDER] [x64 arm64 riscv64]`.
+// Prebuilds of the addon, of the process of a shard and of the simulator, cross-compiled where need be: `prebuild.js [--out FOLDER] [x64 arm64 riscv64]`.
 // Builds in a copy, so that neither build/ nor prebuilds/ of this checkout is touched by the way.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -50,9 +50,11 @@ for (const arch of positionals.length > 0 ? positionals : Object.keys(machines))
       break;
     }
     // prebuildify takes addons only.
-    const simulator = join(resolve(values.out), 'prebuilds', `linux-${arch}`, 'vanity-sim');
-    copyFileSync(join(copy, 'build', 'Release', 'vanity-sim'), simulator);
-    spawnSync(tool('strip'), [simulator], { stdio: 'inherit' });
+    for (const name of ['vanity-shard', 'vanity-sim']) {
+      const program = join(resolve(values.out), 'prebuilds', `linux-${arch}`, name);
+      copyFileSync(join(copy, 'build', 'Release', name), program);
+      spawnSync(tool('strip'), [program], { stdio: 'inherit' });
+    }
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }

@@ -58,6 +58,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'packets through two NICs of a virtual machine, beside testpmd on the same NICs',
     module: 'guest-forward.js',
   },
+  isolation: {
+    about: 'a shard that is a process of its own, beside one that is a thread',
+    module: 'isolation.js',
+  },
   memory: {
     about: 'growth of the resident set while running, and the size of the segment',
     module: 'memory.js',

@@ -98,6 +98,8 @@ export function inPlace(
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const kind = before.programKind;
   if (!isProgram(change) || kind !== after.programKind) return undefined;
+  // What a process was handed when it was started is what it has.
+  if (before.isolation === 'process') return undefined;
   // Who makes packets has buffers of its own, as a module may.
   if (kind === 'builtin') return [before, after].some(makesPackets) ? undefined : 'set';
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
@@ -241,6 +243,7 @@ function shardWords(plan: Plan, shard: ShardPlan): Words {
     spin_us_max: String(shard.spinNsMax / 1e3),
     sleep_us_max: String(shard.sleepNsMax / 1e3),
     arena: String(shard.arenaBytes),
+    isolation: shard.isolation,
     // Not `trace`: vanity trace switches that while it runs.
     'watchdog.progress_ms': String(watch.progressNs / 1e6),
     'watchdog.service_us': String(watch.serviceNs / 1e3),

@@ -47,6 +47,7 @@ export interface ShardPlan {
   readonly spinNsMax: number;
   readonly sleepNsMax: number;
   readonly arenaBytes: number;
+  readonly isolation: 'thread' | 'process';
   /** Its bursts and waits are events from the start. */
   readonly trace: boolean;
   readonly watch: WatchPlan;
@@ -262,6 +263,7 @@ function planOf(model: Model): Plan {
         spinNsMax: value.spin_us_max * 1e3,
         sleepNsMax: value.sleep_us_max * 1e3,
         arenaBytes: value.arena,
+        isolation: value.isolation,
         trace: value.trace,
         watch: {
           progressNs: value.watchdog.progress_ms * 1e6,

@@ -266,10 +266,14 @@ export const shardSchema = z
       )
       .describe('What the program reads as its options.')
       .prefault({}),
+    isolation: choice(
+      ['thread', 'process'],
+      'A thread of the process, or a process of its own, which can write to no memory but that of its channels and packets.',
+    ).default('thread'),
     trace: boolean('Note every burst and wait as an event, for vanity trace.').default(false),
     watchdog: watchdogSchema.prefault({}),
   })
-  .describe('One shard: a core, a thread, a program.');
+  .describe('One shard: a core, a thread or a process, a program.');
 
 export const channelSchema = z
   .strictObject({

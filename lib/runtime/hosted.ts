@@ -21,7 +21,14 @@ export function hosted(plan: Plan, mode: HostedMode, threads?: number): Plan {
     pages: 'none',
     kernelCore: -1,
     threads: mode === 'pool' ? poolThreads(plan, threads) : 0,
-    shards: plan.shards.map((shard) => ({ ...shard, core: -1, wait: 'futex', fifo: 0 })),
+    shards: plan.shards.map((shard) => ({
+      ...shard,
+      core: -1,
+      wait: 'futex',
+      fifo: 0,
+      // Who takes turns on a thread can't be woken from a process.
+      isolation: mode === 'pool' ? 'thread' : shard.isolation,
+    })),
   };
 }
 

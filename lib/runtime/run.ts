@@ -6,6 +6,7 @@ import { resolveDevices } from '../device/resolve.js';
 import { VanityError } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import { Host } from '../host/host.js';
+import { findShardProcess } from '../loader.js';
 import { type Plan, resolveCores } from '../manifest/plan.js';
 import { encodeManifest, firstManifest } from '../manifest/running.js';
 import { type NativeFailure, type NativeSystem, native } from '../native.js';
@@ -197,10 +198,11 @@ export async function boot(plan: Plan, options: BootOptions = {}): Promise<Syste
   const address = options.metrics ?? plan.metrics;
   const metrics = address === '' ? undefined : await MetricsServer.listen(address);
   let handle: NativeSystem | undefined;
+  const isolated = plan.shards.some(({ isolation }) => isolation === 'process');
   try {
     let system: System | undefined;
     const booted = native.boot(
-      resolved.plan,
+      isolated ? { ...resolved.plan, process: findShardProcess() } : resolved.plan,
       () => system?.look(),
       encodeManifest(firstManifest(plan, file === '' ? '' : resolve(file), text)),
     );

@@ -24,6 +24,8 @@ const POOL_SHIFT = 24;
 const TRIES = 20;
 const SPARE_BYTES = 2 ** 18;
 
+const NO_SHARD = 0xffffffff;
+
 /** A packet in a channel: its descriptor, and the rest where it could be read before the reader had the packet. */
 export interface QueuedPacket {
   buffer: number;
@@ -145,11 +147,14 @@ class Reader {
   }
 
   #once(row: Row, limit: number, packets: boolean): ChannelContents {
-    const to = count(row, 'to');
+    // A segment of an older build does not say: it was the consumer's.
+    const arena = count(row, row.arena === undefined ? 'to' : 'arena');
+    // Between two processes, neither of which is the one that is read.
+    if (arena === NO_SHARD) return this.#nothing(row, packets);
     const at = BigInt(count(row, 'arena_offset'));
     const capacity = count(row, 'capacity');
     const elementBytes = count(row, 'element_bytes');
-    const header = this.#arenas.read(to, at, HEADER_BYTES);
+    const header = this.#arenas.read(arena, at, HEADER_BYTES);
     const slotBytes = header.readUInt32LE(16);
     if (
       header.readUInt32LE(0) !== MAGIC ||
@@ -170,10 +175,10 @@ class Reader {
     const first = head & (capacity - 1);
     const before = Math.min(window, capacity - first);
     const slots = (from: number, n: number): Buffer =>
-      this.#arenas.read(to, at + BigInt(HEADER_BYTES + from * slotBytes), n * slotBytes);
+      this.#arenas.read(arena, at + BigInt(HEADER_BYTES + from * slotBytes), n * slotBytes);
     // What the reader has not given back afterwards was not written over meanwhile; nor was its buffer.
     const taken = (): number =>
-      (this.#arenas.read(to, at + BigInt(HEAD), 4).readUInt32LE(0) - head) >>> 0;
+      (this.#arenas.read(arena, at + BigInt(HEAD), 4).readUInt32LE(0) - head) >>> 0;
     const copied = Buffer.concat([slots(first, before), slots(0, window - before)]);
     const movedOn = Math.min(taken(), window);
     const elements: QueuedElement[] = [];
@@ -199,7 +204,7 @@ class Reader {
     return {
       channel: text(row, 'name'),
       from: text(this.#shards[count(row, 'from')], 'name'),
-      to: text(this.#shards[to], 'name'),
+      to: text(this.#shards[count(row, 'to')], 'name'),
       packets,
       capacity,
       elementBytes,
@@ -207,6 +212,21 @@ class Reader {
       elements,
       movedOn,
       leftOut: depth - movedOn - elements.length,
+    };
+  }
+
+  #nothing(row: Row, packets: boolean): ChannelContents {
+    return {
+      channel: text(row, 'name'),
+      from: text(this.#shards[count(row, 'from')], 'name'),
+      to: text(this.#shards[count(row, 'to')], 'name'),
+      packets,
+      capacity: count(row, 'capacity'),
+      elementBytes: count(row, 'element_bytes'),
+      depth: 0,
+      elements: [],
+      movedOn: 0,
+      leftOut: 0,
     };
   }
 

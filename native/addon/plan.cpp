@@ -114,6 +114,8 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
   shard.trace = flag(o, "trace");
+  if (has(o, "isolation"))
+    shard.isolated = choice<uint32_t>(o, "isolation", {"thread", "process"}) == 1;
   if (has(o, "watch")) shard.watch = watch_from_js(o.Get("watch").As<Napi::Object>());
   return shard;
 }
@@ -223,6 +225,7 @@ Plan plan_from_js(const Napi::Object& o) {
   plan.kernel_core = index_of(o, "kernelCore");
   plan.stall_ns = whole(o, "stallNs");
   plan.drain_ns = whole(o, "drainNs");
+  if (has(o, "process")) plan.process = text(o, "process");
   each_of(o, "shards", [&](const Napi::Value& value) {
     plan.shards.push_back(shard_from(value.As<Napi::Object>()));
   });

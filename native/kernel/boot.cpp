@@ -174,6 +174,10 @@ void System::move_shard(uint32_t shard, uint32_t core) {
 
 void System::make_programs() {
   for (const ShardPlan& shard : plan_.shards) {
+    if (shard.isolated) {
+      programs_.push_back(make_remote());
+      continue;
+    }
     switch (shard.kind) {
       case ProgramKind::builtin:
         programs_.push_back(make_stage(shard));
@@ -249,6 +253,7 @@ uint64_t System::pool_page_bytes(const PoolPlan& pool) const {
 }
 
 bool System::is_shared(const PoolPlan& pool) const {
+  if (leaves_process(pool)) return true;
   DmaAccess access;
   return std::any_of(plan_.ports.begin(), plan_.ports.end(), [&](const PortPlan& port) {
     return port.driver == "virtio-user" && reaches(port, pool, &access);
@@ -293,9 +298,12 @@ void System::make_arenas() {
   const Topology topology = read_topology();
   std::vector<size_t> bytes(plan_.shards.size(),
                             padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + 4096);
+  for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+    bytes[s] += plan_.shards[s].isolated ? process_bytes(s) : plan_.shards[s].arena_bytes;
+  }
   for (const ChannelPlan& channel : plan_.channels) {
-    const ChannelSpec spec = spec_of(channel);
-    bytes[channel.to] += padded(Channel::bytes_needed(spec));
+    if (ring_shard(channel) == kNone) continue;
+    bytes[ring_shard(channel)] += padded(Channel::bytes_needed(spec_of(channel)));
   }
   for (const PoolPlan& pool : pool_plans_) {
     const uint64_t page = pool_page_bytes(pool);
@@ -304,8 +312,10 @@ void System::make_arenas() {
       bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
       if (page != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
     }
-    bytes[pool.owner] += holders_of(plan_, pool.owner).size() *
-                         padded(Channel::bytes_needed(return_spec(pool.buffers)));
+    for (const uint32_t holder : holders_of(plan_, pool.owner)) {
+      bytes[plan_.shards[holder].isolated ? holder : pool.owner] +=
+          padded(Channel::bytes_needed(return_spec(pool.buffers)));
+    }
   }
   bool slow_pages = false;
   bool unlocked = false;
@@ -314,13 +324,15 @@ void System::make_arenas() {
     const ShardPlan& shard = plan_.shards[s];
     const Cpu* cpu = shard.core == kNone ? nullptr : topology.find(shard.core);
     const uint32_t node = cpu == nullptr ? kAnyNode : cpu->node;
-    auto arena = std::make_unique<Arena>(bytes[s] + shard.arena_bytes, node, plan_.pages);
+    const bool small = shard.isolated && plan_.pages == PageChoice::transparent;  // are private
+    auto arena = std::make_unique<Arena>(bytes[s], node, small ? PageChoice::small : plan_.pages,
+                                         shard.isolated ? Sharing::sealed : Sharing::none);
     if (arena->kind() == PageKind::transparent || arena->kind() == PageKind::small) {
       slow_pages = true;
       why = arena->why();
     }
     unlocked |= !arena->locked();
-    shards_[s]->set_arena(std::move(arena), segment_.header().started_realtime_ns);
+    shards_[s]->set_arena(std::move(arena), segment_.header().started_realtime_ns, make_line(s));
     segment_.shard(s).numa_node = cpu == nullptr ? 0 : cpu->node;
   }
   if (slow_pages && plan_.pages == PageChoice::automatic) {
@@ -363,7 +375,7 @@ void System::make_pools() {
       const Cpu* cpu = owner.plan().core == kNone ? nullptr : topology.find(owner.plan().core);
       shared_pools_[i] = std::make_unique<Arena>(bytes, cpu == nullptr ? kAnyNode : cpu->node,
                                                  plan_.pages, Sharing::sealed);
-      memory = shared_pools_[i]->allocate(bytes, kAlign);
+      memory = shared_pools_[i]->allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
     } else {
       memory = owner.arena_allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
     }
@@ -371,7 +383,8 @@ void System::make_pools() {
     record.arena_offset.set(is_shared(plan) ? UINT64_MAX : owner.arena().offset_of(memory));
     void* book = owner.arena_allocate(pool_book(plan.buffers, plan.buffer_bytes, page), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
-                                            page == kUnreached ? 0 : page, book));
+                                            page == kUnreached ? 0 : page, book,
+                                            make_references(plan)));
     pool_table_->add(*pools_.back());
     owner.owns_pool(pools_.back().get());
     if (plan.port == kNone) owner.set_own_pool(pools_.back().get());
@@ -388,10 +401,14 @@ void System::make_channels() {
     Shard& from = *shards_[plan.from];
     Shard& to = *shards_[plan.to];
     const size_t bytes = Channel::bytes_needed(spec);
-    channels_.push_back(Channel::create(to.arena_allocate(bytes, kAlign), spec));
+    const uint32_t owner = ring_shard(plan);
+    Arena& arena = owner == kNone ? make_shared(bytes) : shards_[owner]->arena();
+    channels_.push_back(Channel::create(arena.allocate(bytes, kAlign), spec));
     ChannelRecord& record = segment_.channel(c);
     describe(record, plan);
-    record.arena_offset.set(to.arena().offset_of(channels_.back().memory()));
+    record.arena = owner;
+    record.arena_offset.set(owner == kNone ? UINT64_MAX
+                                           : arena.offset_of(channels_.back().memory()));
     const uint32_t place = placed[plan.to]++;
     Bell bell;
     if (to.needs_bell(inputs[plan.to])) {
@@ -407,8 +424,9 @@ void System::make_returns() {
     Shard& owner = *shards_[pool_plans_[pool->index()].owner];
     const ChannelSpec spec = return_spec(pool->buffers());
     for (const uint32_t holder : holders_of(plan_, owner.index())) {
+      Shard& place = plan_.shards[holder].isolated ? *shards_[holder] : owner;
       const Channel ring =
-          Channel::create(owner.arena_allocate(Channel::bytes_needed(spec), kAlign), spec);
+          Channel::create(place.arena_allocate(Channel::bytes_needed(spec), kAlign), spec);
       shards_[holder]->add_home(pool->index(), ring);
       owner.add_returns(pool.get(), ring);
       ways_.push_back({pool->index(), owner.index(), holder, ring, nullptr});

@@ -26,6 +26,7 @@ const char* signal_text(int number) {
 }  // namespace
 
 std::string evidence_text(const Evidence& evidence) {
+  if (evidence.told) return evidence.what;
   std::string text;
   char address[40];
   std::snprintf(address, sizeof(address), " at address 0x%llx",
@@ -42,6 +43,7 @@ std::string evidence_text(const Evidence& evidence) {
       text = std::string("it threw an exception: ") + evidence.what;
       break;
     case FaultKind::descriptor:
+    case FaultKind::process:
       text = evidence.what;
       break;
     case FaultKind::init:

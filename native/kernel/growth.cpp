@@ -449,12 +449,14 @@ void Growth::make_channels() {
     NewcomerShard* const fresh = newcomer(plan.to);
     Bell bell;
     if (fresh != nullptr) {
+      record.arena = plan.to;
       record.arena_offset.set(to.arena().offset_of(memory));
       const uint32_t count = inputs[plan.to];
       if (to.needs_bell(count)) bell = Bell(&to.line().doorbell, fresh->placed, count);
       ++fresh->placed;
       to.add_input(plan, channel.index, &record, channel.ring);
     } else {
+      record.arena = kNone;
       record.arena_offset.set(UINT64_MAX);
       const uint32_t slot = to.free_slot();
       if (slot == kNone) {

@@ -112,6 +112,10 @@ void Reload::check_shard() const {
            "it runs a built-in stage, and no module takes its place while it runs",
            "restart the system with another manifest; another stage: vanity apply");
   }
+  if (shard_.plan().isolated) {
+    refuse("VANITY_E_RELOAD", "it is a process of its own, and those are started anew instead yet",
+           "restart it with the file as it is now: vanity restart");
+  }
   const bool module = !in_javascript(request_.path);
   if (module == script_) {
     refuse("VANITY_E_RELOAD",

@@ -97,6 +97,7 @@ class Segment {
 
   uint8_t* base() { return base_; }
   uint64_t bytes() const { return bytes_; }
+  int fd() const { return fd_; }
   const std::string& path() const { return path_; }
 
  private:

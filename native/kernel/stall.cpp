@@ -24,17 +24,18 @@ size_t read_whole(const char* path, char* text, size_t bytes) {
 
 }  // namespace
 
+// By its own number in both places, as Linux lets anybody: it may be of another process.
 ThreadSample sample_thread(uint32_t tid) {
   ThreadSample sample;
   char path[64];
   char text[512];
-  std::snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/stat", tid, tid);
   if (read_whole(path, text, sizeof(text)) != 0) {
     // The name stands in parentheses and may hold any.
     const char* const end = std::strrchr(text, ')');
     if (end != nullptr && end[1] == ' ') sample.state = end[2];
   }
-  std::snprintf(path, sizeof(path), "/proc/self/task/%u/schedstat", tid);
+  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/schedstat", tid, tid);
   if (read_whole(path, text, sizeof(text)) == 0) return sample;
   char* rest = text;
   sample.run_ns = std::strtoull(rest, &rest, 10);
@@ -46,7 +47,7 @@ ThreadSample sample_thread(uint32_t tid) {
 std::string wait_channel(uint32_t tid) {
   char path[64];
   char text[128];
-  std::snprintf(path, sizeof(path), "/proc/self/task/%u/wchan", tid);
+  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/wchan", tid, tid);
   if (read_whole(path, text, sizeof(text)) == 0 || std::strcmp(text, "0") == 0) return {};
   return text;
 }

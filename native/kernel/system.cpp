@@ -41,6 +41,7 @@ System::System(const Plan& plan, BootOptions options)
     : plan_(plan), options_(std::move(options)), segment_([&]() -> Segment {
         validate(plan_);
         platform_init();
+        if (any_isolated(plan_)) platform_share();
         sweep_leftovers();
         lock_cores();
         make_programs();
@@ -77,6 +78,7 @@ System::System(const Plan& plan, BootOptions options)
     }
     shard->wire(pool_table_.get());
   }
+  hand_over();
   watches_.resize(shards_.size());
   Guard::install(GuardedMapping::contain_fault);
   watchdog_ = std::make_unique<Watchdog>(
@@ -382,7 +384,7 @@ void System::count_switches() noexcept {
     ShardRecord& record = shard->record();
     if (record.tid == 0) continue;
     char path[64];
-    std::snprintf(path, sizeof(path), "/proc/self/task/%u/status", record.tid);
+    std::snprintf(path, sizeof(path), "/proc/%u/task/%u/status", record.tid, record.tid);
     std::FILE* file = std::fopen(path, "re");
     if (file == nullptr) continue;
     char line[256];

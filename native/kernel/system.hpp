@@ -114,6 +114,20 @@ class System {
   // The row of a table, and not what was left of it by who has gone.
   bool in_use(TableKind table, uint32_t row) const noexcept;
 
+  // processes.cpp: shards that are processes of their own, and memory that they share with others
+  std::unique_ptr<Program> make_remote() const;
+  Arena& make_shared(size_t bytes);
+  // In whose arena the ring of a channel lies; kNone: in none, for both ends are processes.
+  uint32_t ring_shard(const ChannelPlan& channel) const;
+  // Where its line lies, when a process reaches it; null: in its arena.
+  void* make_line(uint32_t shard);
+  // May its packets be held by a process that is not its owner's?
+  bool leaves_process(const PoolPlan& pool) const;
+  uint32_t* make_references(const PoolPlan& pool);
+  size_t process_bytes(uint32_t shard) const;  // in its arena, besides rings
+  void hand_over();
+  void hand_over(uint32_t shard);
+
   // system.cpp
   void kernel_main() noexcept;
   void turn() noexcept;
@@ -175,6 +189,7 @@ class System {
   std::vector<std::unique_ptr<Carrier>> carriers_;    // threads of shards that have none
   std::vector<std::unique_ptr<Shard>> shards_;        // their arenas hold all that follows
   std::vector<std::unique_ptr<Arena>> shared_pools_;  // by pool; null: it lies in its owner's arena
+  std::vector<std::unique_ptr<Arena>> shared_;        // of processes, neither arenas nor pools
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<PoolTable> pool_table_ = std::make_unique<PoolTable>();
   std::vector<Channel> channels_;

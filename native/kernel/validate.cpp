@@ -1,8 +1,10 @@
 #include "kernel/validate.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "platform/error.hpp"
+#include "shard/program.hpp"
 #include "vanity/limits.hpp"
 
 namespace vanity {
@@ -45,6 +47,36 @@ void check_shard(const Plan& plan, uint32_t index) {
   if (shard.primary == kNone) return;
   if (shard.primary >= plan.channels.size() || plan.channels[shard.primary].to != index) {
     refuse(who, "its primary channel does not lead to it");
+  }
+}
+
+// What a process of its own cannot have: it is handed rings and buffers of others, and nothing
+// else.
+void check_isolated(const Plan& plan, uint32_t index) {
+  const ShardPlan& shard = plan.shards[index];
+  const std::string who = "shard " + shard.name + ", a process of its own";
+  if (shard.kind == ProgramKind::typescript) refuse(who, "it runs TypeScript");
+  if (shard.kind == ProgramKind::builtin && shard.program == "generate")
+    refuse(who, "it makes packets");
+  if (shard.kind == ProgramKind::native &&
+      option_number(shard.options, "buffers", 0, 0, limits::kPoolBuffersMax) != 0) {
+    refuse(who, "it has buffers of its own");
+  }
+  if (shard.watch.on_fault == Policy::report) refuse(who, "nothing contains its faults");
+  if (plan.threads != 0) refuse(who, "threads that carry many shards wake nobody in a process");
+  const auto has = [index](const std::vector<uint32_t>& shards) {
+    return std::find(shards.begin(), shards.end(), index) != shards.end();
+  };
+  for (const PortPlan& port : plan.ports) {
+    if (has(port.rx) || has(port.tx)) refuse(who, "it works port " + port.name);
+  }
+  for (const DevicePlan& device : plan.devices) {
+    const auto granted = [index](const auto& grant) { return grant.shard == index; };
+    if (std::any_of(device.mmio.begin(), device.mmio.end(), granted) ||
+        std::any_of(device.irqs.begin(), device.irqs.end(), granted) ||
+        std::any_of(device.dma.begin(), device.dma.end(), granted)) {
+      refuse(who, "it has been granted device " + device.name);
+    }
   }
 }
 
@@ -170,7 +202,10 @@ void validate(const Plan& plan) {
   within("the number of threads that carry shards", plan.threads, 0, limits::kPoolThreads);
   within("the number of channels", plan.channels.size(), 0, limits::kChannels);
   within("the number of ports", plan.ports.size(), 0, limits::kPorts);
-  for (uint32_t s = 0; s < plan.shards.size(); ++s) check_shard(plan, s);
+  for (uint32_t s = 0; s < plan.shards.size(); ++s) {
+    check_shard(plan, s);
+    if (plan.shards[s].isolated) check_isolated(plan, s);
+  }
   std::vector<uint32_t> in(plan.shards.size(), 0);
   std::vector<uint32_t> out(plan.shards.size(), 0);
   for (const ChannelPlan& channel : plan.channels) {

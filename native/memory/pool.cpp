@@ -5,7 +5,7 @@
 namespace vanity {
 
 Pool::Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
-           PoolRecord* record, uint64_t page_bytes, void* book)
+           PoolRecord* record, uint64_t page_bytes, void* book, uint32_t* references)
     : base_(static_cast<uint8_t*>(memory)),
       free_(buffers),
       stride_(stride_of(buffer_bytes)),
@@ -29,7 +29,7 @@ Pool::Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* m
     book = own_book_.get();
   }
   stack_ = static_cast<uint32_t*>(book);
-  references_ = stack_ + buffers;
+  references_ = references != nullptr ? references : stack_ + buffers;
   // Low indices on top, so that a pool that is never drained touches few pages.
   uint64_t slot = 0;
   for (uint32_t i = 0; i < buffers; ++i, ++slot) {

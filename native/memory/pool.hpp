@@ -53,8 +53,14 @@ class Pool {
 
   // Limits as in the manifest: 1..2^20 buffers of 256..65536 bytes, a multiple of 64.
   // `record` may be null; else it is written by the owner. `book` null: it makes one of its own.
+  // `references` null: the owners of each buffer are counted in the book; else there, in memory of
+  // reference_bytes() that is zero.
   Pool(uint32_t pool_index, uint32_t buffers, uint32_t buffer_bytes, void* memory,
-       PoolRecord* record = nullptr, uint64_t page_bytes = 0, void* book = nullptr);
+       PoolRecord* record = nullptr, uint64_t page_bytes = 0, void* book = nullptr,
+       uint32_t* references = nullptr);
+  static constexpr uint64_t reference_bytes(uint32_t buffers) noexcept {
+    return uint64_t{buffers} * sizeof(uint32_t);
+  }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
@@ -136,7 +142,12 @@ class Pool {
 class PoolTable {
  public:
   void add(const Pool& pool) noexcept {
-    entries_[pool.index()] = {pool.base(), pool.references(), pool.stride(), pool.buffer_bytes()};
+    add(pool.index(), pool.base(), pool.references(), pool.stride(), pool.buffer_bytes());
+  }
+  // Of a pool whose owner is in another process.
+  void add(uint32_t index, uint8_t* base, uint32_t* references, uint32_t stride,
+           uint32_t buffer_bytes) noexcept {
+    entries_[index] = {base, references, stride, buffer_bytes};
   }
   uint8_t* buffer(uint32_t id) const noexcept {
     const Entry& entry = entries_[id >> kPoolShift];

@@ -29,6 +29,7 @@ enum class FaultKind : uint32_t {
   descriptor,  // gave away a packet that it does not hold: freed or sent twice, or made up
   init,        // refused, or threw, when it was started again
   asked,       // by the watchdog or an operator
+  process,     // it ended with its process, which was killed or left by itself
 };
 
 struct Evidence {
@@ -43,7 +44,8 @@ struct Evidence {
   uint32_t register_count = 0;
   uint32_t frame_count = 0;
   uintptr_t frames[kFrames] = {};
-  char what[160] = {};
+  bool told = false;  // `what` says all of it: the frames are another process's
+  char what[480] = {};
 };
 
 class Guard {

@@ -22,11 +22,21 @@ class HeldBook {
     if (pages_.size() <= pool) pages_.resize(pool + 1);
     pages_[pool] = page(buffers);
   }
+  // The same, counted in somebody's memory, which is zero.
+  void expect(uint32_t pool, uint32_t buffers, uint16_t* entries) {
+    if (pages_.size() <= pool) pages_.resize(pool + 1);
+    pages_[pool] = {nullptr, entries, buffers};
+  }
   struct Page {
-    std::unique_ptr<uint16_t[]> entries;
+    std::unique_ptr<uint16_t[]> own;  // null: they are somebody's
+    uint16_t* entries = nullptr;
     uint32_t buffers = 0;
   };
-  static Page page(uint32_t buffers) { return {std::make_unique<uint16_t[]>(buffers), buffers}; }
+  static Page page(uint32_t buffers) {
+    auto own = std::make_unique<uint16_t[]>(buffers);
+    uint16_t* const entries = own.get();
+    return {std::move(own), entries, buffers};
+  }
   // The same while it is in use, without taking memory: room for all pools was made.
   void make_room() { pages_.reserve(kPoolsMax); }
   void change(uint32_t pool, Page& page) noexcept {
@@ -37,7 +47,7 @@ class HeldBook {
   // For who counts by himself: a TypeScript shard, in JavaScript. An entry holds how often the
   // buffer is held, and kShared when a descriptor said that it has several owners.
   static constexpr uint16_t kShared = 0x8000;
-  uint16_t* entries(uint32_t pool) noexcept { return pages_[pool].entries.get(); }
+  uint16_t* entries(uint32_t pool) noexcept { return pages_[pool].entries; }
   uint32_t buffers(uint32_t pool) const noexcept { return pages_[pool].buffers; }
 
   // Packets that are held.

@@ -43,6 +43,7 @@ void Shard::commit(vanity_channel& channel, uint32_t n) noexcept {
 void Shard::release(vanity_channel& channel, uint32_t n) noexcept {
   if (n == 0) return;
   channel.consumer->release(n);
+  if (ledger_ != nullptr) channel.consumer->flush();  // whoever outlives it reads the ring's own
   channel.record->received.add(n);
   channel.record->depth_max.raise(channel.consumer->found());
   record_->received.add(n);
@@ -74,6 +75,7 @@ uint32_t Shard::send_copy(vanity_channel& channel, const void* elements, uint32_
 uint32_t Shard::receive_copy(vanity_channel& channel, void* elements, uint32_t n) noexcept {
   const uint32_t got = channel.consumer->receive(elements, n);
   if (got != 0) {
+    if (ledger_ != nullptr) channel.consumer->flush();
     channel.record->received.add(got);
     channel.record->depth_max.raise(channel.consumer->found());
     record_->received.add(got);

@@ -63,7 +63,7 @@ uint32_t Shard::receive(vanity_packet* packets, uint32_t n) noexcept {
       if (++passed_over > message_inputs_) break;
       continue;
     }
-    const uint32_t taken = consumers_[input].receive(packets + got, n - got);
+    const uint32_t taken = take_from(input, packets + got, n - got);
     // The headers lie in the sender's cache: ask for all of them at once, before anybody looks.
     // Asking a burst ahead as well was slower between cores (bench flow-split): it takes lines that
     // are still on their way.
@@ -92,7 +92,7 @@ uint32_t Shard::offer(uint32_t output, const vanity_packet* packets, uint32_t n)
     return 0;
   }
   const uint64_t began = trace_send(packets, n);
-  uint32_t sent = channel.producer.send(packets, n);
+  uint32_t sent = give_to(channel, packets, n);
   if (sent != 0) {
     channel.record->sent.add(sent);
     channel.record->bursts.add(1);
@@ -130,7 +130,7 @@ uint32_t Shard::overflow(vanity_channel& channel, const vanity_packet* packets,
       if (noted) note_blocked(EventKind::block, Event::Target::channel, channel.index, n);
       while (sent < n && control() != Control::stop_now && !asked_to_leave()) {
         const uint64_t began = trace_send(packets + sent, n - sent);
-        const uint32_t more = channel.producer.send(packets + sent, n - sent);
+        const uint32_t more = give_to(channel, packets + sent, n - sent);
         if (more == 0) {
           pause();
           continue;
@@ -211,22 +211,22 @@ void Shard::take_completed(TxQueue& queue) noexcept {
 }
 
 void Shard::drop(const vanity_packet* packets, uint32_t n) noexcept {
-  record_->dropped.add(n);
   if (n != 0 && traced()) events_.note({.kind = EventKind::drop, .count = n});
   note_ended(packets, n, Event::Ending::dropped);
   give_home(packets, n);
+  record_->dropped.add(n);
 }
 
 void Shard::consume(const vanity_packet* packets, uint32_t n) noexcept {
-  record_->consumed.add(n);
   note_ended(packets, n, Event::Ending::consumed);
   give_home(packets, n);
+  record_->consumed.add(n);
 }
 
 void Shard::discard(const vanity_packet* packets, uint32_t n) noexcept {
-  record_->filtered.add(n);
   note_ended(packets, n, Event::Ending::filtered);
   give_home(packets, n);
+  record_->filtered.add(n);
 }
 
 uint32_t Shard::allocate(vanity_packet* packets, uint32_t n) noexcept {
@@ -259,6 +259,10 @@ void Shard::originated(uint32_t packets, uint64_t bytes) noexcept {
 }
 
 void Shard::give_home(const vanity_packet* packets, uint32_t n) noexcept {
+  if (ledger_ != nullptr) [[unlikely]] {
+    give_home_noted(packets, n);
+    return;
+  }
   for (uint32_t i = 0; i < n;) {
     const uint32_t pool = packets[i].buffer >> kPoolShift;
     // The last owner of a shared buffer sends it home, the others only count themselves out.
@@ -326,7 +330,7 @@ void Shard::drop_input(uint32_t input) noexcept {
   if (record.carries_packets == 0) return;
   vanity_packet packets[limits::kBurstMax];
   uint32_t got;
-  while ((got = consumers_[input].receive(packets, limits::kBurstMax)) != 0) {
+  while ((got = take_from(input, packets, limits::kBurstMax)) != 0) {
     record.received.add(got);
     record.dropped.add(got);
     drop(packets, got);

@@ -3,6 +3,7 @@
 // over.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -54,6 +55,7 @@ struct ShardPlan {
   uint64_t sleep_ns_max = 10'000'000;
   uint64_t arena_bytes = 0;  // beyond what channels and pools need
   bool trace = false;        // from the start
+  bool isolated = false;     // a process of its own
   WatchPlan watch;
 };
 
@@ -140,6 +142,7 @@ struct DevicePlan {
 struct Plan {
   std::string name;
   std::string manifest;  // what readers see as it, and compare another with: JSON in ASCII
+  std::string process;   // the program that isolated shards run in: vanity-shard
   bool oversubscribe = false;
   uint32_t threads = 0;  // that carry all shards but those of JavaScript; 0: each has its own
   PageChoice pages = PageChoice::automatic;
@@ -151,5 +154,10 @@ struct Plan {
   std::vector<PortPlan> ports;
   std::vector<DevicePlan> devices;
 };
+
+inline bool any_isolated(const Plan& plan) {
+  return std::any_of(plan.shards.begin(), plan.shards.end(),
+                     [](const ShardPlan& shard) { return shard.isolated; });
+}
 
 }  // namespace vanity

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "platform/error.hpp"
+#include "shard/isolated.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -30,6 +31,10 @@ bool Shard::run_program() noexcept {
 
 void Shard::leave_program() noexcept {
   record_->command.store(static_cast<uint32_t>(Command::restart), std::memory_order_relaxed);
+  if (process_ != nullptr) {
+    process_->child.kill();
+    return;
+  }
   signal(*line_->asleep);
   guard_.ask_to_leave(static_cast<int>(record_->tid));
 }
@@ -90,8 +95,9 @@ void Shard::put_right() noexcept {
   // What the program had claimed of a channel was never committed, and what it had peeked at never
   // released: the indices say so by themselves. What it held goes home.
   lost_last_ = held_.clear([this](const vanity_packet& packet) { give_home(&packet, 1); });
-  record_->dropped.add(lost_last_);
-  record_->dropped_fault.add(lost_last_);
+  const uint64_t lost = process_ != nullptr ? process_lost(lost_last_) : lost_last_;
+  record_->dropped.add(lost);
+  record_->dropped_fault.add(lost);
   if (guard_.evidence().kind != FaultKind::asked) record_->faults.add(1);
   flush_ports();
   ready_.flush();
@@ -126,6 +132,10 @@ bool Shard::start_program() noexcept {
   }
   char what[sizeof(Evidence::what)] = {};
   try {
+    if (process_ != nullptr) {
+      down_ = false;
+      return start_process();
+    }
     program_->renew();
     contain();
     down_ = false;

@@ -6,6 +6,7 @@
 #include "platform/detect.hpp"
 #include "platform/error.hpp"
 #include "platform/topology.hpp"
+#include "shard/isolated.hpp"
 #include "shard/quiet.hpp"
 
 namespace vanity {
@@ -97,12 +98,16 @@ void Shard::set_up_thread() {
     if (plan_.core != kNone) pin_thread(plan_.core);
     set_fifo(plan_.fifo);
   }
+  record_->wait_backend = static_cast<uint32_t>(make_waiter());
+}
+
+Backend Shard::make_waiter() {
   const Backend backend = carrier_ == nullptr ? choose_backend(plan_.wait) : Backend::futex;
-  record_->wait_backend = static_cast<uint32_t>(backend);
   // On a shared core a spin keeps the very thread waiting that would end it.
   const uint64_t spin = oversubscribed_ ? 0 : ns_to_ticks(plan_.spin_ns_max);
   waiter_ = std::make_unique<Waiter>(backend, WaitTuning{spin, ns_to_ticks(plan_.sleep_ns_max)},
                                      &line_->sleeper);
+  return backend;
 }
 
 void Shard::adopt_thread() {
@@ -110,6 +115,10 @@ void Shard::adopt_thread() {
 }
 
 void Shard::thread_main() noexcept {
+  if (process_ != nullptr) {
+    keep_process();
+    return;
+  }
   const Guard::Thread guarded(guard_);
   live();
 }

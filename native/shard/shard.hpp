@@ -28,6 +28,7 @@
 #include "shard/guard.hpp"
 #include "shard/handover.hpp"
 #include "shard/held.hpp"
+#include "shard/ledger.hpp"
 #include "shard/packet_trail.hpp"
 #include "shard/plan.hpp"
 #include "shard/program.hpp"
@@ -82,6 +83,9 @@ struct alignas(128) ShardLine {
   Wishes wishes;
 };
 
+struct ProcessReport;
+struct ShardProcess;
+
 class Shard {
  public:
   Shard(const ShardPlan& plan, uint32_t index, ShardRecord* record, bool oversubscribed);
@@ -101,7 +105,9 @@ class Shard {
   // Fixed: only stages that make no packets are exchanged while others ask.
   bool is_source() const noexcept { return source_; }
   std::unique_ptr<Program> give_program() { return std::move(program_); }
-  void set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns = 0);
+  // `line` null: it lies in the arena; else there, where other processes reach it too.
+  void set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns = 0,
+                 void* line = nullptr);
   Arena& arena() { return *arena_; }
   ShardLine& line() { return *line_; }
   void add_input(const ChannelPlan& plan, uint32_t index, ChannelRecord* record,
@@ -150,6 +156,10 @@ class Shard {
   vanity_device& add_device(const std::string& name, DeviceRecord* record);
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
   void add_home(uint32_t pool, const Channel& ring);  // buffers this shard sends home
+  // The ring by which buffers of that pool go home from here; null: none.
+  const Channel* home(uint32_t pool) const noexcept {
+    return pool < home_rings_.size() && home_rings_[pool] ? &home_rings_[pool] : nullptr;
+  }
   void add_returns(Pool* pool, const Channel& ring);  // buffers that come home to it
   void owns_pool(Pool* pool);
   static Producer way_home(const Channel& ring) noexcept;
@@ -159,6 +169,15 @@ class Shard {
   // nothing.
   void vacate();
   bool vacant() const noexcept { return record_left_ != nullptr; }
+
+  // ---- a process of its own (isolated.cpp). The kernel's side, after wire(): what it starts from.
+  // Its thread here starts the process, waits for its end, and puts right what that leaves behind.
+  void isolate(std::unique_ptr<ShardProcess> process);
+  // The process's side, instead of set_arena(): the arena is for its program alone.
+  void attach(std::unique_ptr<Arena> arena, ShardLine* line);
+  void keep(std::unique_ptr<Ledger> ledger) { ledger_ = std::move(ledger); }
+  // Init, poll, fini, on the calling thread. False: the program was left, with evidence. Throws.
+  bool serve(ProcessReport& report);
 
   // ---- life
   // --------------------------------------------------------------------------------------- Starts
@@ -207,7 +226,11 @@ class Shard {
   uint32_t allocate(vanity_packet* packets, uint32_t n) noexcept;
   // A source says what it made, so that nothing in the balance is missing.
   void originated(uint32_t packets, uint64_t bytes) noexcept;
-  void share(vanity_packet& packet, uint32_t owners) noexcept { pools_->share(packet, owners); }
+  void share(vanity_packet& packet, uint32_t owners) noexcept {
+    pools_->share(packet, owners);
+    if (ledger_ != nullptr) [[unlikely]]
+      ledger_->multiply(packet.buffer, owners);
+  }
   uint8_t* data(const vanity_packet& packet) const noexcept { return pools_->data(packet); }
   uint32_t room(const vanity_packet& packet) const noexcept { return pools_->room(packet); }
   uint32_t wire_length(const vanity_packet& packet) const noexcept {
@@ -389,6 +412,31 @@ class Shard {
   void thread_main() noexcept;
   void live() noexcept;
   void set_up_thread();
+  Backend make_waiter();
+  void keep_process() noexcept;
+  bool start_process();
+  bool outlive_process() noexcept;
+  void note_end(int status) noexcept;
+  void take_up_process() noexcept;
+  void take_up_act() noexcept;
+  void take_up_counters() noexcept;
+  uint64_t process_lost(uint32_t cleared) const noexcept;
+  bool serve_guarded(ProcessReport& report);
+  // The same as the rings' own calls, noted down.
+  uint32_t take_noted(uint32_t input, vanity_packet* packets, uint32_t n) noexcept;
+  uint32_t give_noted(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept;
+  void give_home_noted(const vanity_packet* packets, uint32_t n) noexcept;
+  void send_home_noted(uint32_t pool, const uint32_t* ids, uint32_t n) noexcept;
+  uint32_t take_from(uint32_t input, vanity_packet* packets, uint32_t n) noexcept {
+    if (ledger_ != nullptr) [[unlikely]]
+      return take_noted(input, packets, n);
+    return consumers_[input].receive(packets, n);
+  }
+  uint32_t give_to(vanity_channel& channel, const vanity_packet* packets, uint32_t n) noexcept {
+    if (ledger_ != nullptr) [[unlikely]]
+      return give_noted(channel, packets, n);
+    return channel.producer.send(packets, n);
+  }
   void poll_loop() noexcept;
   bool init_program();
   bool run_program() noexcept;
@@ -566,6 +614,7 @@ class Shard {
   std::vector<Pool*> owned_pools_;
   // Buffers go home by rings of their ids, two to an 8-byte element.
   std::vector<Producer> homes_;  // by pool index; empty where this shard never holds such buffers
+  std::vector<Channel> home_rings_;  // of these
   std::vector<Returns> returns_;
   const PoolTable* pools_ = nullptr;
   Carrier* carrier_ = nullptr;  // null: its thread is its own
@@ -584,6 +633,8 @@ class Shard {
   WaitCounters other_waits_;    // on descriptors, or by the thread that carries it
   Guard guard_;
   HeldBook held_;
+  std::unique_ptr<Ledger> ledger_;         // of a process of its own: what it holds
+  std::unique_ptr<ShardProcess> process_;  // that it is; on the kernel's side
   EventLog events_;
   PacketTrail trail_;
   uint64_t waits_seen_ = 0;  // by then, of record_->waits

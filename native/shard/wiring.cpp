@@ -14,13 +14,14 @@ constexpr uint32_t kSpareReturns = 64;
 
 }  // namespace
 
-void Shard::set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns) {
+void Shard::set_arena(std::unique_ptr<Arena> arena, uint64_t started_realtime_ns, void* line) {
   arena_ = std::move(arena);
   auto* const mark = new (arena_->allocate(sizeof(ArenaMark))) ArenaMark{};
   std::memcpy(mark->magic, kArenaMagic, sizeof(mark->magic));
   mark->started_realtime_ns = started_realtime_ns;
   mark->shard = index_;
-  line_ = new (arena_->allocate(sizeof(ShardLine), alignof(ShardLine))) ShardLine();
+  if (line == nullptr) line = arena_->allocate(sizeof(ShardLine), alignof(ShardLine));
+  line_ = new (line) ShardLine();
   record_->arena_bytes.set(arena_->bytes());
   record_->arena_pages = static_cast<uint32_t>(arena_->kind());
   record_->arena_locked = arena_->locked() ? 1 : 0;
@@ -117,7 +118,11 @@ void Shard::owns_pool(Pool* pool) {
 }
 
 void Shard::add_home(uint32_t pool, const Channel& ring) {
-  if (homes_.size() <= pool) homes_.resize(pool + 1);
+  if (homes_.size() <= pool) {
+    homes_.resize(pool + 1);
+    home_rings_.resize(pool + 1);
+  }
+  home_rings_[pool] = ring;
   homes_[pool] = way_home(ring);
 }
 
@@ -140,6 +145,7 @@ void Shard::wire(const PoolTable* pools) {
                   needs_bell(slot_count()));
   polled_.reserve(rx_.size());
   if (seen_.empty()) polled_.resize(rx_.size());
+  if (plan_.isolated) return;  // what it holds is counted where its process is outlived
   if (!contained() && plan_.kind != ProgramKind::typescript) return;
   for (uint32_t pool = 0; pool < owned_pools_.size(); ++pool) {
     if (owned_pools_[pool] != nullptr) held_.expect(pool, owned_pools_[pool]->buffers());
@@ -169,6 +175,7 @@ void Shard::vacate() {
   ready_ = Inputs();
   ends_.clear();
   homes_.clear();
+  home_rings_.clear();
   returns_.clear();
   owned_pools_.clear();
   own_pool_ = nullptr;

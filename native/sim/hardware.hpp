@@ -51,5 +51,6 @@ inline void relax() noexcept {
 inline void prefetch_read(const void*) noexcept {}
 inline void prefetch_write(const void*) noexcept {}
 void platform_init();
+void platform_share();
 
 }  // namespace vanity

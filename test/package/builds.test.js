@@ -69,6 +69,7 @@ for (const [build, path] of Object.entries(addons)) {
 test('both builds read every line of the source lists', (t) => {
   const lists = {
     vanity: 'native/sources.txt',
+    'vanity-shard': 'native/process/sources.txt',
     'vanity-sim': 'native/sim/system/sources.txt',
   };
   const all = new Set();

@@ -32,6 +32,8 @@ namespace detail {
 inline std::atomic<bool> light_fence_is_full{true};
 // True: the processor's counter is not invariant; ticks are nanoseconds of CLOCK_MONOTONIC.
 inline std::atomic<bool> ticks_are_ns{false};
+// True: threads of other processes sleep, and are slept for. Written once, by platform_share().
+inline std::atomic<bool> waits_are_shared{false};
 
 uint64_t fallback_ticks() noexcept;
 
@@ -117,6 +119,11 @@ bool try_heavy_fence() noexcept;
 // Registers membarrier (microseconds in a young process, tens of milliseconds in a threaded one)
 // and calibrates the clock. Once, early, from any thread; later calls return at once.
 void platform_init();
+
+// Threads of another process that does the same are neighbours from here on: the heavy fence
+// reaches them, and a wake finds them. Before any shard of theirs runs; it stays so, and costs a
+// sleep more.
+void platform_share();
 
 // The processor and the Linux kernel, as the wait and channel templates see them.
 struct Hardware : HardwareMemory {

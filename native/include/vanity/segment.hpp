@@ -251,9 +251,9 @@ struct alignas(128) ChannelRecord {
   uint32_t layout;    // Layout
   uint32_t overflow;  // Overflow
   uint32_t carries_packets;
-  uint32_t reserved;
+  uint32_t arena;  // shard in whose arena the ring lies; 0xffffffff = in none
   Counter memory_bytes;
-  Counter arena_offset;  // in the arena of `to`
+  Counter arena_offset;  // in there
 
   alignas(128) Counter sent;  // producer's line
   Counter bursts;

@@ -18,6 +18,7 @@ constexpr const char* kBackendNames[kBackends] = {"spin",     "futex", "waitpkg"
 }  // namespace
 
 void platform_init() {}
+void platform_share() {}
 
 uint64_t ticks_per_second() {
   return kNsPerSecond;

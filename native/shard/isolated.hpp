@@ -1,0 +1,27 @@
+// What the kernel's side of a shard that is a process of its own keeps of it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "platform/child.hpp"
+#include "platform/fd.hpp"
+#include "shard/ledger.hpp"
+#include "shard/outfit.hpp"
+
+namespace vanity {
+
+struct ShardProcess {
+  std::string program;    // the file of vanity-shard
+  Fd outfit;              // the bytes of Outfit
+  std::vector<int> open;  // `outfit`, and the blocks; others close those
+  ProcessReport* report = nullptr;
+  Ledger ledger{nullptr};
+  std::vector<OutfitPool> pools;
+  std::vector<uint16_t*> entries;  // of these, in the memory here
+  Child child;
+  int status = 0;  // of the last one, as waitpid() has it
+};
+
+}  // namespace vanity
