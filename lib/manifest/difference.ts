@@ -123,6 +123,7 @@ export function otherChannels(
 ): 'set' | 'reload' | undefined {
   if (before.programKind !== after.programKind || after.programKind === 'typescript')
     return undefined;
+  if (before.isolation === 'process') return undefined;
   if (after.programKind === 'builtin') return 'set';
   return device || [before, after].some(({ watch }) => watch.onFault === 'crash')
     ? undefined

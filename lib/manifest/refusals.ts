@@ -46,39 +46,53 @@ export function refusals(
     const { part, name, action, changed } = change;
     if (POSSIBLE.has(action)) return [];
     const path: Path = part === 'system' ? [] : [SECTIONS[part], name];
-    if (action === 'add') {
-      const script = part === 'shard' && kindOf(after, name) === 'typescript';
-      if (GROWS.has(part) && !script) return [];
-      const problem = script
-        ? 'it is new, and a TypeScript program begins with the system'
-        : `it is new, and a running system takes no ${part} in`;
-      return [refuse(change, problem, is?.locate(path, 'key'))];
-    }
-    if (action === 'remove') {
-      const script = part === 'shard' && kindOf(before, name) === 'typescript';
-      if (GROWS.has(part) && !script) return [];
-      const problem = script
-        ? 'it is not there any more, and a TypeScript program ends with the system'
-        : `it is not there any more, and a running system lets no ${part} go`;
-      return [refuse(change, problem, was?.locate(path, 'key'))];
+    if (action === 'add' || action === 'remove') {
+      const comes = action === 'add';
+      const why = bound(comes ? after : before, change);
+      if (why === undefined) return [];
+      const problem = `${comes ? 'it is new' : 'it is not there any more'}, and ${why}`;
+      return [refuse(change, problem, (comes ? is : was)?.locate(path, 'key'))];
     }
     const refused = changed
       .filter((one) => !possible(one, change, before, after))
       .map((one) => {
-        const problem = `a running system cannot change ${one.key} from ${told(one.before)} to ${told(one.after)}`;
+        const values = `${one.key} from ${told(one.before)} to ${told(one.after)}`;
+        const process = part === 'shard' && isolated(before, name) && one.key !== 'isolation';
+        const whose = process ? ' of a process of its own' : '';
+        const problem = `a running system cannot change ${values}${whose}`;
         return refuse(change, problem, is && placeOf(is, path, change, one));
       });
     // What else calls for a new start is refused itself, where it stands.
     const comesOrGoes = change.because.every((one) => /^channel .* (is new|goes)$/.test(one));
-    if (refused.length > 0 || change.because.length === 0 || !comesOrGoes) return refused;
+    // And so is a channel at a process.
+    const at = part === 'shard' && isolated(before, name);
+    if (refused.length > 0 || change.because.length === 0 || !comesOrGoes || at) return refused;
     const why = 'it cannot have other channels while it runs';
     return [refuse(change, `${why}: ${change.because.join(', ')}`, is?.locate(path, 'key'))];
   });
 }
 
-function kindOf({ plan }: Written, name: string): ShardPlan['programKind'] | undefined {
-  return plan.shards.find((shard) => shard.name === name)?.programKind;
+/** Why it is there for as long as the system runs; undefined: it may come and go. */
+function bound({ plan }: Written, { part, name, action }: PartChange): string | undefined {
+  const [takes, begins] = action === 'add' ? ['takes no # in', 'begins'] : ['lets no # go', 'ends'];
+  if (!GROWS.has(part)) return `a running system ${takes.replace('#', part)}`;
+  const shard = plan.shards.find((one) => one.name === name);
+  if (part === 'shard') {
+    if (shard?.programKind === 'typescript')
+      return `a TypeScript program ${begins} with the system`;
+    return shard && apart(shard) ? `a process of its own ${begins} with the system` : undefined;
+  }
+  const channel = plan.channels.find((one) => one.name === name);
+  const end = [channel?.from, channel?.to]
+    .map((index) => plan.shards[index ?? -1])
+    .find((one) => one && apart(one));
+  if (end === undefined) return undefined;
+  return `shard "${end.name}" is a process of its own, whose channels are those it began with`;
 }
+
+const apart = ({ isolation }: ShardPlan): boolean => isolation === 'process';
+const isolated = ({ plan }: Written, name: string): boolean =>
+  plan.shards.some((shard) => shard.name === name && apart(shard));
 
 const told = (value: string): string => (value === '' ? 'none' : value);
 

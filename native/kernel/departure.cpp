@@ -56,10 +56,11 @@ void Growth::free_parts() {
     }
   }
   wait_for_buffers();
+  // A process keeps the ring, which lies in its own arena: none of those buffers comes by any more.
   for (const System::Way& way : system_.ways_) {
     if (goes(way.holder) && !goes(way.owner)) {
       rewiring_for(way.owner).goes.push_back(way.ring.memory());
-    } else if (goes(way.owner) && !goes(way.holder)) {
+    } else if (goes(way.owner) && !goes(way.holder) && !next_.shards[way.holder].isolated) {
       rewiring_for(way.holder).homes.push_back({way.pool, {}, {}});
     }
   }

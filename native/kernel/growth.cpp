@@ -15,6 +15,7 @@ namespace {
 constexpr uint64_t kInitNs = 5'000'000'000;
 constexpr uint64_t kLeaveNs = 1'000'000'000;
 constexpr size_t kSlack = 4096;
+constexpr const char* kNewStart = "start the system with it: vanity run";
 
 // What a slot holds that has no input: a ring that nobody ever writes to.
 Consumer nothing() {
@@ -129,17 +130,31 @@ std::unique_ptr<Rewiring> System::rewiring_of(uint32_t s, const std::vector<std:
 
 // ---- what is asked for
 
+// It was handed its channels and buffers when it was started.
+void Growth::refuse_isolated(const Plan& plan, uint32_t shard, const std::string& what) {
+  if (!plan.shards[shard].isolated) return;
+  refuse(what + "shard " + plan.shards[shard].name +
+             " is a process of its own, whose channels are those it began with",
+         kNewStart);
+}
+
 Growth::Growth(System& system, const ReloadRequest& request)
     : system_(system), request_(request), began_ns_(monotonic_ns()), next_(system.plan_) {
   if (request_.job == Job::grow) return;
   for (const std::string& name : request_.parts.shard_names) {
     const uint32_t s = system_.shard_named(name);
     if (s == kNone) refuse("there is no shard \"" + name + "\"");
+    if (system_.plan_.shards[s].isolated) {
+      refuse("shard " + name + ": a process of its own ends with the system", kNewStart);
+    }
     gone_.push_back(s);
   }
   for (const std::string& name : request_.parts.channel_names) {
     const uint32_t c = system_.channel_named(name);
     if (c == kNone) refuse("there is no channel \"" + name + "\"");
+    for (const uint32_t end : {system_.plan_.channels[c].from, system_.plan_.channels[c].to}) {
+      refuse_isolated(system_.plan_, end, "channel " + name + ": ");
+    }
     gone_channels_.push_back(c);
   }
   // What it does when it ends is not the end of the system.
@@ -221,6 +236,10 @@ void Growth::plan_shards() {
     if (fresh.plan.kind == ProgramKind::typescript) {
       refuse("shard " + fresh.plan.name + ": a TypeScript program begins with the system");
     }
+    if (fresh.plan.isolated) {
+      refuse("shard " + fresh.plan.name + ": a process of its own begins with the system",
+             kNewStart);
+    }
     if (named(next_.shards, fresh.plan.name) != kNone) {
       refuse("there is a shard \"" + fresh.plan.name + "\" already");
     }
@@ -230,7 +249,7 @@ void Growth::plan_shards() {
                   "a running system has room for " + std::to_string(limits::kSpareShards) +
                       " shards more than it began with, and " + std::to_string(limits::kShards) +
                       " in all",
-                  "start the system with it: vanity run");
+                  kNewStart);
     }
     put(next_.shards, at, fresh.plan);
     shards_.push_back({at, nullptr, nullptr});
@@ -252,7 +271,7 @@ void Growth::plan_channels() {
                   "a running system has room for " + std::to_string(limits::kSpareChannels) +
                       " channels more than it began with, and " +
                       std::to_string(limits::kChannels) + " in all",
-                  "start the system with it: vanity run");
+                  kNewStart);
     }
     put(next_.channels, at, plan);
     validate_channel(next_, at);
@@ -262,6 +281,7 @@ void Growth::plan_channels() {
         refuse("channel " + plan.name + ": shard " + next_.shards[end].name +
                " runs a TypeScript program, whose channels are those it began with");
       }
+      refuse_isolated(next_, end, "channel " + plan.name + ": ");
       uint32_t in = 0;
       uint32_t out = 0;
       for (const ChannelPlan& each : next_.channels) {
@@ -295,8 +315,7 @@ void Growth::plan_pools() {
     fresh.pool = free_place(pool_plans_);
     if (fresh.pool == system_.shape_.pools + system_.shape_.spare_pools) {
       throw Error("VANITY_E_LIMIT",
-                  "shard " + plan.name + ": there is no room for one more buffer pool",
-                  "start the system with it: vanity run");
+                  "shard " + plan.name + ": there is no room for one more buffer pool", kNewStart);
     }
     const System::PoolPlan pool{plan.name, fresh.index, buffers,
                                 fresh.program->pool_buffer_bytes()};
@@ -331,6 +350,8 @@ void Growth::plan_ways() {
                next_.shards[holder].name + ", and shard " + next_.shards[end].name +
                " runs a TypeScript program, which does not learn of it");
       }
+      refuse_isolated(next_, holder,
+                      "packets of shard " + next_.shards[plan.owner].name + " would come by it: ");
       ways_.push_back({pool, plan.owner, holder, {}, nullptr});
       place(plan.owner, Channel::bytes_needed(return_spec(plan.buffers)));
     }
@@ -345,7 +366,7 @@ void Growth::check_devices() const {
       if (std::find(port.tx.begin(), port.tx.end(), way.holder) == port.tx.end()) continue;
       refuse("packets of shard " + next_.shards[way.owner].name + " would go out by port " +
                  port.name + ", whose device does not reach them",
-             "start the system with it: vanity run");
+             kNewStart);
     }
   }
 }
@@ -462,7 +483,7 @@ void Growth::make_channels() {
       if (slot == kNone) {
         throw Error("VANITY_E_LIMIT",
                     "shard " + to.plan().name + " has no room for one more input while it runs",
-                    "start the system with it: vanity run");
+                    kNewStart);
       }
       bell = to.bell_of(slot);
       // Its bell may be rung before the input is there, so the slot is, with nothing in it.
@@ -510,7 +531,7 @@ void Growth::make_ways() {
     throw Error("VANITY_E_LIMIT",
                 "shard " + shard(index).plan().name +
                     " has no room for more shards that its buffers come back from",
-                "start the system with it: vanity run");
+                kNewStart);
   }
   // Owners first: whatever is sent home is taken there.
   std::stable_sort(rewirings_.begin(), rewirings_.end(), [](const auto& a, const auto& b) {

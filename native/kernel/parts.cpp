@@ -55,6 +55,7 @@ void each_field(Fields& field, NewShard& shard) {
   field("sleep_ns_max", plan.sleep_ns_max);
   field("arena_bytes", plan.arena_bytes);
   field("trace", plan.trace, 1);
+  field("isolated", plan.isolated, 1);
   field("progress_ns", watch.progress_ns);
   field("service_ns", watch.service_ns);
   field("starve_ns", watch.starve_ns);

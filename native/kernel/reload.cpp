@@ -112,10 +112,6 @@ void Reload::check_shard() const {
            "it runs a built-in stage, and no module takes its place while it runs",
            "restart the system with another manifest; another stage: vanity apply");
   }
-  if (shard_.plan().isolated) {
-    refuse("VANITY_E_RELOAD", "it is a process of its own, and those are started anew instead yet",
-           "restart it with the file as it is now: vanity restart");
-  }
   const bool module = !in_javascript(request_.path);
   if (module == script_) {
     refuse("VANITY_E_RELOAD",
@@ -636,6 +632,13 @@ void Reloads::begin(const ReloadRequest& request) {
 
 std::unique_ptr<Task> Reloads::task_for(const ReloadRequest& request) {
   if (request.job != Job::shard) return does_.grow(request);
+  // A handover is an address, and there is none that means the same in both.
+  if (plan_.shards[request.shard].isolated) {
+    throw Error("VANITY_E_RELOAD",
+                "shard " + plan_.shards[request.shard].name +
+                    ": it is a process of its own, which keeps its program and its channels",
+                "start it anew with the file as it is now: vanity restart");
+  }
   std::unique_ptr<Rewiring> rewiring;
   if (request.ends) rewiring = does_.rewire(request.shard, *request.ends);
   const bool stage = names_stage(request, *shards_[request.shard]);

@@ -180,7 +180,7 @@ test.serial('the worker of the example is one, and every packet passes', async (
     .replace('../captures', captures)
     .replace('replay = "loop"', 'replay = "as-fast"');
   const { code, stdout, stderr } = await at.run('run', at.file('split.toml', text), '--json');
-  t.is(code, 0, stderr);
+  t.is(code, 0, stderr + stdout);
   const { shards } = JSON.parse(stdout);
   t.true(shards.left.received > 0);
   t.is(shards.out.consumed, shards.split.received);

@@ -237,6 +237,34 @@ to = "more"
     refusals(planChanges(before.plan, after.plan), before, after).map(({ message }) => message),
     ['shard "left": it cannot have other channels while it runs: channel to-more is new'],
   );
+  const process = (text) => text.replace('core = 0', 'core = 0\nisolation = "process"');
+  const said = (...texts) => {
+    const [before, after] = texts.map((text) => ({ plan: plan(text), file: 'm.toml', text }));
+    return refusals(planChanges(before.plan, after.plan), before, after).map(
+      ({ message }) => message,
+    );
+  };
+  t.deepEqual(differs(process(behind), process(BASE))[0], 'shard left: restart');
+  t.deepEqual(said(process(BASE), process(behind)), [
+    'channel "to-more": it is new, and shard "left" is a process of its own, whose channels are those it began with',
+  ]);
+  t.deepEqual(said(process(behind), process(BASE)), [
+    'channel "to-more": it is not there any more, and shard "left" is a process of its own, whose channels are those it began with',
+  ]);
+  t.deepEqual(said(process(BASE), process(more)), []);
+  const comes = more.replace('program = "sink"\n[channels.to-more]', (text) =>
+    text.replace('\n', '\nisolation = "process"\n'),
+  );
+  t.deepEqual(said(BASE, comes), [
+    'shard "more": it is new, and a process of its own begins with the system',
+    'channel "to-more": it is new, and shard "more" is a process of its own, whose channels are those it began with',
+  ]);
+  t.regex(said(comes, BASE)[0], /a process of its own ends with the system$/);
+  t.deepEqual(said(BASE, process(BASE)).length, 1);
+  t.regex(
+    said(process(BASE), process(BASE).replace('a.so', 'b.so'))[0],
+    /of a process of its own$/,
+  );
   const apart = `${BASE}
 [shards.a]
 program = "generate"

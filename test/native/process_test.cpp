@@ -9,20 +9,16 @@
 
 #include "check.hpp"
 #include "kernel/command.hpp"
+#include "kernel/mailbox.hpp"
 #include "kernel/system.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "sanitized.hpp"
 #include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which has its own idea of a full stack, and of abort
-#else
-constexpr bool kSanitized = false;
-#endif
 
 ShardPlan stage(const std::string& name, const std::string& program,
                 std::map<std::string, std::string> options = {}) {
@@ -137,6 +133,52 @@ void kill_often(System& system, uint32_t shard, uint32_t times) {
       check::fail(__FILE__, __LINE__, "did not come back: " + said(system));
     }
   }
+}
+
+// What the mailbox answers; empty: it was done.
+std::string ask(System& system, const ReloadRequest& request) {
+  system.segment().reload().state.fetch_add(0, std::memory_order_acq_rel);  // see reload_test.cpp
+  const uint64_t number = ask_reload(system.segment().path(), request);
+  const ReloadRecord& record = system.segment().reload();
+  CHECK(soon([&] {
+    return record.answered.get() == number &&
+           record.state.load(std::memory_order_acquire) == static_cast<uint32_t>(MailState::idle);
+  }));
+  if (record.outcome.load() == static_cast<uint32_t>(ReloadOutcome::kept)) return "";
+  return std::string(record.code) + " " + record.message + " (" + record.hint + ")";
+}
+
+ReloadRequest grow(std::vector<NewShard> shards, std::vector<NewChannel> channels) {
+  ReloadRequest request;
+  request.job = Job::grow;
+  request.parts.shards = std::move(shards);
+  request.parts.channels = std::move(channels);
+  return request;
+}
+
+ReloadRequest goes(Job job, std::vector<std::string> shards,
+                   std::vector<std::string> channels = {}) {
+  ReloadRequest request;
+  request.job = job;
+  request.parts.shard_names = std::move(shards);
+  request.parts.channel_names = std::move(channels);
+  return request;
+}
+
+ReloadRequest rewire(uint32_t shard, std::vector<std::string> channels) {
+  ReloadRequest request;
+  request.shard = shard;
+  request.ends = std::move(channels);
+  return request;
+}
+
+NewChannel between(const std::string& from, const std::string& to) {
+  NewChannel fresh;
+  fresh.plan.name = from + "-" + to;
+  fresh.plan.overflow = Overflow::block;
+  fresh.from = from;
+  fresh.to = to;
+  return fresh;
 }
 
 }  // namespace
@@ -362,6 +404,99 @@ TEST(a_process_that_does_not_come_back_is_started_anew) {
   expect_balance(system);
 }
 
+// Neither of the two has an end of the other's channels, and both may hold the same packets.
+TEST(others_come_and_go_beside_a_process) {
+  System system(line("grows", {stage("gen", "generate"), stage("copy", "mirror"),
+                               apart(stage("mid", "forward")), stage("end", "sink")}),
+                {});
+  system.start();
+  uint64_t copies = 0;
+  for (uint32_t round = 0; round < 3; ++round) {
+    CHECK_EQ(ask(system, grow({{stage("tap", "sink"), ""}}, {between("copy", "tap")})), "");
+    CHECK_EQ(ask(system, rewire(1, {"gen-copy", "copy-mid", "copy-tap"})), "");
+    CHECK(flows(system, 4));
+    kill_often(system, 2, 5);
+    CHECK(flows(system, 4));
+    CHECK_EQ(ask(system, rewire(1, {"gen-copy", "copy-mid"})), "");
+    CHECK_EQ(ask(system, goes(Job::end, {"tap"})), "");
+    copies += system.segment().channel(3).received.get();
+    CHECK_EQ(ask(system, goes(Job::free, {"tap"}, {"copy-tap"})), "");
+    kill_often(system, 2, 5);
+    CHECK(flows(system, 3));
+  }
+  stop(system);
+  // A shared buffer may stay away that it let go of when it was killed; no packet does.
+  CHECK_EQ(system.segment().channel(1).received.get() + copies,
+           system.segment().shard(1).sent.get());
+  const ShardRecord& mid = system.segment().shard(2);
+  CHECK_EQ(mid.received.get(), mid.sent.get() + mid.dropped.get());
+}
+
+// One that has made packets for it goes, and what is handed to the next one still holds.
+TEST(a_source_of_its_packets_goes) {
+  Plan plan = system_of(
+      "fewer", {stage("gen", "generate"), module("second", "numberer.so", {{"buffers", "2048"}}),
+                stage("join", "forward"), apart(stage("end", "sink"))});
+  join(plan, 0, 2);
+  join(plan, 1, 2);
+  join(plan, 2, 3);
+  System system(plan, {});
+  system.start();
+  CHECK(flows(system, 3));
+  kill_often(system, 3, 5);
+  CHECK_EQ(ask(system, goes(Job::end, {"second"})), "");
+  CHECK_EQ(ask(system, rewire(2, {"gen-join", "join-end"})), "");
+  CHECK_EQ(ask(system, goes(Job::free, {"second"}, {"second-join"})), "");
+  kill_often(system, 3, 5);
+  // Its buffers would be reached by a process that has been handed others.
+  const std::string said =
+      ask(system, grow({{module("third", "numberer.so", {{"buffers", "2048"}}), ""}},
+                       {between("third", "join")}));
+  CHECK(said.find("packets of shard third would come by it: shard end is a process of its own") !=
+        std::string::npos);
+  CHECK(flows(system, 3));
+  stop(system);
+  const ShardRecord& end = system.segment().shard(3);
+  CHECK_EQ(end.received.get(), end.consumed.get() + end.dropped.get());
+  CHECK_EQ(system.segment().shard(2).sent.get(), end.received.get());
+  for (const auto& pool : system.pools()) CHECK_EQ(pool == nullptr ? 0 : pool->missing(), 0u);
+}
+
+TEST(nothing_comes_to_a_process_that_runs_and_nothing_goes_from_it) {
+  System system(line("stays", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                               stage("end", "sink")}),
+                {});
+  system.start();
+  CHECK(flows(system, 2));
+  const auto refused = [&](const ReloadRequest& request, const std::string& why) {
+    const std::string text = ask(system, request);
+    if (text.find("VANITY_E_RELOAD ") == 0 && text.find(why) != std::string::npos) return;
+    check::fail(__FILE__, __LINE__, "expected " + why + ", said " + text);
+  };
+  const std::string whose = "is a process of its own, whose channels are those it began with";
+  refused(grow({{apart(stage("more", "sink")), ""}}, {}),
+          "a process of its own begins with the system (start the system with it: vanity run)");
+  refused(grow({{stage("more", "sink"), ""}}, {between("mid", "more")}), "shard mid " + whose);
+  refused(grow({}, {between("end", "mid")}), "shard mid " + whose);
+  refused(goes(Job::end, {"mid"}), "a process of its own ends with the system");
+  refused(goes(Job::free, {}, {"gen-mid"}), "shard mid " + whose);
+  refused(goes(Job::free, {}, {"mid-end"}), "shard mid " + whose);
+  // The same channels are a handover too, of which nothing may reach it.
+  const std::string keeps = "which keeps its program and its channels";
+  refused(rewire(1, {"gen-mid", "mid-end"}), keeps);
+  refused(rewire(1, {"gen-mid"}), keeps);
+  ReloadRequest reload;
+  reload.shard = 1;
+  reload.path = std::string(VANITY_MODULES) + "/passer_1.so";
+  refused(reload, keeps);
+  reload.path = "count";
+  refused(reload, keeps);
+  CHECK(flows(system, 2));
+  CHECK_EQ(system.segment().shard(1).faults.get(), 0u);
+  stop(system);
+  expect_balance(system);
+}
+
 TEST(what_a_process_cannot_have_is_refused) {
   const auto refused = [](Plan plan, const std::string& why) {
     try {
@@ -433,6 +568,7 @@ TEST(a_process_that_was_started_ends_with_the_one_that_started_it) {
   }
   pid_t process = 0;
   CHECK_EQ(read(ends[0], &process, sizeof(process)), static_cast<ssize_t>(sizeof(process)));
+  CHECK(process > 0);
   CHECK_EQ(kill(process, 0), 0);
   CHECK_EQ(kill(other, SIGKILL), 0);
   int status;
