@@ -11,7 +11,6 @@ const KILLS = 20;
 const manifest = (isolation) => `
 [system]
 name = "bench-isolation"
-oversubscribe = true
 [shards.source]
 program = "generate"
 core = 0

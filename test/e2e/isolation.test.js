@@ -157,6 +157,68 @@ test.serial('commands work on it as on a thread', async (t) => {
   t.is((await system.ended).code, 0);
 });
 
+test.serial('others come beside it, and nothing comes to it', async (t) => {
+  const at = workspace(t);
+  const split = generator({ name: 'beside', middle: 'flow-split', options: 'flows = 64' });
+  const text = apart(split, 'end');
+  const system = at.start('run', at.file('beside.toml', text), '--json');
+  await system.said(/beside/);
+  await until(async () => (await shardOf(at, 'beside', 'end')).received > 0, 'packets');
+  const channel = (name, to) => `[channels.${name}]\nfrom = "middle"\nto = "${to}"\n`;
+  const grown = `${text}[shards.tap]\nprogram = "sink"\n${channel('aside', 'tap')}`;
+
+  const more = `${grown}${channel('more', 'end')}`;
+  const refused = await at.run('apply', 'beside', at.file('more.toml', more), '--json');
+  t.is(refused.code, 1);
+  const lines = more.split('\n');
+  t.deepEqual(
+    JSON.parse(refused.stdout).errors.map(({ code, message, hint, line }) => [
+      code,
+      message,
+      hint.replace(/run .*/, 'run FILE'),
+      lines[line - 1],
+    ]),
+    [
+      [
+        'VANITY_E_APPLY',
+        'channel "more": it is new, and shard "end" is a process of its own, whose channels are those it began with',
+        'It takes a new start: stop the system, then vanity run FILE',
+        '[channels.more]',
+      ],
+    ],
+  );
+
+  let kills = 0;
+  const kill = async (times) => {
+    for (let i = 0; i < times; i++) {
+      await until(async () => {
+        const { state, received, restarts } = await shardOf(at, 'beside', 'end');
+        return state === 'running' && received > 0 && restarts === kills;
+      }, `restart ${kills}`);
+      process.kill((await shardOf(at, 'beside', 'end')).tid, 'SIGKILL');
+      kills++;
+    }
+    await until(
+      async () => (await shardOf(at, 'beside', 'end')).restarts === kills,
+      'the last restart',
+    );
+  };
+  await kill(4);
+  const file = at.file('grown.toml', grown);
+  const applied = await at.run('apply', 'beside', file, '--json', '--confirm', '0');
+  t.is(applied.code, 0, applied.stdout + applied.stderr);
+  await until(async () => (await shardOf(at, 'beside', 'tap')).received > 0, 'packets aside');
+  await kill(4);
+  system.kill('SIGINT');
+  const ended = await system.ended;
+  t.is(ended.code, 0, ended.stderr + ended.stdout);
+  const { shards } = JSON.parse(ended.stdout);
+  t.is(shards.end.faults, kills);
+  t.is(shards.end.received, shards.end.consumed + shards.end.dropped_fault);
+  t.is(shards.middle.sent, shards.end.received + shards.tap.received);
+  t.is(shards.source.received, shards.middle.sent + shards.middle.dropped);
+});
+
 test.serial('it goes with the system that is killed', async (t) => {
   const at = workspace(t);
   const system = at.start(
