@@ -1,7 +1,14 @@
 // What a shard costs that is a process of its own: the rate of one channel into it, beside the same into a thread, in turn, several
-// rounds, the ratio taken round by round; and how long it is away when it is killed.
+// rounds, the ratio taken round by round; and how long it is away when it is killed. And what a burst costs a native module, with a
+// protection key where there are some, and without.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { boot, loadManifestText } from '../dist/index.js';
+import { native } from '../dist/native.js';
 import { median } from './median.js';
 
 const ROUNDS = 7;
@@ -21,6 +28,31 @@ isolation = "${isolation}"
 watchdog = { backoff_ms = 0, max_restarts = 1000 }
 [channels.way]
 from = "source"
+to = "end"
+overflow = "block"
+`;
+
+/** A router of examples/, between a source and a sink. */
+const routed = (program, isolation) => `
+[system]
+name = "bench-isolation"
+oversubscribe = true
+[shards.source]
+program = "generate"
+core = 0
+[shards.hop]
+program = "${program}"
+core = 1
+isolation = "${isolation}"
+[shards.end]
+program = "sink"
+core = 0
+[channels.in]
+from = "source"
+to = "hop"
+overflow = "block"
+[channels.out]
+from = "hop"
 to = "end"
 overflow = "block"
 `;
@@ -46,6 +78,47 @@ async function rate(isolation, seconds) {
     mpps: Number(to - from) / (ended - began) / 1e3,
     ticks: Number(busy_ticks) / Number(received),
   };
+}
+
+/** Ticks of the clock, and packets, of a burst of the router. */
+async function burst(program, isolation, seconds) {
+  const system = await boot(loadManifestText('isolation.toml', routed(program, isolation)).plan);
+  await sleep(seconds * 1000);
+  const { busy_ticks, polls_busy, received, faults } = await stop(system);
+  if (faults !== 0) throw new Error('the router faulted');
+  return {
+    ticks: Number(busy_ticks) / Number(polls_busy),
+    packets: Number(received) / Number(polls_busy),
+  };
+}
+
+async function bursts(count, log) {
+  const keys = native.protectionKeys();
+  if (!keys.usable) log(`no pkey: ${keys.reason}`);
+  const folder = mkdtempSync(join(tmpdir(), 'vanity-bench-isolation-'));
+  try {
+    const file = (path) => fileURLToPath(new URL(path, import.meta.url));
+    const program = join(folder, 'hop.so');
+    const { status, stderr, error } = spawnSync(
+      'cc',
+      ['-O2', '-shared', '-fPIC', '-I', file('../native/include')].concat([
+        '-o',
+        program,
+        file('../examples/native-c/hop.c'),
+      ]),
+      { encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(`cc: ${error?.message ?? stderr}`);
+    const samples = [];
+    for (let round = 0; round < count; ++round) {
+      const thread = await burst(program, 'thread', SECONDS);
+      const pkey = keys.usable ? await burst(program, 'pkey', SECONDS) : null;
+      samples.push({ thread, pkey });
+    }
+    return samples;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Milliseconds from the kill until the next one has taken a packet. */
@@ -82,9 +155,25 @@ export async function run({ rounds = undefined, quick, log }) {
     const said = (kind) => `${kind} ${sample[kind].mpps.toFixed(1)} Mpps`;
     log(`round ${round + 1}/${count}: ${said('thread')}, ${said('process')}`);
   }
-  const kills = await away(quick ? 3 : KILLS);
   const figure = (name, value, unit) => ({ name, value, unit, target: null, met: null });
   const over = (pick) => median(samples.map(pick));
+  const kills = await away(quick ? 3 : KILLS);
+  const routers = await bursts(count, log);
+  const ofRouter = (pick) => median(routers.map(pick));
+  const pkey = routers.every((s) => s.pkey !== null)
+    ? [
+        figure(
+          'a burst of a native module, pkey',
+          ofRouter((s) => s.pkey.ticks),
+          'ticks',
+        ),
+        figure(
+          'pkey : thread',
+          ofRouter((s) => s.pkey.ticks / s.thread.ticks),
+          'x the ticks',
+        ),
+      ]
+    : [];
   return {
     figures: [
       figure(
@@ -115,8 +204,20 @@ export async function run({ rounds = undefined, quick, log }) {
       figure('away when it is killed', median(kills.samples), 'ms'),
       figure('the longest of them', Math.max(...kills.samples), 'ms'),
       figure('packets that it held then', kills.lost, 'packets'),
+      figure(
+        'a burst of a native module, thread',
+        ofRouter((s) => s.thread.ticks),
+        'ticks',
+      ),
+      figure(
+        'packets in it',
+        ofRouter((s) => s.thread.packets),
+        'packets',
+      ),
+      ...pkey,
     ],
     samples,
     kills,
+    routers,
   };
 }

@@ -126,6 +126,10 @@ export const errors = {
     message: 'shard "{shard}" cannot be a process of its own: {problem}',
     hint: '{hint}',
   },
+  VANITY_E_ISOLATION_PKEY: {
+    message: 'shard "{shard}" cannot be confined by a protection key: {problem}',
+    hint: '{hint}',
+  },
   VANITY_E_OPTION_UNKNOWN: {
     message: 'shard "{shard}": {program} has no option "{option}"',
     hint: '{hint}',
@@ -546,6 +550,10 @@ export const errors = {
   VANITY_E_SYSTEM: {
     message: 'the operating system refused what a system needs: {reason}',
     hint: 'Raise the limits of processes and files: ulimit -u, ulimit -n',
+  },
+  VANITY_E_PROTECTION_KEYS: {
+    message: 'a shard is to be confined by a protection key, and none can be had: {reason}',
+    hint: 'Run it as a thread, or as a process of its own: isolation = "process". What this host has: vanity doctor',
   },
   VANITY_E_PROCESS: {
     message: 'the process of a shard could not be started: {reason}',

@@ -11,6 +11,13 @@ export interface BackendReport {
   waitsPerWake: number;
 }
 
+/** Whether shards with isolation = "pkey" can run here: tried, where the processor has the keys. */
+export interface KeyReport {
+  usable: boolean;
+  /** What it offers here, or why it can't be used. */
+  reason: string;
+}
+
 /** A counter table as the segment describes it; the reference of counters is generated from this. */
 export interface FieldDescription {
   table: string;
@@ -376,6 +383,7 @@ export interface Native {
   waitBackends(): BackendReport[];
   /** Whether producers may wake futex sleepers without a fence of their own. */
   membarrier(): boolean;
+  protectionKeys(): KeyReport;
   fields(): FieldDescription[];
   /** Creates the system of the plan; `onEvent` runs on the JavaScript thread at every change of state. */
   /** `process`: what shards run in that are processes of their own. */

@@ -7,7 +7,11 @@ const COLORS = { ok: 32, warn: 33, missing: 31 };
 
 /** A host that lacks something is no failure: the exit code is 0. */
 export function doctorCommand(options: { json?: boolean }): number {
-  const rows = examine({ backends: native.waitBackends(), membarrier: native.membarrier() });
+  const rows = examine({
+    backends: native.waitBackends(),
+    membarrier: native.membarrier(),
+    protectionKeys: native.protectionKeys(),
+  });
   if (options.json) printJson({ rows });
   else print(...doctorLines(rows, wantsColor(process.stdout)));
   return 0;

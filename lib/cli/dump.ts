@@ -99,7 +99,11 @@ function hostReport(): Record<string, unknown> {
     kernel: `${release()} ${version()}`,
     arch: arch(),
     memoryBytes: totalmem(),
-    doctor: examine({ backends: native.waitBackends(), membarrier: native.membarrier() }),
+    doctor: examine({
+      backends: native.waitBackends(),
+      membarrier: native.membarrier(),
+      protectionKeys: native.protectionKeys(),
+    }),
   };
 }
 

@@ -98,8 +98,8 @@ export function inPlace(
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const kind = before.programKind;
   if (!isProgram(change) || kind !== after.programKind) return undefined;
-  // What a process was handed when it was started is what it has.
-  if (before.isolation === 'process') return undefined;
+  // What a process was handed when it was started is what it has, and a key confines no rehearsal.
+  if (before.isolation !== 'thread') return undefined;
   // Who makes packets has buffers of its own, as a module may.
   if (kind === 'builtin') return [before, after].some(makesPackets) ? undefined : 'set';
   // Two programs would drive the device at once, and nothing contains the faults of a trial.
@@ -123,7 +123,7 @@ export function otherChannels(
 ): 'set' | 'reload' | undefined {
   if (before.programKind !== after.programKind || after.programKind === 'typescript')
     return undefined;
-  if (before.isolation === 'process') return undefined;
+  if (before.isolation !== 'thread') return undefined;
   if (after.programKind === 'builtin') return 'set';
   return device || [before, after].some(({ watch }) => watch.onFault === 'crash')
     ? undefined

@@ -9,6 +9,7 @@ export const limits = {
   spareShards: 4,
   spareChannels: 16,
   partsBytes: 16384,
+  protectionKeys: 15,
   ports: 64,
   queuesPerPort: 32,
   ringMin: 64,

@@ -47,7 +47,7 @@ export interface ShardPlan {
   readonly spinNsMax: number;
   readonly sleepNsMax: number;
   readonly arenaBytes: number;
-  readonly isolation: 'thread' | 'process';
+  readonly isolation: 'thread' | 'process' | 'pkey';
   /** Its bursts and waits are events from the start. */
   readonly trace: boolean;
   readonly watch: WatchPlan;

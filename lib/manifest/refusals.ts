@@ -57,15 +57,15 @@ export function refusals(
       .filter((one) => !possible(one, change, before, after))
       .map((one) => {
         const values = `${one.key} from ${told(one.before)} to ${told(one.after)}`;
-        const process = part === 'shard' && isolated(before, name) && one.key !== 'isolation';
-        const whose = process ? ' of a process of its own' : '';
+        const what = part === 'shard' && one.key !== 'isolation' && isolated(before, name);
+        const whose = what ? ` of ${what}` : '';
         const problem = `a running system cannot change ${values}${whose}`;
         return refuse(change, problem, is && placeOf(is, path, change, one));
       });
     // What else calls for a new start is refused itself, where it stands.
     const comesOrGoes = change.because.every((one) => /^channel .* (is new|goes)$/.test(one));
-    // And so is a channel at a process.
-    const at = part === 'shard' && isolated(before, name);
+    // And so is a channel at a process, or at a program that a key confines.
+    const at = part === 'shard' && isolated(before, name) !== undefined;
     if (refused.length > 0 || change.because.length === 0 || !comesOrGoes || at) return refused;
     const why = 'it cannot have other channels while it runs';
     return [refuse(change, `${why}: ${change.because.join(', ')}`, is?.locate(path, 'key'))];
@@ -80,19 +80,26 @@ function bound({ plan }: Written, { part, name, action }: PartChange): string | 
   if (part === 'shard') {
     if (shard?.programKind === 'typescript')
       return `a TypeScript program ${begins} with the system`;
-    return shard && apart(shard) ? `a process of its own ${begins} with the system` : undefined;
+    return shard && apart(shard) ? `${apart(shard)} ${begins} with the system` : undefined;
   }
   const channel = plan.channels.find((one) => one.name === name);
   const end = [channel?.from, channel?.to]
     .map((index) => plan.shards[index ?? -1])
     .find((one) => one && apart(one));
   if (end === undefined) return undefined;
-  return `shard "${end.name}" is a process of its own, whose channels are those it began with`;
+  return `shard "${end.name}" is ${apart(end)}, whose channels are those it began with`;
 }
 
-const apart = ({ isolation }: ShardPlan): boolean => isolation === 'process';
-const isolated = ({ plan }: Written, name: string): boolean =>
-  plan.shards.some((shard) => shard.name === name && apart(shard));
+/** What it is, when it is more than a thread. */
+function apart({ isolation }: ShardPlan): string | undefined {
+  if (isolation === 'process') return 'a process of its own';
+  return isolation === 'pkey' ? 'a program confined by a key' : undefined;
+}
+
+function isolated({ plan }: Written, name: string): string | undefined {
+  const shard = plan.shards.find((one) => one.name === name);
+  return shard && apart(shard);
+}
 
 const told = (value: string): string => (value === '' ? 'none' : value);
 

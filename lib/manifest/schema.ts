@@ -267,8 +267,8 @@ export const shardSchema = z
       .describe('What the program reads as its options.')
       .prefault({}),
     isolation: choice(
-      ['thread', 'process'],
-      'A thread of the process, or a process of its own, which can write to no memory but that of its channels and packets.',
+      ['thread', 'process', 'pkey'],
+      'A thread of the process; a process of its own; or a thread whose program, by a protection key, can write to no memory but its own and that of its channels and packets.',
     ).default('thread'),
     trace: boolean('Note every burst and wait as an event, for vanity trace.').default(false),
     watchdog: watchdogSchema.prefault({}),

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { parseCpuList, usableCpus } from '../host/cpus.js';
 import { Host } from '../host/host.js';
-import type { BackendReport } from '../native.js';
+import type { BackendReport, KeyReport } from '../native.js';
 
 export type Status = 'ok' | 'warn' | 'missing';
 
@@ -24,6 +24,8 @@ export interface DoctorHost {
   backends: readonly BackendReport[];
   /** What native.membarrier() says. */
   membarrier: boolean;
+  /** What native.protectionKeys() says; without it there is no such row. */
+  protectionKeys?: KeyReport;
   uid?: number;
   gid?: number;
   /** Folders to look for programs in, as $PATH. */
@@ -71,6 +73,7 @@ export function examine(host: DoctorHost): DoctorRow[] {
     vfio(look),
     libpcap(look),
     compiler(look),
+    ...protectionKeys(look),
   ];
 }
 
@@ -131,6 +134,12 @@ function row(
   fix: string | null = null,
 ): DoctorRow {
   return { name, status, found, why, fix: status === 'ok' ? null : fix };
+}
+
+function protectionKeys({ host: { protectionKeys: keys } }: Look): DoctorRow[] {
+  if (keys === undefined) return [];
+  const why = 'With isolation = "pkey" a program cannot write to memory of others.';
+  return [row('protection keys', why, keys.usable ? 'ok' : 'warn', keys.reason)];
 }
 
 function waiting(look: Look): DoctorRow {

@@ -13,6 +13,7 @@
 #include "kernel/mailbox.hpp"
 #include "kernel/segment.hpp"
 #include "platform/detect.hpp"
+#include "platform/pkey.hpp"
 #include "vanity/events.hpp"
 #include "vanity/platform.hpp"
 
@@ -63,6 +64,14 @@ Napi::Value wait_backends(const Napi::CallbackInfo& info) {
 Napi::Value membarrier(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(),
                             !detail::light_fence_is_full.load(std::memory_order_relaxed));
+}
+
+Napi::Value protection_keys(const Napi::CallbackInfo& info) {
+  const KeySupport& support = key_support();
+  Napi::Object report = Napi::Object::New(info.Env());
+  report.Set("usable", support.usable);
+  report.Set("reason", support.reason);
+  return report;
 }
 
 Napi::Value fields(const Napi::CallbackInfo& info) {
@@ -256,6 +265,7 @@ Napi::Value try_lock(const Napi::CallbackInfo& info) {
 
 void export_host(Napi::Env env, Napi::Object exports) {
   exports.Set("waitBackends", Napi::Function::New(env, wait_backends, "waitBackends"));
+  exports.Set("protectionKeys", Napi::Function::New(env, protection_keys, "protectionKeys"));
   exports.Set("membarrier", Napi::Function::New(env, membarrier, "membarrier"));
   exports.Set("fields", Napi::Function::New(env, fields, "fields"));
   exports.Set("sweep", Napi::Function::New(env, sweep, "sweep"));

@@ -114,8 +114,11 @@ ShardPlan shard_from(const Napi::Object& o) {
   shard.sleep_ns_max = whole(o, "sleepNsMax");
   shard.arena_bytes = whole(o, "arenaBytes");
   shard.trace = flag(o, "trace");
-  if (has(o, "isolation"))
-    shard.isolated = choice<uint32_t>(o, "isolation", {"thread", "process"}) == 1;
+  if (has(o, "isolation")) {
+    const auto how = choice<uint32_t>(o, "isolation", {"thread", "process", "pkey"});
+    shard.isolated = how == 1;
+    shard.keyed = how == 2;
+  }
   if (has(o, "watch")) shard.watch = watch_from_js(o.Get("watch").As<Napi::Object>());
   return shard;
 }

@@ -15,6 +15,7 @@ namespace vanity {
 namespace {
 
 constexpr uint64_t kUnreached = UINT64_MAX;  // pages of a pool that no device reaches
+constexpr size_t kDeskSlack = 4096;
 
 // A pool that a device reaches has its pages for itself.
 size_t pool_memory(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes) {
@@ -24,6 +25,11 @@ size_t pool_memory(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes)
 }
 size_t pool_book(uint32_t buffers, uint32_t buffer_bytes, uint64_t page_bytes) {
   return padded(Pool::book_bytes(buffers, buffer_bytes, page_bytes == kUnreached ? 0 : page_bytes));
+}
+
+// Messages are written where they lie, by the program itself; descriptors by the runtime.
+bool on_desk(const Plan& plan, const ChannelPlan& channel) {
+  return plan.shards[channel.from].keyed && !channel.packets;
 }
 
 // A TypeScript shard's place in the native system: the worker thread polls, not this. Options
@@ -183,7 +189,10 @@ void System::make_programs() {
         programs_.push_back(make_stage(shard));
         break;
       case ProgramKind::native:
-        programs_.push_back(load_module(shard.program, shard.options));
+        // What is confined shares its static memory with no other shard that runs the same file.
+        programs_.push_back(
+            shard.keyed ? std::make_unique<Module>(shard.program, shard.options, Module::File::copy)
+                        : load_module(shard.program, shard.options));
         break;
       case ProgramKind::typescript:
         programs_.push_back(std::make_unique<Foreign>(shard.options));
@@ -260,6 +269,10 @@ bool System::is_shared(const PoolPlan& pool) const {
   });
 }
 
+bool System::is_apart(const PoolPlan& pool) const {
+  return is_shared(pool) || keys_.has_pool(static_cast<uint32_t>(&pool - pool_plans_.data()));
+}
+
 // Each device reaches the buffers that it fills, and those that may be sent through it.
 void System::map_pools() {
   for (const auto& pool : pools_) {
@@ -299,16 +312,17 @@ void System::make_arenas() {
   std::vector<size_t> bytes(plan_.shards.size(),
                             padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + 4096);
   for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+    if (plan_.shards[s].keyed) continue;  // see confine()
     bytes[s] += plan_.shards[s].isolated ? process_bytes(s) : plan_.shards[s].arena_bytes;
   }
   for (const ChannelPlan& channel : plan_.channels) {
-    if (ring_shard(channel) == kNone) continue;
+    if (ring_shard(channel) == kNone || on_desk(plan_, channel)) continue;
     bytes[ring_shard(channel)] += padded(Channel::bytes_needed(spec_of(channel)));
   }
   for (const PoolPlan& pool : pool_plans_) {
     const uint64_t page = pool_page_bytes(pool);
     bytes[pool.owner] += pool_book(pool.buffers, pool.buffer_bytes, page);
-    if (!is_shared(pool)) {
+    if (!is_apart(pool)) {
       bytes[pool.owner] += pool_memory(pool.buffers, pool.buffer_bytes, page);
       if (page != kUnreached) bytes[pool.owner] += Devices::kPoolAlign;
     }
@@ -346,6 +360,22 @@ void System::make_arenas() {
   }
 }
 
+// Apart from what is the runtime's in its arena: what its program allocates, and writes in place.
+void System::confine() {
+  for (uint32_t s = 0; s < plan_.shards.size(); ++s) {
+    if (!plan_.shards[s].keyed) continue;
+    size_t bytes = plan_.shards[s].arena_bytes + kDeskSlack;
+    for (const ChannelPlan& channel : plan_.channels) {
+      if (channel.from == s && on_desk(plan_, channel))
+        bytes += padded(Channel::bytes_needed(spec_of(channel)));
+    }
+    const uint32_t node =
+        plan_.shards[s].core == kNone ? kAnyNode : uint32_t{segment_.shard(s).numa_node};
+    shards_[s]->confine(keys_.of_shard(s), keys_.all_of(s),
+                        std::make_unique<Arena>(bytes, node, plan_.pages));
+  }
+}
+
 // In the order of the manifest, one after the other. JavaScript has threads of its own.
 void System::make_carriers() {
   for (uint32_t t = 0; t < plan_.threads; ++t) carriers_.push_back(std::make_unique<Carrier>(t));
@@ -371,16 +401,18 @@ void System::make_pools() {
     pool_addresses_.push_back(vhost::pool_address(i));
     shared_pools_.push_back(nullptr);
     void* memory;
-    if (is_shared(plan)) {
+    if (is_apart(plan)) {
       const Cpu* cpu = owner.plan().core == kNone ? nullptr : topology.find(owner.plan().core);
-      shared_pools_[i] = std::make_unique<Arena>(bytes, cpu == nullptr ? kAnyNode : cpu->node,
-                                                 plan_.pages, Sharing::sealed);
+      shared_pools_[i] =
+          std::make_unique<Arena>(bytes, cpu == nullptr ? kAnyNode : cpu->node, plan_.pages,
+                                  is_shared(plan) ? Sharing::sealed : Sharing::none);
+      keys_.protect_pool(i, *shared_pools_[i]);
       memory = shared_pools_[i]->allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
     } else {
       memory = owner.arena_allocate(bytes, page == kUnreached ? kAlign : Devices::kPoolAlign);
     }
     record.stride = Pool::stride_of(plan.buffer_bytes);
-    record.arena_offset.set(is_shared(plan) ? UINT64_MAX : owner.arena().offset_of(memory));
+    record.arena_offset.set(is_apart(plan) ? UINT64_MAX : owner.arena().offset_of(memory));
     void* book = owner.arena_allocate(pool_book(plan.buffers, plan.buffer_bytes, page), kAlign);
     pools_.push_back(std::make_unique<Pool>(i, plan.buffers, plan.buffer_bytes, memory, &record,
                                             page == kUnreached ? 0 : page, book,
@@ -401,8 +433,10 @@ void System::make_channels() {
     Shard& from = *shards_[plan.from];
     Shard& to = *shards_[plan.to];
     const size_t bytes = Channel::bytes_needed(spec);
-    const uint32_t owner = ring_shard(plan);
-    Arena& arena = owner == kNone ? make_shared(bytes) : shards_[owner]->arena();
+    const uint32_t owner = on_desk(plan_, plan) ? kNone : ring_shard(plan);
+    Arena& arena = on_desk(plan_, plan) ? from.desk()
+                   : owner == kNone     ? make_shared(bytes)
+                                        : shards_[owner]->arena();
     channels_.push_back(Channel::create(arena.allocate(bytes, kAlign), spec));
     ChannelRecord& record = segment_.channel(c);
     describe(record, plan);

@@ -25,7 +25,12 @@ const char* signal_text(int number) {
 
 }  // namespace
 
-std::string evidence_text(const Evidence& evidence) {
+bool strayed(const Evidence& evidence) {
+  return evidence.kind == FaultKind::signal && evidence.signal == SIGSEGV &&
+         evidence.code == SEGV_PKUERR;
+}
+
+std::string evidence_text(const Evidence& evidence, const std::string& owner) {
   if (evidence.told) return evidence.what;
   std::string text;
   char address[40];
@@ -33,6 +38,11 @@ std::string evidence_text(const Evidence& evidence) {
                 static_cast<unsigned long long>(evidence.address));
   switch (evidence.kind) {
     case FaultKind::signal:
+      if (strayed(evidence)) {
+        text = "it wrote where it may not (SIGSEGV" + std::string(address) + ")";
+        if (!owner.empty()) text += ", to " + owner;
+        break;
+      }
       text = signal_text(evidence.signal);
       if (evidence.signal == SIGSEGV || evidence.signal == SIGBUS) text += address;
       break;

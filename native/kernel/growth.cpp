@@ -147,6 +147,7 @@ Growth::Growth(System& system, const ReloadRequest& request)
     if (system_.plan_.shards[s].isolated) {
       refuse("shard " + name + ": a process of its own ends with the system", kNewStart);
     }
+    check_unkeyed(system_.plan_.shards[s]);
     gone_.push_back(s);
   }
   for (const std::string& name : request_.parts.channel_names) {
@@ -163,6 +164,15 @@ Growth::Growth(System& system, const ReloadRequest& request)
 
 Growth::~Growth() {
   if (thread_.joinable()) thread_.join();
+}
+
+// Which memory has which protection key was settled when the system began.
+void Growth::check_unkeyed(const ShardPlan& plan) {
+  if (!plan.keyed) return;
+  refuse("shard " + plan.name +
+             ": a program that is confined by a protection key begins with the system, with all of "
+             "its channels and with the pools whose packets come to it, and ends with it",
+         "start the system with the other manifest: vanity run");
 }
 
 void Growth::refuse(const std::string& message, const std::string& hint) {
@@ -240,6 +250,7 @@ void Growth::plan_shards() {
       refuse("shard " + fresh.plan.name + ": a process of its own begins with the system",
              kNewStart);
     }
+    check_unkeyed(fresh.plan);
     if (named(next_.shards, fresh.plan.name) != kNone) {
       refuse("there is a shard \"" + fresh.plan.name + "\" already");
     }
@@ -277,6 +288,7 @@ void Growth::plan_channels() {
     validate_channel(next_, at);
     channels_.push_back({at, {}});
     for (const uint32_t end : {plan.from, plan.to}) {
+      check_unkeyed(next_.shards[end]);
       if (next_.shards[end].kind == ProgramKind::typescript) {
         refuse("channel " + plan.name + ": shard " + next_.shards[end].name +
                " runs a TypeScript program, whose channels are those it began with");
@@ -344,6 +356,7 @@ void Growth::plan_ways() {
           system_.ways_.begin(), system_.ways_.end(),
           [&](const System::Way& way) { return way.pool == pool && way.holder == holder; });
       if (known) continue;
+      check_unkeyed(next_.shards[holder]);
       for (const uint32_t end : {plan.owner, holder}) {
         if (next_.shards[end].kind != ProgramKind::typescript) continue;
         refuse("packets of shard " + next_.shards[plan.owner].name + " would come by shard " +

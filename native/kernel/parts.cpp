@@ -56,6 +56,7 @@ void each_field(Fields& field, NewShard& shard) {
   field("arena_bytes", plan.arena_bytes);
   field("trace", plan.trace, 1);
   field("isolated", plan.isolated, 1);
+  field("keyed", plan.keyed, 1);
   field("progress_ns", watch.progress_ns);
   field("service_ns", watch.service_ns);
   field("starve_ns", watch.starve_ns);

@@ -123,6 +123,12 @@ void Reload::check_shard() const {
     refuse("VANITY_E_RELOAD", "nothing contains the faults of its program",
            "remove on_fault = \"crash\"");
   }
+  if (shard_.confined()) {
+    refuse(
+        "VANITY_E_RELOAD",
+        "a protection key confines its program, and would not confine a rehearsal of the new one",
+        "put the new file in the old one's place, and start it anew: vanity restart");
+  }
   if (shard_.has_devices()) {
     refuse("VANITY_E_RELOAD", "it has been granted devices, which two programs would drive at once",
            "restart it: vanity restart");
@@ -199,6 +205,10 @@ void Reload::other_program() {
 
 // Other channels for the same program, or another stage.
 void Reload::rewire() {
+  if (shard_.confined()) {
+    refuse("VANITY_E_RELOAD", "a protection key confines its program to the channels it began with",
+           "start the system with the other manifest: vanity run");
+  }
   if (!request_.path.empty()) {
     handover_.rewiring->stage = other_stage();
     if (request_.dry_run) {

@@ -62,7 +62,9 @@ System::System(const Plan& plan, BootOptions options)
     segment_.shard(s).tracing.store(plan_.shards[s].trace ? 1 : 0, std::memory_order_relaxed);
   }
   open_devices();
+  take_keys();
   make_arenas();
+  confine();
   make_carriers();
   make_pools();
   make_channels();
@@ -90,7 +92,8 @@ System::System(const Plan& plan, BootOptions options)
           [this](const std::string& code, const std::string& message, const std::string& hint) {
             fail(code, message, hint);
             stop_for_watchdog_ = true;
-          }});
+          },
+          [this](const Evidence& evidence) { return owner_of(evidence); }});
 
   reloads_ = std::make_unique<Reloads>(
       plan_, shards_, *watchdog_, segment_,
@@ -161,6 +164,7 @@ void System::close() {
     static_cast<void>(interrupts_.release());
     static_cast<void>(pool_table_.release());
     static_cast<void>(reloads_.release());
+    keys_.leave();
     segment_.leave_mapped();
   }
 }

@@ -12,6 +12,7 @@
 
 #include "kernel/devices.hpp"
 #include "kernel/interrupts.hpp"
+#include "kernel/keys.hpp"
 #include "kernel/looks.hpp"
 #include "kernel/reload.hpp"
 #include "kernel/segment.hpp"
@@ -85,6 +86,9 @@ class System {
   void move_shard(uint32_t shard, uint32_t core);
   void make_programs();
   void make_arenas();
+  void confine();
+  void take_keys();                                // keys.cpp
+  std::string owner_of(const Evidence& evidence);  // the same
   void make_carriers();
   void make_pools();
   void make_channels();
@@ -101,6 +105,8 @@ class System {
                                           uint32_t shard);  // shards its packets may reach
   // Does a process at the other end of a socket reach it? Then its memory is its own.
   bool is_shared(const PoolPlan& pool) const;
+  // That, or do its packets come to a shard that is confined by a key?
+  bool is_apart(const PoolPlan& pool) const;
   void order_shards();
   void find_loops();
 
@@ -182,6 +188,7 @@ class System {
   std::vector<PoolPlan> pool_plans_;
   SegmentShape shape_;
   Segment segment_;
+  Keys keys_;  // before all memory that has one
   // Memory of what came while it ran: before the shards that use it.
   std::vector<std::shared_ptr<Arena>> annexes_;  // by channel; null: it lies in an arena
   std::vector<std::shared_ptr<Arena>> leftovers_;

@@ -50,6 +50,17 @@ void check_shard(const Plan& plan, uint32_t index) {
   }
 }
 
+void check_no_device(const Plan& plan, uint32_t index, const std::string& who) {
+  for (const DevicePlan& device : plan.devices) {
+    const auto granted = [index](const auto& grant) { return grant.shard == index; };
+    if (std::any_of(device.mmio.begin(), device.mmio.end(), granted) ||
+        std::any_of(device.irqs.begin(), device.irqs.end(), granted) ||
+        std::any_of(device.dma.begin(), device.dma.end(), granted)) {
+      refuse(who, "it has been granted device " + device.name);
+    }
+  }
+}
+
 // What a process of its own cannot have: it is handed rings and buffers of others, and nothing
 // else.
 void check_isolated(const Plan& plan, uint32_t index) {
@@ -70,12 +81,22 @@ void check_isolated(const Plan& plan, uint32_t index) {
   for (const PortPlan& port : plan.ports) {
     if (has(port.rx) || has(port.tx)) refuse(who, "it works port " + port.name);
   }
-  for (const DevicePlan& device : plan.devices) {
-    const auto granted = [index](const auto& grant) { return grant.shard == index; };
-    if (std::any_of(device.mmio.begin(), device.mmio.end(), granted) ||
-        std::any_of(device.irqs.begin(), device.irqs.end(), granted) ||
-        std::any_of(device.dma.begin(), device.dma.end(), granted)) {
-      refuse(who, "it has been granted device " + device.name);
+  check_no_device(plan, index, who);
+}
+
+// What a program that is confined by a protection key cannot have.
+void check_keyed(const Plan& plan, uint32_t index) {
+  const ShardPlan& shard = plan.shards[index];
+  const std::string who = "shard " + shard.name + ", which is confined by a protection key";
+  if (shard.kind != ProgramKind::native) refuse(who, "its program is not a native module");
+  if (shard.watch.on_fault == Policy::report) refuse(who, "nothing contains its faults");
+  if (plan.threads != 0) refuse(who, "its thread carries other shards too");
+  check_no_device(plan, index, who);
+  for (const ChannelPlan& channel : plan.channels) {
+    if (channel.from == index && !channel.packets && channel.to < plan.shards.size() &&
+        plan.shards[channel.to].isolated) {
+      refuse(who, "it writes messages to channel " + channel.name +
+                      ", whose ring lies in the memory of a process");
     }
   }
 }
@@ -205,6 +226,7 @@ void validate(const Plan& plan) {
   for (uint32_t s = 0; s < plan.shards.size(); ++s) {
     check_shard(plan, s);
     if (plan.shards[s].isolated) check_isolated(plan, s);
+    if (plan.shards[s].keyed) check_keyed(plan, s);
   }
   std::vector<uint32_t> in(plan.shards.size(), 0);
   std::vector<uint32_t> out(plan.shards.size(), 0);

@@ -447,7 +447,8 @@ void Watchdog::look_at_fault(uint32_t s, uint64_t now_ns) {
                          watch.restarts.end());
     const auto times = static_cast<uint32_t>(watch.restarts.size());
     const Evidence& evidence = shard.guard().evidence();
-    std::string message = "shard " + name(s) + ": its program was left: " + evidence_text(evidence);
+    std::string message = "shard " + name(s) + ": its program was left: " +
+                          evidence_text(evidence, strayed(evidence) ? says_.owner(evidence) : "");
     if (shard.lost_last() != 0) {
       message += "; " + std::to_string(shard.lost_last()) + " packets that it held are dropped";
     }

@@ -28,6 +28,7 @@ class Watchdog {
   struct Says {
     Tell warn;
     Tell stop;  // the same, and the system is to stop for it
+    std::function<std::string(const Evidence&)> owner;  // of memory that was not to be written to
   };
 
   Watchdog(const Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards,

@@ -14,6 +14,7 @@
 
 #include "platform/error.hpp"
 #include "platform/fd.hpp"
+#include "platform/pkey.hpp"
 
 namespace vanity {
 namespace {
@@ -59,7 +60,7 @@ bool contain(uintptr_t address) noexcept {
   return false;
 }
 
-void on_bus_error(int number, siginfo_t* info, void* context) {
+[[gnu::noinline]] void bus_error(int number, siginfo_t* info, void* context) {
   const int saved = errno;
   const bool contained = GuardedMapping::contain_fault(number, info);
   errno = saved;
@@ -74,6 +75,12 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
     signal(SIGBUS, SIG_DFL);
     if (info->si_code <= 0) raise(SIGBUS);
   }
+}
+
+// On a thread with protection keys not even errno is there before that (shard/guard.cpp).
+[[gnu::no_stack_protector]] void on_bus_error(int number, siginfo_t* info, void* context) {
+  Rights::take_all();
+  bus_error(number, info, context);
 }
 
 // Once a process: a handler that others may have chained to cannot be taken out again.

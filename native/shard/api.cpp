@@ -98,7 +98,7 @@ const char* option(const vanity_shard* shard, const char* key) {
 }
 void* arena_allocate(vanity_shard* shard, size_t bytes, size_t align) {
   try {
-    return of(shard).arena_allocate(bytes, align);
+    return of(shard).program_allocate(bytes, align);
   } catch (const Error&) {
     return nullptr;
   }

@@ -118,12 +118,12 @@ void Guard::install(bool (*filter)(int, siginfo_t*)) {
     struct sigaction action {};
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-    action.sa_sigaction = on_fault;
+    action.sa_sigaction = fault_handler;
     for (const int number : kFaults) {
       sigaction(number, nullptr, &g_previous[number]);  // it may run as soon as it is there
       sigaction(number, &action, nullptr);
     }
-    action.sa_sigaction = on_sample;
+    action.sa_sigaction = sample_handler;
     sigaction(sample_signal(), &action, nullptr);
   });
 }
@@ -160,7 +160,18 @@ void Guard::pass_on(int number, siginfo_t* info, void* context) {
   }
 }
 
-void Guard::on_fault(int number, siginfo_t* info, void* context) {
+// A handler begins with Linux's idea of its rights: those of a thread that knows of no key. It must
+// not even read the thread's own block first, so there is no canary, and nothing is inlined.
+[[gnu::no_stack_protector]] void Guard::fault_handler(int number, siginfo_t* info, void* context) {
+  Rights::take_all();
+  on_fault(number, info, context);
+}
+[[gnu::no_stack_protector]] void Guard::sample_handler(int, siginfo_t* info, void* context) {
+  Rights::take_all();
+  on_sample(info, context);
+}
+
+[[gnu::noinline]] void Guard::on_fault(int number, siginfo_t* info, void* context) {
   Guard* const guard = t_guard;
   if (guard != nullptr && guard->unwinding_ != 0) siglongjmp(guard->unwound_, 1);
   const int saved = errno;
@@ -174,13 +185,14 @@ void Guard::on_fault(int number, siginfo_t* info, void* context) {
   }
   const uint64_t distance =
       reinterpret_cast<uint64_t>(info->si_addr) - sp_of(context) + kStackSlack;
-  const bool overflow = number == SIGSEGV && distance < 2 * kStackSlack;
+  const bool overflow =
+      number == SIGSEGV && info->si_code != SEGV_PKUERR && distance < 2 * kStackSlack;
   guard->take_evidence(overflow ? FaultKind::overflow : FaultKind::signal, number, info, context);
   guard->where_ = 0;
   siglongjmp(guard->exit_, 1);
 }
 
-void Guard::on_sample(int, siginfo_t* info, void* context) {
+[[gnu::noinline]] void Guard::on_sample(siginfo_t* info, void* context) {
   Guard* const guard = t_guard;
   if (guard == nullptr || info->si_pid != getpid()) return;
   const int saved = errno;
@@ -223,6 +235,7 @@ void Guard::take_evidence(FaultKind kind, int number, const siginfo_t* info,
   at.kind = kind;
   at.signal = number;
   at.code = info == nullptr ? 0 : info->si_code;
+  at.key = number == SIGSEGV && at.code == SEGV_PKUERR ? info->si_pkey : 0;
   at.address = info == nullptr ? 0 : reinterpret_cast<uint64_t>(info->si_addr);
   at.what[0] = '\0';
   at.register_count =

@@ -8,6 +8,9 @@
 //
 // A program that does not come back is left by a signal, and only where the interrupted
 // instruction is the module's own: not in the C library, which may hold a lock, nor in the runtime.
+//
+// With protection keys (keyed.cpp) the program's code also has its own rights to write, and the
+// runtime all of them: they change where the two do.
 #pragma once
 
 #include <setjmp.h>
@@ -17,6 +20,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+
+#include "platform/pkey.hpp"
 
 namespace vanity {
 
@@ -38,7 +43,8 @@ struct Evidence {
 
   FaultKind kind = FaultKind::none;
   int signal = 0;
-  int code = 0;  // si_code
+  int code = 0;      // si_code
+  uint32_t key = 0;  // of the memory, with SEGV_PKUERR: it was written to without the right
   uint64_t address = 0;
   uint64_t registers[kRegisters] = {};  // of the processor, in the order of its ucontext
   uint32_t register_count = 0;
@@ -79,15 +85,24 @@ class Guard {
   // handlers stays as it is: none of them lasts beyond such a change.
   void take_thread() noexcept;
 
-  // Program code from here to the end of the scope.
+  // Program code from here to the end of the scope. Confined: it may write to its own memory only,
+  // if there are keys to see to that; else it is where it may still call the C library.
+  enum class Calls : bool { confined, library };
   class Program {
    public:
-    explicit Program(Guard& guard) noexcept : guard_(guard), before_(guard.where_) {
+    explicit Program(Guard& guard, Calls calls = Calls::confined) noexcept
+        : guard_(guard),
+          before_(guard.where_),
+          rights_(calls == Calls::confined ? guard.rights_ : Rights::kAll) {
       guard.where_ = guard.armed_;
+      if (rights_ != Rights::kAll) [[unlikely]]
+        guard.cross(rights_);
       keep_order();
     }
     ~Program() {
       keep_order();
+      if (rights_ != Rights::kAll) [[unlikely]]
+        Rights::set(Rights::kAll);
       guard_.where_ = before_;
     }
     Program(const Program&) = delete;
@@ -96,6 +111,7 @@ class Guard {
    private:
     Guard& guard_;
     const uint32_t before_;
+    const uint32_t rights_;
   };
   // The runtime again, where it must not be left half-way.
   class Runtime {
@@ -115,6 +131,17 @@ class Guard {
     Guard& guard_;
     const uint32_t before_;
   };
+
+  // What its program may write to from here on, where it is confined. On the guard's thread, or
+  // before that starts.
+  void confine(uint32_t rights) noexcept { rights_ = rights; }
+  // Into the program, with those rights; counted with those back from the runtime's calls.
+  void cross(uint32_t rights) noexcept {
+    ++crossings_;
+    Rights::set(rights);
+  }
+  // How often the rights were taken away: half of all changes.
+  uint64_t crossings() const noexcept { return crossings_; }
 
   // Until then faults end the process, as they would without a guard.
   void arm(uintptr_t text_begin, uintptr_t text_end) noexcept {
@@ -144,14 +171,18 @@ class Guard {
  private:
   // The handlers run on the same thread: only the compiler must not move anything across.
   static void keep_order() noexcept { asm volatile("" ::: "memory"); }
+  static void fault_handler(int number, siginfo_t* info, void* context);
+  static void sample_handler(int number, siginfo_t* info, void* context);
   static void on_fault(int number, siginfo_t* info, void* context);
-  static void on_sample(int number, siginfo_t* info, void* context);
+  static void on_sample(siginfo_t* info, void* context);
   static void pass_on(int number, siginfo_t* info, void* context);
   void take_evidence(FaultKind kind, int number, const siginfo_t* info, void* context) noexcept;
   bool means(uintptr_t text_begin) const noexcept;
   uint32_t unwind(uintptr_t* frames, uint32_t most, uintptr_t from) noexcept;
 
   volatile uint32_t where_ = 0;  // 1: the program's code, and the guard is armed
+  uint32_t rights_ = Rights::kAll;
+  uint64_t crossings_ = 0;
   volatile bool trial_ = false;
   uint32_t armed_ = 0;
   volatile uint32_t unwinding_ = 0;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -62,6 +63,36 @@ int find_text(dl_phdr_info* info, size_t, void* data) {
     return 1;
   }
   return 0;
+}
+
+// What of a library can be written to gets a key: its writable parts, but for the beginning that
+// the loader took the right to write from once it had filled it in (RELRO).
+struct KeyOfLibrary {
+  uintptr_t text;
+  ProtectionKey* key;
+};
+int give_key_to(dl_phdr_info* info, size_t, void* data) {
+  const auto& wanted = *static_cast<KeyOfLibrary*>(data);
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  bool its = false;
+  uintptr_t sealed_end = 0;
+  for (uint32_t i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    const uintptr_t begin = info->dlpi_addr + part.p_vaddr;
+    its |= part.p_type == PT_LOAD && wanted.text >= begin && wanted.text - begin < part.p_memsz;
+    if (part.p_type == PT_GNU_RELRO) sealed_end = (begin + part.p_memsz) / page * page;
+  }
+  if (!its) return 0;
+  for (uint32_t i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || (part.p_flags & PF_W) == 0) continue;
+    const uintptr_t first = info->dlpi_addr + part.p_vaddr;
+    const uintptr_t begin = std::max(first / page * page, sealed_end);
+    const uintptr_t end = (first + part.p_memsz + page - 1) / page * page;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    if (begin < end) wanted.key->protect_for_good(reinterpret_cast<void*>(begin), end - begin);
+  }
+  return 1;
 }
 
 // Members that were compiled in lie below struct_bytes. The later ones are pointers.
@@ -149,6 +180,17 @@ bool Module::knows_reload() const noexcept {
 // What it kept in static memory is spoilt, or not: only a copy of the file has it anew.
 void Module::renew() {
   take(load(path_, File::copy));
+  if (key_ != nullptr) give_key();
+}
+
+void Module::confine(ProtectionKey& key) {
+  key_ = &key;
+  give_key();
+}
+
+void Module::give_key() {
+  KeyOfLibrary library{reinterpret_cast<uintptr_t>(program_->poll), key_};
+  dl_iterate_phdr(give_key_to, &library);
 }
 
 void Module::text(uintptr_t* begin, uintptr_t* end) const {
@@ -160,7 +202,7 @@ void Module::init(Shard& shard) {
   if (guard_ == nullptr) play(shard.handle(), &shard.guard());
   if (program_->init == nullptr) return;
   const int result = [&] {
-    const Guard::Program in(*guard_);
+    const Guard::Program in(*guard_, Guard::Calls::library);
     return program_->init(handle_, &state_);
   }();
   if (result != 0) {
@@ -172,11 +214,11 @@ void Module::init(Shard& shard) {
 
 // An exception is a fault like any other.
 template <class Call>
-auto Module::guarded(Call&& call) noexcept {
+auto Module::guarded(Call&& call, Guard::Calls calls) noexcept {
   if (!guard_->armed()) return call();
   char what[sizeof(Evidence::what)] = {};
   try {
-    const Guard::Program in(*guard_);
+    const Guard::Program in(*guard_, calls);
     return call();
   } catch (const std::exception& error) {
     std::strncpy(what, error.what(), sizeof(what) - 1);
@@ -187,12 +229,12 @@ auto Module::guarded(Call&& call) noexcept {
 }
 
 uint32_t Module::poll(Shard&) noexcept {
-  return guarded([this] { return program_->poll(handle_, state_); });
+  return guarded([this] { return program_->poll(handle_, state_); }, Guard::Calls::confined);
 }
 
 void Module::fini(Shard&) {
   if (program_->fini == nullptr) return;
-  const Guard::Program in(*guard_);
+  const Guard::Program in(*guard_, Guard::Calls::library);
   program_->fini(handle_, state_);
 }
 
@@ -209,21 +251,22 @@ void Module::device_event(Shard&, vanity_device& device, vanity_device_state new
 }
 
 int Module::save(void* into) noexcept {
-  return guarded([&] { return reload_->save(handle_, state_, into); });
+  return guarded([&] { return reload_->save(handle_, state_, into); }, Guard::Calls::library);
 }
 
 int Module::restore(const void* from) noexcept {
   if (reload_->restore == nullptr) return 0;
-  return guarded([&] { return reload_->restore(handle_, state_, from); });
+  return guarded([&] { return reload_->restore(handle_, state_, from); }, Guard::Calls::library);
 }
 
 int Module::migrate(const vanity_state& was, const void* from) noexcept {
-  return guarded([&] { return reload_->migrate(handle_, state_, &was, from); });
+  return guarded([&] { return reload_->migrate(handle_, state_, &was, from); },
+                 Guard::Calls::library);
 }
 
 int Module::healthy() noexcept {
   if (reload_ == nullptr || reload_->healthy == nullptr) return 0;
-  return guarded([&] { return reload_->healthy(handle_, state_); });
+  return guarded([&] { return reload_->healthy(handle_, state_); }, Guard::Calls::confined);
 }
 
 std::unique_ptr<Program> load_module(const std::string& path,

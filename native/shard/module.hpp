@@ -50,6 +50,10 @@ class Module : public Program {
     guard_ = guard;
   }
 
+  // Its static memory is that key's from here on; and so it will be when it is renewed, where it
+  // gets another copy of it. Throws Error.
+  void confine(ProtectionKey& key);
+
   const std::string& path() const noexcept { return path_; }
   const char* name() const noexcept { return loaded_.program->name; }
   const char* version() const noexcept {
@@ -70,8 +74,9 @@ class Module : public Program {
 
  private:
   void take(const Loaded& loaded);
+  void give_key();
   template <class Call>
-  auto guarded(Call&& call) noexcept;
+  auto guarded(Call&& call, Guard::Calls calls) noexcept;
 
   const std::string path_;
   Loaded loaded_{};
@@ -83,6 +88,7 @@ class Module : public Program {
   void* state_ = nullptr;
   vanity_shard* handle_ = nullptr;
   Guard* guard_ = nullptr;
+  ProtectionKey* key_ = nullptr;
 };
 
 }  // namespace vanity

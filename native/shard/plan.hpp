@@ -56,6 +56,7 @@ struct ShardPlan {
   uint64_t arena_bytes = 0;  // beyond what channels and pools need
   bool trace = false;        // from the start
   bool isolated = false;     // a process of its own
+  bool keyed = false;        // its program is confined by a protection key
   WatchPlan watch;
 };
 

@@ -126,7 +126,7 @@ bool Shard::start_again() noexcept {
 
 bool Shard::start_program() noexcept {
   if (place_ == nullptr) {
-    arena_->rewind(arena_mark_);
+    program_arena().rewind(arena_mark_);
   } else if (place_->arena != nullptr) {
     place_->arena->rewind(0);
   }

@@ -111,6 +111,7 @@ Backend Shard::make_waiter() {
 }
 
 void Shard::adopt_thread() {
+  Rights::take_all();  // of packets and rings that others are confined to; it was there before
   set_up_thread();
 }
 
@@ -120,11 +121,11 @@ void Shard::thread_main() noexcept {
     return;
   }
   const Guard::Thread guarded(guard_);
-  live();
+  confined() ? live_confined() : live();
 }
 
 void Shard::live() noexcept {
-  arena_mark_ = arena_->used();
+  arena_mark_ = program_arena().used();
   try {
     set_up_thread();
     if (!init_program()) {

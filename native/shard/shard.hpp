@@ -101,6 +101,13 @@ class Shard {
   // Its program may fault without harm to others, and be started anew. Before wire().
   void contain() noexcept;
   bool contained() const noexcept { return guard_.armed(); }
+  // Its program writes to `desk`, its own static memory, its stack, and the memory of these keys (a
+  // bit each), and to nothing else. After set_program(), before contain(). Throws Error.
+  void confine(ProtectionKey& key, uint32_t keys, std::unique_ptr<Arena> desk);
+  bool confined() const noexcept { return key_ != nullptr; }
+  // What its program allocates from, and its outgoing rings lie in; only where it is confined.
+  Arena& desk() { return *desk_; }
+  bool counts_in(const vanity_counter* counter) const noexcept;
   Program* program() { return program_.get(); }
   // Fixed: only stages that make no packets are exchanged while others ask.
   bool is_source() const noexcept { return source_; }
@@ -273,6 +280,7 @@ class Shard {
   void hear_of_devices() noexcept;
   Counter* user_counter(const std::string& name);  // in init only; throws past the limit
   void* arena_allocate(size_t bytes, size_t align);
+  void* program_allocate(size_t bytes, size_t align);  // of a program's own
 
   // The program found this output full and has not got rid of what it holds.
   void found_full(vanity_channel& channel) noexcept { full_ = &channel; }
@@ -411,6 +419,8 @@ class Shard {
   };
   void thread_main() noexcept;
   void live() noexcept;
+  void live_confined() noexcept;
+  Arena& program_arena() noexcept { return desk_ == nullptr ? *arena_ : *desk_; }
   void set_up_thread();
   Backend make_waiter();
   void keep_process() noexcept;
@@ -629,8 +639,10 @@ class Shard {
   uint32_t watched_above_ = 0;      // outputs above their high watermark
   uint32_t returns_wait_ = 1;
   uint32_t user_counters_ = 0;
-  std::vector<pollfd> polled_;  // room for its ports' descriptors, when it has no channels
-  WaitCounters other_waits_;    // on descriptors, or by the thread that carries it
+  std::vector<pollfd> polled_;    // room for its ports' descriptors, when it has no channels
+  WaitCounters other_waits_;      // on descriptors, or by the thread that carries it
+  ProtectionKey* key_ = nullptr;  // null: its program may write anywhere
+  std::unique_ptr<Arena> desk_;
   Guard guard_;
   HeldBook held_;
   std::unique_ptr<Ledger> ledger_;         // of a process of its own: what it holds
@@ -664,5 +676,6 @@ class Shard {
 
 extern const vanity_api kApi;
 extern const vanity_api kContainedApi;
+const vanity_api& keyed_api() noexcept;
 
 }  // namespace vanity

@@ -195,10 +195,11 @@ void Shard::contain() noexcept {
   uintptr_t end;
   program_->text(&begin, &end);
   guard_.arm(begin, end);
+  const vanity_api& api = confined() ? keyed_api() : kContainedApi;
   if (place_ == nullptr) {
-    handle_.head.api = &kContainedApi;
+    handle_.head.api = &api;
   } else {
-    place_->api = kContainedApi;  // which the program may have noted down
+    place_->api = api;  // which the program may have noted down
   }
 }
 
@@ -228,7 +229,11 @@ Counter* Shard::user_counter(const std::string& name) {
 }
 
 void* Shard::arena_allocate(size_t bytes, size_t align) {
-  return (place_ == nullptr ? *arena_ : *place_->arena).allocate(bytes, align);
+  return arena_->allocate(bytes, align);
+}
+
+void* Shard::program_allocate(size_t bytes, size_t align) {
+  return (place_ == nullptr ? program_arena() : *place_->arena).allocate(bytes, align);
 }
 
 }  // namespace vanity

@@ -265,6 +265,14 @@ to = "more"
     said(process(BASE), process(BASE).replace('a.so', 'b.so'))[0],
     /of a process of its own$/,
   );
+  const keyed = (text) => text.replace('core = 0', 'core = 0\nisolation = "pkey"');
+  t.deepEqual(said(keyed(BASE), keyed(behind)), [
+    'channel "to-more": it is new, and shard "left" is a program confined by a key, whose channels are those it began with',
+  ]);
+  t.regex(
+    said(keyed(BASE), keyed(BASE).replace('a.so', 'b.so'))[0],
+    /of a program confined by a key$/,
+  );
   const apart = `${BASE}
 [shards.a]
 program = "generate"

@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { limits } from '../../dist/manifest/limits.js';
 import { loadManifestText, ManifestErrors } from '../../dist/manifest/plan.js';
@@ -19,6 +21,11 @@ test('the limits are those of native/include/vanity/limits.hpp', (t) => {
   t.true(Object.keys(native).length > 15);
   t.deepEqual({ ...limits }, native);
 });
+
+const folder = mkdtempSync(join(tmpdir(), 'vanity-limits-'));
+const module = join(folder, 'program.so');
+writeFileSync(module, '');
+test.after.always(() => rmSync(folder, { recursive: true }));
 
 const count = (n, make) => Array.from({ length: n }, (_, i) => make(i)).join('\n');
 const system = '[system]\nname = "limits"\n';
@@ -56,6 +63,14 @@ const cases = {
       );
       return `${system}${shards}\n${count(n - 1, (i) => channel(i, `s${i}`, `s${i + 1}`))}`;
     },
+  ],
+  'protection keys': [
+    'VANITY_E_LIMIT',
+    limits.protectionKeys,
+    // A pool that two of them may hold needs one more.
+    (n) =>
+      `${system}[shards.s]\nprogram = "sink"\n${count(n - 1, (i) => `[shards.k${i}]\nprogram = "${module}"\nisolation = "pkey"\noptions = { buffers = 64 }`)}\n` +
+      `${channel(0, 'k0', 'k1')}${count(n - 1, (i) => channel(i + 1, `k${i}`, 's'))}`,
   ],
   'channels into and out of a shard': [
     'VANITY_E_CHANNEL_FAN',

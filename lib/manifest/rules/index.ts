@@ -6,6 +6,7 @@ import { isolationRules } from './isolation.js';
 import { nameRules } from './names.js';
 import { portRules } from './ports.js';
 import { programRules } from './programs.js';
+import { protectionKeyRules } from './protection-keys.js';
 
 /** Every rule that a schema cannot say; those about programs come after those that know who is joined. */
 export function applyRules(model: Model): void {
@@ -17,6 +18,7 @@ export function applyRules(model: Model): void {
     programRules,
     deviceRules,
     isolationRules,
+    protectionKeyRules,
   ])
     rules(model);
 }
