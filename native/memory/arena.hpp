@@ -27,7 +27,7 @@ class Arena {
   // `bytes` is rounded up to whole pages. A forced kind that can't be had throws
   // VANITY_E_HUGE_PAGES; no memory at all throws VANITY_E_MEMORY.
   explicit Arena(size_t bytes, uint32_t numa_node = kAnyNode,
-                 PageChoice pages = PageChoice::automatic, Sharing sharing = Sharing::none);
+                 PageChoice choice = PageChoice::automatic, Sharing sharing = Sharing::none);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;

@@ -519,6 +519,23 @@ export const MUTANTS = [
     'handover != nullptr && handover->switched',
     'false',
   ]),
+  // ---- pages that cannot be had
+  mutant('system', 'the file of pages that were refused stays', 'memory/arena.cpp', [
+    '  if (fd_ >= 0) pages::close_file(fd_);\n',
+    '',
+  ]),
+  mutant('system', 'what could not be filled stays reserved', 'memory/arena.cpp', [
+    '    note(which + what + ": " + std::strerror(errno));\n    unmap();',
+    '    note(which + what + ": " + std::strerror(errno));\n    base_ = reserved_ = nullptr;',
+  ]),
+  mutant('system', 'no other pages where the largest are refused', 'memory/arena.cpp', [
+    'if (try_map(kind, numa_node)) break;',
+    'try_map(kind, numa_node);\n      break;',
+  ]),
+  mutant('system', 'an arena says what it was asked for', 'memory/arena.cpp', [
+    '  kind_ = kind;\n',
+    '  kind_ = PageKind::huge_2m;\n',
+  ]),
   mutant('system', 'a reload outlives its system', KERNEL, [
     'if (!reloads_->close()) {',
     'if (false) {',

@@ -1,5 +1,5 @@
 // The policy build that scripts/build.js leaves, with one source of it changed.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 const OBJECTS = 'build/Release/obj.target/vanity-sim/native';
@@ -24,9 +24,11 @@ export async function buildWith({ file, changes }, folder, run) {
   const compiled = await run('g++', [...flags, '-c', source, '-o', object], 120);
   if (compiled.code !== 0) throw new Error(`does not compile: ${compiled.output.slice(0, 2000)}`);
   const replaced = join(OBJECTS, file.replace(/\.cpp$/, '.o'));
-  const others = readdirSync(OBJECTS, { recursive: true })
-    .map((path) => join(OBJECTS, path))
-    .filter((path) => path.endsWith('.o') && path !== replaced);
+  const others = readFileSync('native/sim/system/sources.txt', 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('native/'))
+    .map((line) => join(OBJECTS, line.slice('native/'.length).replace(/\.cpp$/, '.o')))
+    .filter((path) => path !== replaced);
   const program = join(folder, 'vanity-sim');
   const libraries = ['-ldl', '-lpthread', '-Wl,--build-id'];
   const linked = await run('g++', [...others, object, '-o', program, ...libraries], 120);

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "kernel/system.hpp"
+#include "platform/error.hpp"
 #include "sim/system/faults.hpp"
 #include "sim/system/modules.hpp"
 #include "sim/system/region.hpp"
 #include "sim/system/reloads.hpp"
+#include "sim/system/scarcity.hpp"
 #include "sim/system/standins.hpp"
 
 namespace vanity::sim {
@@ -33,6 +35,8 @@ struct Hosted {
   System* system = nullptr;
   std::vector<Claim> claims;
   std::string counted;
+  std::string refused;  // why it did not start at once
+  std::string wrong;    // with that
   bool modules = false;
   bool immediate = false;  // it was stopped at once, so that packets may be dropped
 };
@@ -64,6 +68,7 @@ Plan drawn(const Plan& asked) {
     const uint32_t spin = world.draw(3);
     if (spin != 2) shard.spin_ns_max = spin == 0 ? 0 : std::min(shard.spin_ns_max, kSpinNs);
   }
+  draw_pages(plan);
   draw_reloads(plan);
   return plan;
 }
@@ -105,6 +110,8 @@ void hear_of_faults() {
 // Starts it, perhaps replaces programs, perhaps stops it early, and closes it when it is over.
 void operate() {
   World& world = World::current();
+  if (!hosted.refused.empty()) world.say("a start was refused: " + hosted.refused);
+  if (!hosted.wrong.empty()) world.fail(Verdict::order, hosted.wrong.c_str());
   hosted.system->start();
   reload_as_drawn(*hosted.system);
   if (world.draw(kStopsOneIn) == 0) {
@@ -116,6 +123,23 @@ void operate() {
   hosted.system->close();
 }
 
+// Once more, with enough pages, where it was refused for want of them.
+System* boot() {
+  hosted.refused.clear();
+  hosted.wrong.clear();
+  try {
+    return new System(hosted.plan, BootOptions{});
+  } catch (const Error& error) {
+    const std::string code = error.code();
+    if (code != "VANITY_E_HUGE_PAGES" && code != "VANITY_E_MEMORY") throw;
+    hosted.refused = code + ": " + error.what();
+    hosted.wrong = wrong_refusal(hosted.plan, code);
+  }
+  end_scarcity();
+  hosted.plan.pages = PageChoice::automatic;
+  return new System(hosted.plan, BootOptions{});
+}
+
 void create(void*) {
   Region::reset();
   if (hosted.modules) watch_modules();
@@ -124,7 +148,7 @@ void create(void*) {
   hosted.words.clear();
   forget_standins();
   hosted.plan = drawn(hosted.asked);
-  hosted.system = new System(hosted.plan, BootOptions{});
+  hosted.system = boot();
   if (!stood_in()) let_programs_fault(*hosted.system);
   World::current().begin(&operate);
   for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
@@ -209,8 +233,7 @@ std::string counted_by(const ShardPlan& plan, const ShardRecord& record) {
   return line + '\n';
 }
 
-void finish(void*) {
-  System& system = *hosted.system;
+void hold(System& system) {
   for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s)
     hosted.counted += counted_by(hosted.plan.shards[s], system.segment().shard(s));
   for (const Failure& failure : system.failures())
@@ -262,9 +285,18 @@ void finish(void*) {
   }
 }
 
+void finish(void*) {
+  const std::string pages = wrong_pages(*hosted.system);
+  require(pages.empty(), pages);
+  hold(*hosted.system);
+  delete hosted.system;
+  hosted.system = nullptr;
+  const std::string left = left_behind();
+  require(left.empty(), "a system that has ended leaves " + left + " behind");
+}
+
 void destroy(void*) {
   // What went wrong left its threads where they were, and what they use stays with them.
-  if (World::current().verdict() == Verdict::good) delete hosted.system;
   hosted.system = nullptr;
 }
 

@@ -12,15 +12,18 @@ namespace vanity::sim {
 namespace {
 
 constexpr size_t kPage = 4096;
+// A multiple of each kind of page, so that what is aligned lies in the same place in each process.
+constexpr size_t kAlignment = size_t{64} << 10;
 
 }  // namespace
 
 std::byte* Region::base() {
   static std::byte* const memory = [] {
-    void* at = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+    void* at = mmap(nullptr, kBytes + kAlignment, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) throw system_error("VANITY_E_MEMORY", "no memory to simulate in", errno);
-    return static_cast<std::byte*>(at);
+    return static_cast<std::byte*>(at) +
+           (kAlignment - reinterpret_cast<uintptr_t>(at) % kAlignment) % kAlignment;
   }();
   return memory;
 }
