@@ -162,7 +162,7 @@ void System::move_shard(uint32_t shard, uint32_t core) {
                   "give each its own core, or set [system] oversubscribe = true");
     }
   }
-  const auto thread = static_cast<pid_t>(segment_.shard(shard).tid);
+  const auto thread = segment_.shard(shard).thread();
   if (core == kNone) {
     unpin_other_thread(thread);
   } else {

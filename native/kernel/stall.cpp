@@ -25,17 +25,17 @@ size_t read_whole(const char* path, char* text, size_t bytes) {
 }  // namespace
 
 // By its own number in both places, as Linux lets anybody: it may be of another process.
-ThreadSample sample_thread(uint32_t tid) {
+ThreadSample sample_thread(int thread) {
   ThreadSample sample;
   char path[64];
   char text[512];
-  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/stat", tid, tid);
+  std::snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", thread, thread);
   if (read_whole(path, text, sizeof(text)) != 0) {
     // The name stands in parentheses and may hold any.
     const char* const end = std::strrchr(text, ')');
     if (end != nullptr && end[1] == ' ') sample.state = end[2];
   }
-  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/schedstat", tid, tid);
+  std::snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", thread, thread);
   if (read_whole(path, text, sizeof(text)) == 0) return sample;
   char* rest = text;
   sample.run_ns = std::strtoull(rest, &rest, 10);
@@ -44,10 +44,10 @@ ThreadSample sample_thread(uint32_t tid) {
   return sample;
 }
 
-std::string wait_channel(uint32_t tid) {
+std::string wait_channel(int thread) {
   char path[64];
   char text[128];
-  std::snprintf(path, sizeof(path), "/proc/%u/task/%u/wchan", tid, tid);
+  std::snprintf(path, sizeof(path), "/proc/%d/task/%d/wchan", thread, thread);
   if (read_whole(path, text, sizeof(text)) == 0 || std::strcmp(text, "0") == 0) return {};
   return text;
 }

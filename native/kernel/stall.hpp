@@ -12,10 +12,10 @@ struct ThreadSample {
   uint64_t wait_ns = 0;    // ready to run, and not on one
   bool scheduled = false;  // the two above are known
 };
-ThreadSample sample_thread(uint32_t tid);
+ThreadSample sample_thread(int thread);
 
 // The function of Linux in which the thread sleeps; empty when that is not told.
-std::string wait_channel(uint32_t tid);
+std::string wait_channel(int thread);
 
 // Time that the hypervisor took from this processor, in clock ticks of 10 ms.
 uint64_t stolen_ticks(uint32_t core);

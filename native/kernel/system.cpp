@@ -386,9 +386,10 @@ void System::note_failed_shards() noexcept {
 void System::count_switches() noexcept {
   for (const auto& shard : shards_) {
     ShardRecord& record = shard->record();
-    if (record.tid == 0) continue;
+    const int thread = record.thread();
+    if (thread == 0) continue;
     char path[64];
-    std::snprintf(path, sizeof(path), "/proc/%u/task/%u/status", record.tid, record.tid);
+    std::snprintf(path, sizeof(path), "/proc/%d/task/%d/status", thread, thread);
     std::FILE* file = std::fopen(path, "re");
     if (file == nullptr) continue;
     char line[256];

@@ -173,7 +173,7 @@ void Watchdog::look_at_turn(uint32_t s, Phase phase, uint64_t now_ns) {
   if (watch.told) return;
   if (!watch.halfway && age > limit / 2) {
     watch.halfway = true;
-    watch.half = sample_thread(record.tid);
+    watch.half = sample_thread(record.thread());
     watch.half_at = now_ns;
     watch.half_stolen = record.core == kNone ? 0 : stolen_ticks(record.core);
   }
@@ -237,7 +237,7 @@ void Watchdog::look_at_inputs(uint32_t s, Phase phase) {
     Finding finding;
     const bool displaced = asleep && find_displaced(s, finding);
     // Woken, and not run: that is for Linux to answer.
-    if (asleep && !displaced && sample_thread(shards_[s]->record().tid).state == 'R') {
+    if (asleep && !displaced && sample_thread(shards_[s]->record().thread()).state == 'R') {
       input.since = clock_;
       continue;
     }
@@ -305,7 +305,7 @@ Watchdog::Finding Watchdog::find_blocked(uint32_t s) {
       static constexpr const char* kPhases[] = {"polling", "idle",         "held",
                                                 "blocked", "transmitting", "faulted"};
       finding.text += ", which is " + std::string(kPhases[static_cast<uint32_t>(phase)]);
-      if (phase == Phase::idle && sample_thread(record.tid).state == 'R') {
+      if (phase == Phase::idle && sample_thread(record.thread()).state == 'R') {
         finding.kind = Stall::descheduled;
         finding.counts = false;
         finding.text += ", woken, and not run by Linux";
@@ -346,12 +346,12 @@ Watchdog::Finding Watchdog::find_out(uint32_t s) {
     return finding;
   }
   if (find_displaced(s, finding)) return finding;
-  const ThreadSample now = sample_thread(record.tid);
+  const ThreadSample now = sample_thread(record.thread());
   if (now.state == 't' || now.state == 'T') return finding;  // somebody has stopped it
   if (now.state == 'D') {
     finding.kind = Stall::device;
     finding.counts = false;
-    finding.text = "Linux waits for a device on its behalf, in " + wait_channel(record.tid);
+    finding.text = "Linux waits for a device on its behalf, in " + wait_channel(record.thread());
     return finding;
   }
   const uint64_t span = watch.halfway ? monotonic_ns() - watch.half_at : 0;
@@ -369,11 +369,11 @@ Watchdog::Finding Watchdog::find_out(uint32_t s) {
   }
   finding.kind = now.state == 'S' ? Stall::sleeping : Stall::running;
   finding.text = now.state == 'S' ? "its program sleeps in Linux" : "its program runs";
-  const std::string channel = now.state == 'S' ? wait_channel(record.tid) : std::string();
+  const std::string channel = now.state == 'S' ? wait_channel(record.thread()) : std::string();
   if (!channel.empty()) finding.text += " (" + channel + ")";
   if (plan_.shards[s].kind == ProgramKind::typescript) return finding;
-  finding.frame_count = shard.guard().sample(static_cast<int>(record.tid), finding.frames,
-                                             Evidence::kFrames, kAnswerNs);
+  finding.frame_count =
+      shard.guard().sample(record.thread(), finding.frames, Evidence::kFrames, kAnswerNs);
   finding.keeps_others = shard.carried();
   return finding;
 }

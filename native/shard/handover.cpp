@@ -37,7 +37,7 @@ Cut Shard::cut() const noexcept {
 // Not by the command word: what is asked of the new one must never meet the old one.
 void Shard::leave_trial(uintptr_t text_begin) noexcept {
   wish(Wish::leave);
-  guard_.ask_to_leave(static_cast<int>(record_->tid), text_begin);
+  guard_.ask_to_leave(record_->thread(), text_begin);
 }
 
 bool Shard::asked_to_leave_trial() const noexcept {

@@ -36,7 +36,7 @@ void Shard::leave_program() noexcept {
     return;
   }
   signal(*line_->asleep);
-  guard_.ask_to_leave(static_cast<int>(record_->tid));
+  guard_.ask_to_leave(record_->thread());
 }
 
 void Shard::note_fault() noexcept {

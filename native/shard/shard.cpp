@@ -92,7 +92,7 @@ void Shard::join() {
 }
 
 void Shard::set_up_thread() {
-  record_->tid = static_cast<uint32_t>(thread_id());
+  record_->tid.store(static_cast<uint32_t>(thread_id()), std::memory_order_relaxed);
   if (carrier_ == nullptr) {
     set_thread_name(plan_.name);
     if (plan_.core != kNone) pin_thread(plan_.core);

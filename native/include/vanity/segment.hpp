@@ -179,10 +179,10 @@ struct alignas(128) ShardRecord {
   // fixed at boot
   char name[32];
   char program[64];
-  uint32_t core;  // 0xffffffff = not pinned
-  uint32_t tid;
-  uint32_t wait_backend;  // Backend
-  uint32_t strategy;      // Strategy
+  uint32_t core;              // 0xffffffff = not pinned
+  std::atomic<uint32_t> tid;  // the kernel may look while the shard begins
+  uint32_t wait_backend;      // Backend
+  uint32_t strategy;          // Strategy
   uint32_t numa_node;
   uint32_t arena_pages;  // PageKind
   uint32_t fifo;
@@ -236,6 +236,10 @@ struct alignas(128) ShardRecord {
   Counter stalls;
   Counter slow;
   Counter starved;
+
+  int thread() const noexcept {
+    return static_cast<int>(tid.load(std::memory_order_relaxed));  // carries nothing with it
+  }
 
   DynamicCounter user[limits::kUserCounters];
   Histogram burst;          // elements per busy poll
