@@ -128,6 +128,14 @@ void Guard::install(bool (*filter)(int, siginfo_t*)) {
   });
 }
 
+void Guard::refuse_other_signals() noexcept {
+  sigset_t others;
+  sigfillset(&others);
+  for (const int number : kFaults) sigdelset(&others, number);
+  sigdelset(&others, sample_signal());
+  pthread_sigmask(SIG_BLOCK, &others, nullptr);
+}
+
 Guard::Thread::Thread(Guard& guard) noexcept {
   t_guard = &guard;
   if (guard.stack_ == nullptr) return;

@@ -65,6 +65,8 @@ class Guard {
   static void install(bool (*filter)(int, siginfo_t*) = nullptr);
   // What a thread is asked by, without being asked.
   static int sample_signal() noexcept;
+  // No others come to the calling thread: their handlers know of no keys.
+  static void refuse_other_signals() noexcept;
 
   // The calling thread is this guard's to the end of the scope; it has a stack for handlers so
   // long, and then the one that it had, for whoever gave it that takes it back when the thread

@@ -206,6 +206,7 @@ bool Shard::counts_in(const vanity_counter* counter) const noexcept {
 // Its stack is the program's too, and belongs to the key as long as the thread runs.
 void Shard::live_confined() noexcept {
   try {
+    Guard::refuse_other_signals();
     const KeyedStack stack(*key_);
     Rights::take_all();
     t_shard = this;

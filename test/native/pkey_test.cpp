@@ -1,8 +1,11 @@
 // Shards whose programs are confined by protection keys: a write to memory of others is a fault
 // that names both, under load, and changes nothing of theirs. Where the processor has no keys, that
 // such a system is refused; the guest of test/guest (jobs/pkey.sh) has them.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -281,6 +284,34 @@ TEST(a_confined_shard_answers_signals) {
   CHECK_EQ(record.faults.get(), 0u);
   const uint64_t sent = record.sent.get();
   CHECK(soon([&] { return record.sent.get() > sent + 1000; }));
+  stop(system);
+  expect_balance(system);
+}
+
+volatile sig_atomic_t g_signals = 0;
+
+// Linux gives a signal for the process to any thread that takes it, and such a handler knows of no
+// keys.
+TEST(signals_for_the_process_do_not_come_to_a_confined_shard) {
+  if (no_keys()) return;
+  stay();
+  struct sigaction action {};
+  action.sa_handler = [](int) { g_signals = g_signals + 1; };
+  sigaction(SIGUSR1, &action, nullptr);
+  System system(line("signals", {stage("gen", "generate"), strayer("stray"), stage("end", "sink")}),
+                {});
+  system.start();
+  sigset_t none;
+  sigemptyset(&none);
+  sigaddset(&none, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &none, nullptr);  // so it is another thread's
+  for (int i = 1; i <= 50; ++i) {
+    kill(getpid(), SIGUSR1);
+    if (!soon([&] { return g_signals == i; })) break;
+  }
+  pthread_sigmask(SIG_UNBLOCK, &none, nullptr);
+  CHECK_EQ(g_signals, 50);
+  CHECK_EQ(system.segment().shard(1).faults.get(), 0u);
   stop(system);
   expect_balance(system);
 }

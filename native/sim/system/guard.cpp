@@ -19,6 +19,8 @@ Guard::Thread::~Thread() {
 }
 void Guard::take_thread() noexcept {}
 void Guard::install(bool (*)(int, siginfo_t*)) {}
+void Guard::refuse_other_signals() noexcept {}
+
 int Guard::sample_signal() noexcept {
   return SIGPROF;
 }
