@@ -212,7 +212,6 @@ test.serial('what cannot be traced is said', async (t) => {
     ['no', '--last', '5', '--follow'],
     ['no', '--last', '0'],
     ['no', '--duration', '5'],
-    ['no', '--packets', '--follow'],
     ['no', '--packets', '--fault'],
     ['no', '--packets', '--sample', '10'],
     ['no', '--sample', '0', '--duration', '1s'],
