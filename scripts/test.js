@@ -1,7 +1,7 @@
 // Runs suites one after another and adds them up: `test.js native|asan|tsan|lib|e2e|package ...`.
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run, Tally } from './suite.js';
 
@@ -79,7 +79,7 @@ async function ava(folder, seconds, ...flags) {
   if (!again || count !== all.failed) return tally.add(all.passed, all.failed);
   const paths = readdirSync(join('test', folder), { recursive: true });
   for (const [file, failed] of Object.entries(all.files)) {
-    const path = paths.find((p) => p.endsWith(`${file}.test.js`));
+    const path = paths.find((p) => basename(p) === `${file}.test.js`);
     if (path === undefined) continue; // one file alone has no name in its lines
     const once = await runAva([...flags, join('test', folder, path)], seconds);
     if (once.failed !== 0 || once.passed === 0) continue;
@@ -98,7 +98,8 @@ async function runAva(args, seconds) {
   const plain = test.output.replace(/\x1b\[[0-9;]*m/g, '');
   // The summary counts what passed only when all did; the lines of the tests always tell.
   const passed = [...plain.matchAll(/^\s+✔ /gm)].length;
-  const bad = /^\s*(\d+) (?:(?:tests?|hooks?) failed|u\w+ (?:exception|rejection)s?)/gm;
+  const bad =
+    /^\s*(\d+) (?:(?:tests?|hooks?) failed|tests? were pending|u\w+ (?:exception|rejection)s?)/gm;
   const failed = [...plain.matchAll(bad)].reduce((sum, [, n]) => sum + Number(n), 0);
   const files = {};
   for (const [, file] of plain.matchAll(/^\s+✘ \[fail\]: (\S+) › /gm))
