@@ -443,7 +443,7 @@ export const MUTANTS = [
     'channel.record->bursts.add(1);',
   ]),
   mutant('system', 'a burst is published before it is written', PACKETS, [
-    'uint32_t sent = channel.producer.send(packets, n);\n  if (sent != 0) {',
+    'uint32_t sent = give_to(channel, packets, n);\n  if (sent != 0) {',
     `const WritableSlots slots = channel.producer.claim(n);
   uint32_t sent = slots.count;
   if (sent != 0) {
@@ -484,8 +484,8 @@ export const MUTANTS = [
     'static_cast<void>(packet);',
   ]),
   mutant('system', 'what it held is not counted', 'shard/recover.cpp', [
-    'record_->dropped.add(lost_last_);',
-    '',
+    'record_->dropped.add(lost);\n  record_->dropped_fault',
+    'record_->dropped_fault',
   ]),
   mutant('system', 'one that is down leaves while it is fed', 'shard/recover.cpp', [
     'if (control() == Control::finish && inputs_empty()) break;',
