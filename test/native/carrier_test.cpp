@@ -10,26 +10,16 @@
 #include "check.hpp"
 #include "kernel/command.hpp"
 #include "kernel/system.hpp"
+#include "lines.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
-#include "runtime_folder.hpp"
 #include "sanitized.hpp"
-#include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
 
 constexpr uint64_t kMs = 1'000'000;
-
-ShardPlan stage(const std::string& name, const std::string& program,
-                std::map<std::string, std::string> options = {}) {
-  ShardPlan plan;
-  plan.name = name;
-  plan.program = program;
-  plan.options = std::move(options);
-  return plan;
-}
 
 [[maybe_unused]] ShardPlan crasher(const std::string& how) {
   ShardPlan plan = stage("crasher", std::string(VANITY_MODULES) + "/crasher.so");
@@ -88,23 +78,8 @@ Plan lines(const std::string& name, uint32_t threads, uint32_t shards,
   return plan;
 }
 
-std::string said(System& system) {
-  std::string text;
-  for (const Failure& each : system.warnings()) text += each.code + " " + each.message + "\n";
-  for (const Failure& each : system.failures()) text += each.code + " " + each.message + "\n";
-  return text;
-}
-
 bool ended(System& system) {
   return system.state() == SystemState::stopped || system.state() == SystemState::failed;
-}
-
-void stop(System& system, SystemState wanted = SystemState::stopped) {
-  system.stop(false);
-  if (!soon([&] { return ended(system); })) {
-    check::fail(__FILE__, __LINE__, "does not stop: " + said(system));
-  }
-  if (system.state() != wanted) check::fail(__FILE__, __LINE__, "ended otherwise: " + said(system));
 }
 
 uint64_t sum(System& system, Counter ShardRecord::*counter) {

@@ -12,25 +12,15 @@
 #include "check.hpp"
 #include "kernel/command.hpp"
 #include "kernel/system.hpp"
+#include "lines.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
-#include "runtime_folder.hpp"
 #include "sanitized.hpp"
-#include "soon.hpp"
 #include "vanity/events.hpp"
 
 using namespace vanity;
 
 namespace {
-
-ShardPlan stage(const std::string& name, const std::string& program,
-                std::map<std::string, std::string> options = {}) {
-  ShardPlan plan;
-  plan.name = name;
-  plan.program = program;
-  plan.options = std::move(options);
-  return plan;
-}
 
 ShardPlan crasher(const std::string& how, uint64_t after,
                   std::map<std::string, std::string> more = {}) {
@@ -41,46 +31,6 @@ ShardPlan crasher(const std::string& how, uint64_t after,
   plan.watch.backoff_ns = 1'000'000;
   plan.watch.max_restarts = 1'000'000;
   return plan;
-}
-
-Plan line(const std::string& name, std::vector<ShardPlan> shards,
-          Overflow overflow = Overflow::block) {
-  runtime_folder();
-  Plan plan;
-  plan.name = name;
-  plan.oversubscribe = true;
-  plan.shards = std::move(shards);
-  for (uint32_t s = 1; s < plan.shards.size(); ++s) {
-    ChannelPlan channel;
-    channel.name = "to-" + plan.shards[s].name;
-    channel.from = s - 1;
-    channel.to = s;
-    channel.overflow = overflow;
-    plan.channels.push_back(channel);
-  }
-  return plan;
-}
-
-std::string said(System& system) {
-  std::string text;
-  for (const Failure& each : system.warnings()) text += each.code + " " + each.message + "\n";
-  for (const Failure& each : system.failures()) text += each.code + " " + each.message + "\n";
-  return text;
-}
-
-void expect_said(System& system, const std::string& what) {
-  if (said(system).find(what) != std::string::npos) return;
-  check::fail(__FILE__, __LINE__, "not said: " + what + "\n" + said(system));
-}
-
-void stop(System& system, SystemState wanted = SystemState::stopped) {
-  system.stop(false);
-  if (!soon([&] {
-        return system.state() == SystemState::stopped || system.state() == SystemState::failed;
-      })) {
-    check::fail(__FILE__, __LINE__, "does not stop: " + said(system));
-  }
-  if (system.state() != wanted) check::fail(__FILE__, __LINE__, "ended otherwise: " + said(system));
 }
 
 // Each packet is forwarded to the end, or dropped with a reason; each buffer is at home.

@@ -15,10 +15,9 @@
 #include "kernel/command.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/system.hpp"
+#include "lines.hpp"
 #include "platform/error.hpp"
 #include "platform/pkey.hpp"
-#include "runtime_folder.hpp"
-#include "soon.hpp"
 
 using namespace vanity;
 
@@ -41,15 +40,6 @@ bool no_keys() {
   return true;
 }
 
-ShardPlan stage(const std::string& name, const std::string& program,
-                std::map<std::string, std::string> options = {}) {
-  ShardPlan plan;
-  plan.name = name;
-  plan.program = program;
-  plan.options = std::move(options);
-  return plan;
-}
-
 ShardPlan module(const std::string& name, const std::string& file,
                  std::map<std::string, std::string> options = {}) {
   ShardPlan plan = stage(name, std::string(VANITY_MODULES) + "/" + file, std::move(options));
@@ -65,36 +55,6 @@ ShardPlan strayer(const std::string& name, const std::string& how = "store", uin
   std::snprintf(where, sizeof(where), "%llx",
                 static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(&g_targets[shard])));
   return module(name, "strayer.so", {{"where", where}, {"how", how}});
-}
-
-Plan line(const std::string& name, std::vector<ShardPlan> shards) {
-  runtime_folder();
-  Plan plan;
-  plan.name = name;
-  plan.oversubscribe = true;
-  plan.shards = std::move(shards);
-  for (uint32_t s = 1; s < plan.shards.size(); ++s) {
-    ChannelPlan channel;
-    channel.name = "to-" + plan.shards[s].name;
-    channel.from = s - 1;
-    channel.to = s;
-    channel.overflow = Overflow::block;
-    plan.channels.push_back(channel);
-  }
-  return plan;
-}
-
-std::string said(System& system) {
-  std::string text;
-  for (const Failure& each : system.warnings()) text += each.code + " " + each.message + "\n";
-  for (const Failure& each : system.failures()) text += each.code + " " + each.message + "\n";
-  return text;
-}
-
-void stop(System& system) {
-  system.stop(false);
-  const bool ended = soon([&] { return system.state() == SystemState::stopped; });
-  if (!ended) check::fail(__FILE__, __LINE__, "does not stop: " + said(system));
 }
 
 void expect_balance(System& system) {

@@ -11,23 +11,13 @@
 #include "kernel/command.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/system.hpp"
+#include "lines.hpp"
 #include "platform/error.hpp"
-#include "runtime_folder.hpp"
 #include "sanitized.hpp"
-#include "soon.hpp"
 
 using namespace vanity;
 
 namespace {
-
-ShardPlan stage(const std::string& name, const std::string& program,
-                std::map<std::string, std::string> options = {}) {
-  ShardPlan plan;
-  plan.name = name;
-  plan.program = program;
-  plan.options = std::move(options);
-  return plan;
-}
 
 ShardPlan apart(ShardPlan plan) {
   plan.isolated = true;
@@ -65,33 +55,11 @@ void join(Plan& plan, uint32_t from, uint32_t to, Overflow overflow = Overflow::
   plan.channels.push_back(channel);
 }
 
-Plan line(const std::string& name, std::vector<ShardPlan> shards,
-          Overflow overflow = Overflow::block, Layout layout = Layout::bulk) {
+Plan pipeline(const std::string& name, std::vector<ShardPlan> shards,
+              Overflow overflow = Overflow::block, Layout layout = Layout::bulk) {
   Plan plan = system_of(name, std::move(shards));
   for (uint32_t s = 1; s < plan.shards.size(); ++s) join(plan, s - 1, s, overflow, layout);
   return plan;
-}
-
-std::string said(System& system) {
-  std::string text;
-  for (const Failure& each : system.warnings()) text += each.code + " " + each.message + "\n";
-  for (const Failure& each : system.failures()) text += each.code + " " + each.message + "\n";
-  return text;
-}
-
-void expect_said(System& system, const std::string& what) {
-  if (said(system).find(what) != std::string::npos) return;
-  check::fail(__FILE__, __LINE__, "not said: " + what + "\n" + said(system));
-}
-
-void stop(System& system, SystemState wanted = SystemState::stopped) {
-  system.stop(false);
-  if (!soon([&] {
-        return system.state() == SystemState::stopped || system.state() == SystemState::failed;
-      })) {
-    check::fail(__FILE__, __LINE__, "does not stop: " + said(system));
-  }
-  if (system.state() != wanted) check::fail(__FILE__, __LINE__, "ended otherwise: " + said(system));
 }
 
 // Each packet is at its end or dropped with a reason, of each shard, and each buffer is at home.
@@ -219,9 +187,9 @@ TEST(an_act_that_was_not_done_is_taken_back) {
 TEST(packets_flow_through_a_process_and_none_is_lost) {
   for (const Layout layout : {Layout::bulk, Layout::latency}) {
     System system(
-        line("flow",
-             {stage("gen", "generate"), apart(stage("mid", "forward")), stage("end", "sink")},
-             Overflow::block, layout),
+        pipeline("flow",
+                 {stage("gen", "generate"), apart(stage("mid", "forward")), stage("end", "sink")},
+                 Overflow::block, layout),
         {});
     system.start();
     CHECK(flows(system, 2, 100000));
@@ -260,11 +228,11 @@ TEST(each_kind_of_stage_runs_as_a_process_and_so_do_neighbours) {
 TEST(one_that_is_killed_comes_back_and_every_packet_is_accounted_for) {
   for (const Layout layout : {Layout::bulk, Layout::latency}) {
     System system(
-        line("killed",
-             {stage("gen", "generate"),
-              apart(module("mid", "crasher.so", {{"how", "segv"}, {"after", "1000000000000"}})),
-              stage("end", "sink")},
-             Overflow::block, layout),
+        pipeline("killed",
+                 {stage("gen", "generate"),
+                  apart(module("mid", "crasher.so", {{"how", "segv"}, {"after", "1000000000000"}})),
+                  stage("end", "sink")},
+                 Overflow::block, layout),
         {});
     system.start();
     kill_often(system, 1, 100);
@@ -279,8 +247,9 @@ TEST(one_that_is_killed_comes_back_and_every_packet_is_accounted_for) {
 }
 
 TEST(stages_that_are_killed_lose_nothing_that_is_not_counted) {
-  Plan plan = line("killed-stages", {stage("gen", "generate"), apart(stage("mid", "forward")),
-                                     apart(stage("next", "count")), apart(stage("end", "sink"))});
+  Plan plan =
+      pipeline("killed-stages", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                                 apart(stage("next", "count")), apart(stage("end", "sink"))});
   System system(plan, {});
   system.start();
   for (uint32_t round = 0; round < 30; ++round) {
@@ -329,8 +298,8 @@ TEST(every_kind_of_fault_ends_its_process_only) {
   for (const auto& [how, text] : kinds) {
     if (kSanitized && std::string(how) == "stack") continue;
     ShardPlan crasher = apart(module("crasher", "crasher.so", {{"how", how}, {"after", "5000"}}));
-    System system(line(std::string("crash-") + how,
-                       {stage("gen", "generate"), crasher, stage("end", "sink")}),
+    System system(pipeline(std::string("crash-") + how,
+                           {stage("gen", "generate"), crasher, stage("end", "sink")}),
                   {});
     const ShardRecord& record = system.segment().shard(1);
     system.start();
@@ -345,9 +314,9 @@ TEST(every_kind_of_fault_ends_its_process_only) {
 }
 
 TEST(one_that_dies_too_often_is_given_up_and_can_be_started_by_hand) {
-  Plan plan = line("gave-up",
-                   {stage("gen", "generate"), apart(stage("mid", "forward")), stage("end", "sink")},
-                   Overflow::drop);
+  Plan plan = pipeline(
+      "gave-up", {stage("gen", "generate"), apart(stage("mid", "forward")), stage("end", "sink")},
+      Overflow::drop);
   plan.shards[1].watch.max_restarts = 2;
   plan.shards[1].watch.window_ns = 60'000'000'000;
   System system(plan, {});
@@ -366,8 +335,8 @@ TEST(one_that_dies_too_often_is_given_up_and_can_be_started_by_hand) {
 }
 
 TEST(it_obeys_hold_release_and_restart) {
-  System system(line("obeys", {stage("gen", "generate"), apart(stage("mid", "forward")),
-                               stage("end", "sink")}),
+  System system(pipeline("obeys", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                                   stage("end", "sink")}),
                 {});
   system.start();
   CHECK(flows(system, 2));
@@ -390,10 +359,11 @@ TEST(it_obeys_hold_release_and_restart) {
 
 // What no thread can be: it neither comes back, nor is it at an instruction of its own.
 TEST(a_process_that_does_not_come_back_is_started_anew) {
-  Plan plan = line("endless",
-                   {stage("gen", "generate"),
-                    apart(module("mid", "sleeper.so", {{"ms", "100000"}})), stage("end", "sink")},
-                   Overflow::drop);
+  Plan plan =
+      pipeline("endless",
+               {stage("gen", "generate"), apart(module("mid", "sleeper.so", {{"ms", "100000"}})),
+                stage("end", "sink")},
+               Overflow::drop);
   plan.shards[1].watch.progress_ns = 50'000'000;
   plan.shards[1].watch.on_progress = Policy::restart;
   System system(plan, {});
@@ -406,8 +376,8 @@ TEST(a_process_that_does_not_come_back_is_started_anew) {
 
 // Neither of the two has an end of the other's channels, and both may hold the same packets.
 TEST(others_come_and_go_beside_a_process) {
-  System system(line("grows", {stage("gen", "generate"), stage("copy", "mirror"),
-                               apart(stage("mid", "forward")), stage("end", "sink")}),
+  System system(pipeline("grows", {stage("gen", "generate"), stage("copy", "mirror"),
+                                   apart(stage("mid", "forward")), stage("end", "sink")}),
                 {});
   system.start();
   uint64_t copies = 0;
@@ -464,8 +434,8 @@ TEST(a_source_of_its_packets_goes) {
 }
 
 TEST(nothing_comes_to_a_process_that_runs_and_nothing_goes_from_it) {
-  System system(line("stays", {stage("gen", "generate"), apart(stage("mid", "forward")),
-                               stage("end", "sink")}),
+  System system(pipeline("stays", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                                   stage("end", "sink")}),
                 {});
   system.start();
   CHECK(flows(system, 2));
@@ -510,7 +480,7 @@ TEST(what_a_process_cannot_have_is_refused) {
     check::fail(__FILE__, __LINE__, "not refused: " + why);
   };
   const auto plan = [](ShardPlan shard) {
-    return line("refused", {std::move(shard), stage("end", "sink")});
+    return pipeline("refused", {std::move(shard), stage("end", "sink")});
   };
   refused(plan(apart(stage("gen", "generate"))), "it makes packets");
   refused(plan(apart(module("own", "crasher.so", {{"buffers", "64"}}))), "buffers of its own");
@@ -535,15 +505,15 @@ TEST(what_a_process_cannot_have_is_refused) {
 
 TEST(what_cannot_begin_says_why) {
   {
-    System system(line("no-module", {stage("gen", "generate"), apart(module("mid", "future.so")),
-                                     stage("end", "sink")}),
+    System system(pipeline("no-module", {stage("gen", "generate"),
+                                         apart(module("mid", "future.so")), stage("end", "sink")}),
                   {});
     system.start();
     CHECK(soon([&] { return system.state() == SystemState::failed; }));
     expect_said(system, "VANITY_E_PROGRAM_ABI");
   }
-  Plan plan = line("no-process", {stage("gen", "generate"), apart(stage("mid", "forward")),
-                                  stage("end", "sink")});
+  Plan plan = pipeline("no-process", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                                      stage("end", "sink")});
   plan.process = "/nonexistent/vanity-shard";
   System system(plan, {});
   system.start();
@@ -557,8 +527,8 @@ TEST(a_process_that_was_started_ends_with_the_one_that_started_it) {
   CHECK_EQ(pipe(ends), 0);
   const pid_t other = fork();
   if (other == 0) {
-    System system(line("orphan", {stage("gen", "generate"), apart(stage("mid", "forward")),
-                                  stage("end", "sink")}),
+    System system(pipeline("orphan", {stage("gen", "generate"), apart(stage("mid", "forward")),
+                                      stage("end", "sink")}),
                   {});
     system.start();
     soon([&] { return received(system, 2) > 1000; });
