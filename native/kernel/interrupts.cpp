@@ -1,10 +1,6 @@
 #include "kernel/interrupts.hpp"
 
 #include <fcntl.h>
-#include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,43 +10,9 @@
 #include "platform/error.hpp"
 
 namespace vanity {
-namespace {
-
-constexpr int kEvents = 64;  // of one wait; the rest come with the next
-constexpr uint64_t kNsPerMs = 1'000'000;
-constexpr uint64_t kNsPerS = 1'000'000'000;
-
-Error failed(const char* what) {
-  return system_error("VANITY_E_SYSTEM", what, errno, "raise the limit: ulimit -n");
-}
-
-// To the nanosecond where Linux can (5.11): an alarm is due in less than a millisecond.
-int wait_until(int epoll, epoll_event* events, uint64_t until, uint64_t now) noexcept {
-  const uint64_t ns = until > now ? until - now : 0;
-  const timespec time{static_cast<time_t>(ns / kNsPerS), static_cast<long>(ns % kNsPerS)};
-  const bool ends = until != UINT64_MAX;
-  // By number: glibc has had a name for it since 2.35 only.
-  const long count =
-      syscall(SYS_epoll_pwait2, epoll, events, kEvents, ends ? &time : nullptr, nullptr, size_t{0});
-  if (count >= 0 || errno != ENOSYS) return static_cast<int>(count);
-  // Rounded up, or the last part of a millisecond would be spent looking.
-  const int ms = ends ? static_cast<int>(ns / kNsPerMs + (ns % kNsPerMs != 0)) : -1;
-  return epoll_wait(epoll, events, kEvents, ms);
-}
-
-}  // namespace
 
 Interrupts::Interrupts(std::function<void(const std::string&)> warn, StormLimits limits)
-    : warn_(std::move(warn)), limits_(limits), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-  if (!epoll_) throw failed("epoll");
-}
-
-void Interrupts::watch(Source& source) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.ptr = &source;
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, source.fd, &event) != 0) throw failed("epoll");
-}
+    : warn_(std::move(warn)), limits_(limits) {}
 
 IrqLine& Interrupts::add(const VectorSpec& spec) {
   auto source = std::make_unique<Source>();
@@ -64,11 +26,14 @@ IrqLine& Interrupts::add(const VectorSpec& spec) {
   if (source->level) {
     // A shard may still write to it when the device is closed: the number must not be another's.
     source->unmask = Fd(fcntl(spec.unmask_fd, F_DUPFD_CLOEXEC, 0));
-    if (!source->unmask) throw failed("an eventfd that unmasks");
+    if (!source->unmask) {
+      throw system_error("VANITY_E_SYSTEM", "an eventfd that unmasks", errno,
+                         "raise the limit: ulimit -n");
+    }
   }
   source->line = std::make_unique<IrqLine>(
       spec.record, source->level && !source->ends_here ? source->unmask.get() : -1);
-  watch(*source);
+  events_.add(source->fd, source.get());
   return *sources_.emplace_back(std::move(source))->line;
 }
 
@@ -77,7 +42,7 @@ void Interrupts::add(int fd, uint32_t owner, std::function<void(uint64_t)> call)
   source->fd = fd;
   source->owner = owner;
   source->call = std::move(call);
-  watch(*source);
+  events_.add(source->fd, source.get());
   sources_.push_back(std::move(source));
 }
 
@@ -87,7 +52,7 @@ void Interrupts::add_readable(int fd, uint32_t owner, std::function<void()> call
   source->owner = owner;
   source->counts = false;
   source->call = [call = std::move(call)](uint64_t) { call(); };
-  watch(*source);
+  events_.add(source->fd, source.get());
   sources_.push_back(std::move(source));
 }
 
@@ -97,7 +62,7 @@ void Interrupts::remove(uint32_t owner) noexcept {
     source->live = false;
     if (source->held_until != 0) --holding_;
     source->held_until = 0;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, source->fd, nullptr);
+    events_.remove(source->fd);
   }
 }
 
@@ -109,15 +74,15 @@ bool Interrupts::wait(uint64_t ns) noexcept {
       if (source->held_until != 0) until = std::min(until, source->held_until);
     }
   }
-  epoll_event events[kEvents];
-  const int count = wait_until(epoll_.get(), events, until, now);
+  void* tags[EventSet::kMost];
+  const int count = events_.wait(tags, now, until);
   now = monotonic_ns();
   bool others = false;
   for (int i = 0; i < count; ++i) {
-    Source& source = *static_cast<Source*>(events[i].data.ptr);
+    Source& source = *static_cast<Source*>(tags[i]);
     uint64_t times = 0;
     if (!source.live) continue;
-    if (source.counts && read(source.fd, &times, sizeof times) != sizeof times) continue;
+    if (source.counts && !take_event(source.fd, times)) continue;
     if (source.call) {
       others = true;
       source.call(times);
@@ -210,10 +175,7 @@ void Interrupts::deliver(Source& source, uint64_t times) noexcept {
 void Interrupts::unmask(Source& source) noexcept {
   source.record->done.add(1);
   source.record->masked_ticks.add(now_ticks() - source.masked_ticks);
-  const uint64_t one = 1;
-  if (write(source.unmask.get(), &one, sizeof one) < 0) {
-    // Full: an unmask is under way already.
-  }
+  raise_event(source.unmask.get());
 }
 
 void Interrupts::end_pauses(uint64_t now_ns) noexcept {

@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "device/irq_line.hpp"
-#include "platform/fd.hpp"
+#include "platform/event_set.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -48,7 +48,7 @@ struct VectorSpec {
 
 class Interrupts {
  public:
-  // `warn`: a storm has begun; on the thread that waits.
+  // `warn`: a storm has begun; on the thread that waits. Throws VANITY_E_SYSTEM.
   explicit Interrupts(std::function<void(const std::string&)> warn, StormLimits limits = {});
 
   // The line stays valid, and calls of it harmless, as long as this lives. Throws VANITY_E_SYSTEM.
@@ -89,7 +89,6 @@ class Interrupts {
     uint64_t masked_ticks = 0;
   };
 
-  void watch(Source& source);
   void fired(Source& source, uint64_t times, uint64_t now_ns) noexcept;
   bool storms(Source& source, uint64_t now_ns) noexcept;
   void begin_storm(Source& source, uint64_t now_ns) noexcept;
@@ -100,7 +99,7 @@ class Interrupts {
 
   const std::function<void(const std::string&)> warn_;
   const StormLimits limits_;
-  Fd epoll_;
+  EventSet events_;
   std::vector<std::unique_ptr<Source>> sources_;
   uint32_t holding_ = 0;  // sources that hold something back
 };

@@ -1,6 +1,5 @@
 #include "kernel/system.hpp"
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -108,7 +107,7 @@ System::System(const Plan& plan, BootOptions options)
         warn(code, message, hint);
       });
 
-  wake_fd_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  wake_fd_ = make_event();
   if (!wake_fd_) throw system_error("VANITY_E_SYSTEM", "eventfd", errno);
   interrupts_->add(wake_fd_.get(), 0, [](uint64_t) {});
   segment_.publish();
@@ -201,10 +200,7 @@ void System::set_state(SystemState state) noexcept {
 }
 
 void System::wake() noexcept {
-  const uint64_t one = 1;
-  if (write(wake_fd_.get(), &one, sizeof(one)) < 0) {
-    // Full means that a wake is already on its way.
-  }
+  raise_event(wake_fd_.get());
 }
 
 // ---- the kernel's thread

@@ -50,6 +50,7 @@ inline void relax() noexcept {
 }
 inline void prefetch_read(const void*) noexcept {}
 inline void prefetch_write(const void*) noexcept {}
+inline void demote(const void*) noexcept {}
 void platform_init();
 void platform_share();
 

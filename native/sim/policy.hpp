@@ -4,7 +4,9 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <type_traits>
 
@@ -164,6 +166,11 @@ struct Bus {
       word = value;
     else
       World::current().store(&word, sizeof(T), value, std::memory_order_relaxed);
+  }
+  // Zeros, whatever words were there.
+  static void clear(std::byte* at, uint32_t bytes) {
+    std::memset(at, 0, bytes);
+    if (World::running()) World::current().clear(at, bytes);
   }
 };
 

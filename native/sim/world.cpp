@@ -527,6 +527,15 @@ uint64_t World::exchange(void* word, uint32_t bytes, uint64_t (*change)(uint64_t
   return event.value;
 }
 
+void World::clear(const std::byte* at, uint32_t bytes) {
+  const uint32_t known = memory_.locations();
+  for (uint32_t i = 0; i < known; ++i) {
+    const Location& location = memory_.location(i);
+    if (location.address < at || location.address >= at + bytes) continue;
+    store(location.address, location.bytes, 0, std::memory_order_relaxed);
+  }
+}
+
 void World::fence() {
   if (!running_) return;
   announce({Kind::fence, false, Operation::kNowhere});

@@ -143,6 +143,8 @@ class World {
   void store(void* word, uint32_t bytes, uint64_t value, std::memory_order order);
   uint64_t exchange(void* word, uint32_t bytes, uint64_t (*change)(uint64_t, uint64_t),
                     uint64_t operand, std::memory_order order);
+  // A store of 0 to each word that is known there.
+  void clear(const std::byte* at, uint32_t bytes);
   void fence();
   // Of the thread's own past and future only: no step.
   void acquire_fence();

@@ -8,9 +8,12 @@
 // One thread at a time; nothing throws, allocates or blocks.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
+#include "vanity/platform.hpp"
 #include "virtio/layout.hpp"
 #include "virtio/order.hpp"
 
@@ -18,7 +21,11 @@ namespace vanity::virtio {
 
 inline constexpr uint32_t kLine = 128;  // parts that different sides write share no line
 
-// How a ring's words are read, written and ordered. A simulator gives its own to the same rings.
+// How a ring's words are read, written and ordered. A simulator gives its own to the same rings, and
+// to all of them in the policy build.
+#if defined(VANITY_SIM)
+using HardwareBus = sim::Bus;
+#else
 struct HardwareBus {
   using Order = virtio::Order;
   template <class T>
@@ -29,7 +36,10 @@ struct HardwareBus {
   static void put(T& word, T value) noexcept {
     virtio::put(word, value);
   }
+  // Of a ring that nobody works.
+  static void clear(std::byte* at, uint32_t bytes) noexcept { std::memset(at, 0, bytes); }
 };
+#endif
 
 // Where the three parts of a ring lie in one piece of memory (§2.7, §2.8). `driver` and `device`
 // are the areas that each side writes; the descriptors of a packed ring are written by both.

@@ -434,7 +434,7 @@ class World {
           features_,
           virtio::Notifier{
               [](void* world, uint32_t) noexcept { static_cast<World*>(world)->answer(); }, this},
-          std::chrono::milliseconds(0));
+          0);
     }
     ++totals_.commands;
     const uint16_t pairs = 2;

@@ -9,6 +9,9 @@ const WAIT = 'platform/wait.hpp';
 const LINE = 'device/irq_line.hpp';
 const RING = 'virtio/split_ring.hpp';
 const PACKED = 'virtio/packed_ring.hpp';
+const NET = 'port/virtio_net/net_queue.hpp';
+const NET_PORT = 'port/virtio_net/virtio_net_port.cpp';
+const INTERRUPTS = 'kernel/interrupts.cpp';
 const TENURE = 'port/tenure.hpp';
 const WISHES = 'shard/wishes.hpp';
 const VERDICT = 'shard/verdict.hpp';
@@ -539,5 +542,63 @@ export const MUTANTS = [
   mutant('system', 'a reload outlives its system', KERNEL, [
     'if (!reloads_->close()) {',
     'if (false) {',
+  ]),
+  // ---- devices, and their interrupts
+  mutant('system', 'a used id is not looked up', RING, [
+    'if (!book_.lent(id)) [[unlikely]] {',
+    'if (false) {',
+  ]),
+  mutant('system', 'more is used than was lent', RING, [
+    'if (ready > book_.out()) [[unlikely]] {',
+    'if (false) {',
+  ]),
+  mutant('system', 'armed for what has come', RING, ['return !pending();', 'return true;']),
+  mutant('system', 'descriptors shown before they are there', RING, [
+    '    order_.before_publish();\n',
+    '',
+  ]),
+  mutant('system', 'used elements read before their index', RING, [
+    '    order_.after_observe();\n',
+    '',
+  ]),
+  mutant('system', 'asks whether to tell before it shows', RING, [
+    'shown_ = available_index_;\n    order_.between_store_and_look();',
+    'shown_ = available_index_;',
+  ]),
+  mutant('system', 'tells who does not want to be told', RING, [
+    '(Bus::look(used_ring_->flags) & UsedRing::kNoNotify) == 0',
+    '(Bus::look(used_ring_->flags) & UsedRing::kNoNotify) != 0',
+  ]),
+  mutant('system', 'the length of a frame is believed', NET, [
+    'if (!lengths_are_right(used, sizeof header)) [[unlikely]] {\n        lied(pool, used.token);\n        continue;\n      }\n      uint8_t* const buffer = pool.buffer(used.token);\n      // Without',
+    'uint8_t* const buffer = pool.buffer(used.token);\n      // Without',
+  ]),
+  mutant('system', 'a queue whose device lies is not given up', NET, [
+    '    if (ring_->broken()) [[unlikely]]\n      tenure.give_up();\n    return count;',
+    '    return count;',
+  ]),
+  mutant('system', 'what a queue held is not given back', NET, [
+    'for (uint32_t got; (got = take_back(packets, kRefill)) != 0;) pool.give(packets, got);',
+    'for (uint32_t got; (got = take_back(packets, kRefill)) != 0;) packets[0].buffer = got;',
+  ]),
+  mutant('system', 'buffers are given, and nobody is told', NET, [
+    '} while (want != 0 && pool.free_count() != 0);\n    if (ring_->publish()) notify_(ring_->notification(setup_.queue));',
+    '} while (want != 0 && pool.free_count() != 0);\n    ring_->publish();',
+  ]),
+  mutant('system', 'suppressed, and taken for armed', NET, [
+    'if (armed_) disarm();',
+    'if (armed_) ring_->suppress();',
+  ]),
+  mutant('system', 'a ring is made anew with what was in it', NET_PORT, [
+    'virtio::HardwareBus::clear(slot.memory.data, bytes);',
+    'static_cast<void>(bytes);',
+  ]),
+  mutant('system', 'the kernel has an interrupt and does not ring', INTERRUPTS, [
+    'source.shard->doorbell.ring(Doorbell::kControlIrq);',
+    '',
+  ]),
+  mutant('system', 'the kernel has an interrupt and wakes nobody', INTERRUPTS, [
+    'signal(*source.shard->asleep);',
+    '',
   ]),
 ];

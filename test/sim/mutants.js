@@ -30,7 +30,7 @@ function run(command, args, seconds) {
 }
 
 const SYSTEM_SCHEDULES = 10_000;
-const SYSTEMS = ['test/sim/systems/split.toml', 'test/sim/systems/buffers.toml'];
+const SYSTEMS = ['split', 'buffers', 'nic'].map((name) => `test/sim/systems/${name}.toml`);
 
 /** One of a source file of the runtime: in its place in the policy build, under whole systems. */
 async function outcomeOfSystem(mutant) {

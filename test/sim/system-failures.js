@@ -79,6 +79,29 @@ try {
     other.code === 2 && last(other.output).code === 'VANITY_E_SIM_REPRO',
     other.output,
   );
+  const row = (shards) => {
+    const shard = (s) =>
+      `shard s${s} builtin doorbell - auto 4 0 10000000 ${s === 0 ? 'forward' : s + 1 === shards ? 'sink' : 'count'}`;
+    const all = Array.from({ length: shards }, (_, s) => shard(s));
+    const between = all.slice(1).map((_, s) => `channel c${s} ${s} ${s + 1} 2 16 1 bulk block 0 0`);
+    writeFileSync(
+      system,
+      ['name row', 'arrivals 4', 'drain_ns 2000000000', ...all, ...between].join('\n') +
+        '\nport in drop 8 2048 1 0 0\n',
+    );
+    return run(SHIPPING, [system, '--schedules', '8', '--shrink', '0']);
+  };
+  const largest = row(20);
+  check('as many shards as there is room for', largest.code === 0, largest.output);
+  const larger = row(21);
+  check(
+    'one more is refused, and what to do',
+    larger.code === 2 &&
+      last(larger.output).code === 'VANITY_E_LIMIT' &&
+      /21 shards: the simulator has room for 20/.test(last(larger.output).message) &&
+      last(larger.output).hint.includes('vanity run --sim pool'),
+    larger.output,
+  );
 } catch (error) {
   check('it can be built', false, error.message);
 } finally {

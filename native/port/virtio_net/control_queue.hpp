@@ -2,11 +2,10 @@
 // port's thread.
 #pragma once
 
-#include <chrono>
 #include <cstring>
 #include <memory>
-#include <thread>
 
+#include "platform/clock.hpp"
 #include "port/virtio_net/net_header.hpp"
 #include "virtio/packed_ring.hpp"
 #include "virtio/split_ring.hpp"
@@ -33,8 +32,8 @@ class ControlRing final : public ControlQueue {
  public:
   ControlRing(uint16_t queue, uint16_t size, virtio::SharedMemory memory,
               virtio::RingFeatures features, virtio::Notifier notify,
-              std::chrono::milliseconds limit = std::chrono::milliseconds(250))
-      : ring_(size, memory.data, features), notify_(notify), limit_(limit), queue_(queue) {
+              uint64_t ns_max = 250'000'000)
+      : ring_(size, memory.data, features), notify_(notify), ns_max_(ns_max), queue_(queue) {
     const uint32_t at = virtio::RingLayout::of(Ring::kPacked, size).bytes;
     scratch_ = memory.data + at;
     address_ = memory.address + at;
@@ -51,21 +50,22 @@ class ControlRing final : public ControlQueue {
                                    {address_ + kAnswer, 1, true}};
     ring_.add_chain(parts, 3, 0);
     if (ring_.publish()) notify_(ring_.notification(queue_));
-    const auto end = std::chrono::steady_clock::now() + limit_;
+    const uint64_t end = monotonic_ns() + ns_max_;
     virtio::Used used;
     while (ring_.collect(&used, 1) == 0) {
-      if (ring_.broken() || std::chrono::steady_clock::now() >= end) return Answer::none;
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      if (ring_.broken() || monotonic_ns() >= end) return Answer::none;
+      nap_ns(kLookNs);
     }
     return virtio::look(*answer) == kAccepted ? Answer::accepted : Answer::refused;
   }
 
  private:
   static constexpr uint32_t kData = 16, kAnswer = 64;
+  static constexpr uint64_t kLookNs = 50'000;
 
   Ring ring_;
   virtio::Notifier notify_;
-  std::chrono::milliseconds limit_;
+  uint64_t ns_max_;
   std::byte* scratch_;
   uint64_t address_;
   uint16_t queue_;

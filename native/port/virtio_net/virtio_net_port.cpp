@@ -2,29 +2,23 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
+#include "platform/clock.hpp"
 #include "platform/error.hpp"
-#include "port/nic.hpp"
-#include "port/user_host.hpp"
 #include "port/virtio_net/control_queue.hpp"
 #include "port/virtio_net/net_queue.hpp"
-#include "port/virtio_net/pci_transport.hpp"
-#include "vhost/front_end.hpp"
 
 namespace vanity {
 namespace {
 
 using namespace virtio_net;
 using virtio::bit;
-using Clock = std::chrono::steady_clock;
 namespace status = virtio::status;
 
-constexpr uint16_t kNetworkDevice = 1;  // §5
-constexpr std::chrono::milliseconds kResetLimit{1000};
+constexpr uint64_t kResetNsMax = 1'000'000'000;
+constexpr uint64_t kResetLookNs = 1'000'000;
 constexpr uint32_t kUsualMtu = 1500;
 constexpr uint32_t kMtuMin = 68;  // §5.1.4.1
 constexpr uint32_t kPairsMax = 0x8000;
@@ -151,12 +145,12 @@ class VirtioNetPort final : public Port {
 
   // ---- before the start
   bool wait_for_reset() noexcept {
-    const auto end = Clock::now() + kResetLimit;
+    const uint64_t end = monotonic_ns() + kResetNsMax;
     for (;;) {
       const uint8_t now = transport_->status();
       if (now == 0 || now == kGone) return true;
-      if (Clock::now() > end) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (monotonic_ns() > end) return false;
+      nap_ns(kResetLookNs);
     }
   }
   void reset() {
@@ -318,7 +312,7 @@ class VirtioNetPort final : public Port {
   // ---- to the start, the first and every other
   bool place(const Slot& slot) {
     const uint32_t bytes = virtio::RingLayout::of(packed(), slot.place.size).bytes;
-    std::memset(slot.memory.data, 0, bytes);
+    virtio::HardwareBus::clear(slot.memory.data, bytes);
     if (!transport_->set_up(slot.number, slot.place, slot.vector)) return false;
     if (slot.face != nullptr)
       slot.face->renew(slot.memory.data, transport_->notifier(slot.number), agreed());
@@ -409,7 +403,7 @@ class VirtioNetPort final : public Port {
     } else {
       for (const Slot* slot : renewed_) transport_->reset_queue(slot->number);
     }
-    deadline_ = Clock::now() + kResetLimit;
+    deadline_ns_ = monotonic_ns() + kResetNsMax;
     step_ = Step::resetting;
     when_reset();
   }
@@ -418,7 +412,7 @@ class VirtioNetPort final : public Port {
                              : std::all_of(renewed_.begin(), renewed_.end(), [&](const Slot* slot) {
                                  return transport_->reset_done(slot->number);
                                });
-    if (!done && Clock::now() < deadline_) return;
+    if (!done && monotonic_ns() < deadline_ns_) return;
     if (!done) return fail("the device does not finish its reset");
     for (const Slot* slot : renewed_)
       if (slot->face != nullptr) slot->face->tenure.release();
@@ -515,7 +509,7 @@ class VirtioNetPort final : public Port {
   bool closed_ = false;
   bool whole_ = true;
   std::vector<const Slot*> renewed_;
-  Clock::time_point deadline_;
+  uint64_t deadline_ns_ = 0;
   mutable std::mutex text_mutex_;  // control path only
   std::string text_;
 };
@@ -527,28 +521,6 @@ std::unique_ptr<Port> create_virtio_net_port(std::unique_ptr<virtio::Transport> 
                                              const PortRecords& records,
                                              std::optional<IrqKind> kind) {
   return std::make_unique<VirtioNetPort>(std::move(transport), buffers, options, records, kind);
-}
-
-std::unique_ptr<Port> create_virtio_user_port(const PortOptions& options,
-                                              const PortRecords& records) {
-  vhost::FrontEndOptions way;
-  way.who = "port " + options.name;
-  way.path = options.socket;
-  way.server = options.server;
-  way.peer.uid = options.peer_uid;
-  way.pairs = std::max({options.rx_queues, options.tx_queues, 1u});
-  way.vectors = options.interrupts ? options.rx_queues : 0;
-  // Of the two kinds of rings, the larger; and a header.
-  const uint32_t ring = virtio::RingLayout::of(false, options.ring).bytes + virtio::kMemoryAlign;
-  way.ring_bytes = 2 * way.pairs * ring + virtio::kMemoryAlign;
-  return create_virtio_net_port(std::make_unique<vhost::FrontEnd>(way, options.user->regions),
-                                options.user->buffers, options, records);
-}
-
-std::unique_ptr<Port> create_virtio_net_port(const PortOptions& options, const PortRecords& records,
-                                             std::optional<IrqKind> kind) {
-  return create_virtio_net_port(std::make_unique<PciTransport>(options.nic->device, kNetworkDevice),
-                                options.nic->buffers, options, records, kind);
 }
 
 }  // namespace vanity

@@ -35,6 +35,10 @@ uint64_t ns_to_ticks(uint64_t ns) {
 uint64_t monotonic_ns() noexcept {
   return now_ticks();
 }
+void nap_ns(uint64_t ns) noexcept {
+  sim::World& world = sim::World::current();
+  if (sim::World::running()) world.nap(world.now() + ns);
+}
 ClockStamp clock_stamp() noexcept {
   return {now_ticks(), now_ticks()};
 }

@@ -7,12 +7,14 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel/system.hpp"
 #include "platform/error.hpp"
 #include "sim/system/faults.hpp"
 #include "sim/system/modules.hpp"
+#include "sim/system/nic.hpp"
 #include "sim/system/region.hpp"
 #include "sim/system/reloads.hpp"
 #include "sim/system/scarcity.hpp"
@@ -27,6 +29,9 @@ constexpr uint64_t kBackoffNs =
     10'000;                          // before a program that faulted is started anew, at the least
 constexpr uint64_t kSpinNs = 2'000;  // of a shard that does not spin as long as it may
 
+// The others are the kernel, who operates it, devices, and a reload.
+constexpr uint32_t kShardsMax = kThreadsMax - 4;
+
 struct Hosted {
   Plan asked;
   Plan plan;  // as it was drawn for this execution
@@ -37,6 +42,7 @@ struct Hosted {
   std::string counted;
   std::string refused;  // why it did not start at once
   std::string wrong;    // with that
+  uint32_t devices = kNone;  // the thread of all that there are
   bool modules = false;
   bool immediate = false;  // it was stopped at once, so that packets may be dropped
 };
@@ -69,6 +75,7 @@ Plan drawn(const Plan& asked) {
     if (spin != 2) shard.spin_ns_max = spin == 0 ? 0 : std::min(shard.spin_ns_max, kSpinNs);
   }
   draw_pages(plan);
+  draw_nics(plan);
   draw_reloads(plan);
   return plan;
 }
@@ -151,6 +158,8 @@ void create(void*) {
   hosted.system = boot();
   if (!stood_in()) let_programs_fault(*hosted.system);
   World::current().begin(&operate);
+  if (!hosted.plan.ports.empty()) World::current().begin(&run_nics);
+  map_nics(*hosted.system);
   for (uint32_t c = 0; c < hosted.plan.channels.size(); ++c) {
     auto& ring = *hosted.system->channel(c).memory();
     label(ring.tail, hosted.plan.channels[c].name + ".tail");
@@ -177,9 +186,15 @@ bool has_elements(uint32_t channel) {
 
 // A monitor stands for one line: the doorbell's, or that of one channel. A futex for everything.
 const char* missed(const void*, uint32_t thread, bool monitoring) {
+  if (thread == hosted.devices) return missed_doorbell();
   if (thread >= hosted.plan.shards.size()) return nullptr;
   Shard& shard = hosted.system->shard(thread);
   if (shard.state() == ShardState::faulted) return nullptr;  // it looks by the clock
+  const bool works = shard.state() == ShardState::running &&
+                     shard.line().control.peek() == static_cast<uint32_t>(Control::run);
+  if (works) {
+    if (const char* const what = missed_packets(thread); what != nullptr) return what;
+  }
   const ShardPlan& plan = hosted.plan.shards[thread];
   uint32_t inputs = 0;
   for (const ChannelPlan& channel : hosted.plan.channels) inputs += channel.to == thread;
@@ -233,6 +248,18 @@ std::string counted_by(const ShardPlan& plan, const ShardRecord& record) {
   return line + '\n';
 }
 
+uint64_t dropped_by_queues(System& system, uint32_t shard) {
+  uint64_t dropped = 0;
+  uint32_t queues = 0;
+  for (const PortPlan& port : hosted.plan.ports)
+    queues += static_cast<uint32_t>(port.rx.size() + port.tx.size());
+  for (uint32_t q = 0; q < queues; ++q) {
+    const QueueRecord& record = system.segment().queue(q);
+    if (record.direction == 1 && record.shard == shard) dropped += record.dropped.get();
+  }
+  return dropped;
+}
+
 void hold(System& system) {
   for (uint32_t s = 0; s < hosted.plan.shards.size(); ++s)
     hosted.counted += counted_by(hosted.plan.shards[s], system.segment().shard(s));
@@ -253,11 +280,11 @@ void hold(System& system) {
     Balance balance = balance_of(record);
     balance.dropped -= record.dropped_fault.get();
     // One that is down when it is to stop drops what waits for it, and has received none of that.
-    if (system.shard(s).is_down()) {
-      balance.received += balance.dropped;
-      balance.dropped = 0;
-    }
-    require(balance.received == balance.gone,
+    const uint64_t waited = system.shard(s).is_down() ? std::exchange(balance.dropped, 0) : 0;
+    // What a full transmit queue does not take is counted by the queue; what it took and could not
+    // send, by both.
+    const uint64_t unsent = dropped_by_queues(system, s);
+    require(balance.received + waited >= balance.gone && balance.received <= balance.gone + unsent,
             "shard " + plan.name + " received " + std::to_string(balance.received) +
                 " packets, and " + std::to_string(balance.gone) + " left it");
     const bool blocks = std::all_of(
@@ -276,7 +303,7 @@ void hold(System& system) {
     const ShardRecord& record = system.segment().shard(s);
     apart = apart || record.faults.get() != 0 || record.reloads_undone.get() != 0;
   }
-  if (hosted.immediate || apart) return;
+  if (hosted.immediate || apart || nics_misbehaved()) return;
   for (const Claim& claim : hosted.claims) {
     // A stand-in has none of a stage's own counters.
     if (stood_in() && !is_known(claim, system.segment())) continue;
@@ -289,6 +316,8 @@ void finish(void*) {
   const std::string pages = wrong_pages(*hosted.system);
   require(pages.empty(), pages);
   hold(*hosted.system);
+  const std::string nics = wrong_nics();
+  require(nics.empty(), nics);
   delete hosted.system;
   hosted.system = nullptr;
   const std::string left = left_behind();
@@ -308,6 +337,13 @@ const std::string& counted() {
 
 Scenario host(const SystemText& system, bool modules) {
   const Plan& plan = system.plan;
+  if (plan.shards.size() > kShardsMax) {
+    throw Error("VANITY_E_LIMIT",
+                "a system of " + std::to_string(plan.shards.size()) +
+                    " shards: the simulator has room for " + std::to_string(kShardsMax),
+                "simulate a part of it, by a manifest with fewer [shards], or run all of it hosted: "
+                "vanity run --sim pool");
+  }
   hear_of_faults();
   hosted.modules = modules;
   hosted.asked = plan;
@@ -316,6 +352,8 @@ Scenario host(const SystemText& system, bool modules) {
   for (const ShardPlan& shard : plan.shards) hosted.names.push_back(shard.name);
   hosted.names.emplace_back("kernel");
   hosted.names.emplace_back("operator");
+  hosted.devices = plan.ports.empty() ? kNone : static_cast<uint32_t>(hosted.names.size());
+  if (!plan.ports.empty()) hosted.names.emplace_back("devices");
   hosted.names.emplace_back("reload");
   Scenario scenario;
   scenario.name = hosted.asked.name.c_str();

@@ -1,10 +1,11 @@
 // port/port.hpp: whatever the driver, frames come when and as many as is drawn, until there were as
-// many as were asked for; and what is sent is taken as is drawn.
+// many as were asked for; and what is sent is taken as is drawn. Or else it is a device (nic).
 #include "port/port.hpp"
 
 #include <algorithm>
 #include <cstring>
 
+#include "sim/system/nic.hpp"
 #include "sim/system/port.hpp"
 #include "vanity/limits.hpp"
 #include "vanity/platform.hpp"
@@ -12,25 +13,11 @@
 namespace vanity {
 namespace {
 
-constexpr uint32_t kFrameBytes = 64;
 constexpr uint32_t kMarkAt = 42;
 constexpr uint32_t kGaps = 16;  // between bursts: 0 to 15 times as long
-constexpr uint32_t kFlows = 8;
 
 uint32_t draw(uint32_t options) {
   return sim::World::current().draw(options);
-}
-
-// UDP over IPv4; the flow is its source port, the mark stands behind the headers.
-void write_frame(uint8_t* frame, const sim::FrameMark& mark) {
-  static constexpr uint8_t kHeaders[kMarkAt] = {
-      2, 0,  0,  0, 0, 2,   2, 0, 0, 0,   0,  1,   8, 0, 69, 0, 0, 50, 0,  0, 64,
-      0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0, 0,  0, 9, 0,  30, 0, 0};
-  std::memset(frame, 0, kFrameBytes);
-  std::memcpy(frame, kHeaders, sizeof(kHeaders));
-  frame[34] = static_cast<uint8_t>(mark.flow >> 8);
-  frame[35] = static_cast<uint8_t>(mark.flow);
-  std::memcpy(frame + kMarkAt, &mark, sizeof(mark));
 }
 
 class Arrivals final : public RxQueue {
@@ -46,13 +33,13 @@ class Arrivals final : public RxQueue {
     for (uint32_t i = 0; i < got; ++i) {
       packets[i].hash = 0;
       packets[i].offset = VANITY_FRAME_OFFSET;
-      packets[i].length = kFrameBytes;
+      packets[i].length = sim::kFrameBytes;
       packets[i].port = port_;
       packets[i].flags = 0;
-      write_frame(pool.buffer(packets[i].buffer) + VANITY_FRAME_OFFSET,
-                  {sim::FrameMark::kMagic, next_, uint32_t{port_} << 16 | queue_, next_ % kFlows});
+      sim::write_frame(pool.buffer(packets[i].buffer) + VANITY_FRAME_OFFSET,
+                  sim::mark_for(next_, port_, queue_));
       ++next_;
-      bytes += kFrameBytes;
+      bytes += sim::kFrameBytes;
     }
     left_ -= got;
     due_ = now + draw(kGaps) * sim::arrivals_gap_ns;
@@ -117,6 +104,22 @@ class SimulatedPort final : public Port {
 
 }  // namespace
 
+// UDP over IPv4; the flow is its source port, the mark stands behind the headers.
+void sim::write_frame(uint8_t* frame, const FrameMark& mark) noexcept {
+  static constexpr uint8_t kHeaders[kMarkAt] = {
+      2, 0,  0,  0, 0, 2,   2, 0, 0, 0,   0,  1,   8, 0, 69, 0, 0, 50, 0,  0, 64,
+      0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0, 0,  0, 9, 0,  30, 0, 0};
+  std::memset(frame, 0, kFrameBytes);
+  std::memcpy(frame, kHeaders, sizeof(kHeaders));
+  frame[34] = static_cast<uint8_t>(mark.flow >> 8);
+  frame[35] = static_cast<uint8_t>(mark.flow);
+  std::memcpy(frame + kMarkAt, &mark, sizeof(mark));
+}
+
+sim::FrameMark sim::mark_for(uint32_t number, uint16_t port, uint32_t queue) noexcept {
+  constexpr uint32_t kFlows = 8;
+  return {FrameMark::kMagic, number, uint32_t{port} << 16 | queue, number % kFlows};
+}
 sim::FrameMark sim::mark_of(const uint8_t* frame) noexcept {
   FrameMark mark;
   std::memcpy(&mark, frame + kMarkAt, sizeof(mark));
@@ -124,6 +127,7 @@ sim::FrameMark sim::mark_of(const uint8_t* frame) noexcept {
 }
 
 std::unique_ptr<Port> create_port(const PortOptions& options, const PortRecords& records) {
+  if (options.user != nullptr) return sim::create_nic_port(options, records);
   return std::make_unique<SimulatedPort>(options, records);
 }
 

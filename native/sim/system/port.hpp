@@ -18,6 +18,10 @@ struct FrameMark {
   uint32_t queue;   // and its port
   uint32_t flow;
 };
+inline constexpr uint32_t kFrameBytes = 64;
+void write_frame(uint8_t* frame, const FrameMark& mark) noexcept;
+// Of the frame of this number that comes to a queue: flows take turns.
+FrameMark mark_for(uint32_t number, uint16_t port, uint32_t queue) noexcept;
 FrameMark mark_of(const uint8_t* frame) noexcept;
 
 }  // namespace vanity::sim
