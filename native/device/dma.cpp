@@ -12,9 +12,9 @@ PageChoice pages_for(const DmaSpace& space) {
 }  // namespace
 
 DmaRegion::DmaRegion(std::shared_ptr<DmaSpace> space, uint64_t bytes, unsigned bits,
-                     uint32_t numa_node)
+                     uint32_t numa_node, Sharing sharing)
     : space_(std::move(space)),
-      own_(std::make_unique<Arena>(bytes, numa_node, pages_for(*space_))),
+      own_(std::make_unique<Arena>(bytes, numa_node, pages_for(*space_), sharing)),
       data_(own_->base()),
       bytes_(own_->bytes()),
       page_bytes_(own_->page_bytes()),

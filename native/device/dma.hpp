@@ -24,7 +24,7 @@ class DmaRegion {
  public:
   // An arena of its own: huge pages if the host has them, zeroed.
   DmaRegion(std::shared_ptr<DmaSpace> space, uint64_t bytes, unsigned bits,
-            uint32_t numa_node = kAnyNode);
+            uint32_t numa_node = kAnyNode, Sharing sharing = Sharing::none);
   // Memory of somebody else, who keeps it until this ends: an arena that a shard has already, or a
   // part of one. `memory` and `bytes` are whole pages of the system, `page_bytes` is how large the
   // pages are that the memory consists of.
@@ -34,6 +34,8 @@ class DmaRegion {
   DmaRegion(const DmaRegion&) = delete;
   DmaRegion& operator=(const DmaRegion&) = delete;
 
+  // Its memory, for another process; -1: it is somebody else's, or cannot be passed.
+  int fd() const noexcept { return own_ == nullptr ? -1 : own_->fd(); }
   std::byte* data() const noexcept { return data_; }
   uint64_t bytes() const noexcept { return bytes_; }
   uint64_t page_bytes() const noexcept { return page_bytes_; }

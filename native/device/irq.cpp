@@ -71,28 +71,57 @@ Irq::Irq(int device_fd, IrqKind kind, uint32_t count)
                     std::to_string(info_.count),
                 "Grant fewer vectors, or another kind.");
   }
-  std::vector<int32_t> numbers;
-  for (uint32_t i = 0; i < count; ++i) {
-    fds_.push_back(make_eventfd());
-    numbers.push_back(fds_.back().get());
-  }
+  for (uint32_t i = 0; i < count; ++i) fds_.push_back(make_eventfd());
   unmask_fds_.resize(count);
-  if (set_irqs(device_fd_, kind_, VFIO_IRQ_SET_ACTION_TRIGGER, 0, count, numbers) != 0)
-    throw refused(kind_, "arming " + std::to_string(count) + " vectors", errno);
+  arm();
 }
 
 Irq::~Irq() {
   disarm();
 }
 
-void Irq::disarm() noexcept {
-  if (device_fd_ < 0) return;
+void Irq::arm() const {
+  std::vector<int32_t> numbers;
+  for (const Fd& fd : fds_) numbers.push_back(fd.get());
+  if (set_irqs(device_fd_, kind_, VFIO_IRQ_SET_ACTION_TRIGGER, 0, count(), numbers) != 0)
+    throw refused(kind_, "arming " + std::to_string(count()) + " vectors", errno);
+}
+
+void Irq::switch_off() const noexcept {
   for (uint32_t i = 0; i < count(); ++i) {
     if (!unmask_fds_[i]) continue;
     set_irqs(device_fd_, kind_, VFIO_IRQ_SET_ACTION_UNMASK, i, 1, {-1});
   }
   set_irqs(device_fd_, kind_, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, {});
+}
+
+void Irq::disarm() noexcept {
+  if (device_fd_ < 0) return;
+  switch_off();
   device_fd_ = -1;
+}
+
+void Irq::silence() noexcept {
+  if (device_fd_ < 0) return;
+  switch_off();
+  for (uint32_t i = 0; i < count(); ++i) {
+    take(i);
+    uint64_t unmasked = 0;
+    if (unmask_fds_[i] && read(unmask_fds_[i].get(), &unmasked, sizeof unmasked) < 0) {
+      // Nobody had written to it since.
+    }
+  }
+}
+
+void Irq::arm_again() const {
+  if (device_fd_ < 0) return;
+  arm();
+  for (uint32_t i = 0; i < count(); ++i) {
+    if (unmask_fds_[i] && set_irqs(device_fd_, kind_, VFIO_IRQ_SET_ACTION_UNMASK, i, 1,
+                                   {unmask_fds_[i].get()}) != 0) {
+      throw refused(kind_, "an eventfd that unmasks", errno);
+    }
+  }
 }
 
 uint64_t Irq::take(uint32_t vector) const {

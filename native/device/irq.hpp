@@ -54,8 +54,14 @@ class Irq {
   int unmask_fd(uint32_t vector);
 
   void disarm() noexcept;
+  // For a while: nothing comes, and what had come and was not read is forgotten; then what comes
+  // anew, by the same descriptors, a level line unmasked. Throws VANITY_E_VFIO_KERNEL.
+  void silence() noexcept;
+  void arm_again() const;
 
  private:
+  void arm() const;
+  void switch_off() const noexcept;
   void act(uint32_t action, uint32_t vector, const char* what) const;
 
   int device_fd_;

@@ -28,12 +28,29 @@ struct LineHardware : Hardware {
   }
 };
 
+// In the memory of both, where the shard is a process of its own.
+template <class Policy = LineHardware>
+struct BasicIrqWords {
+  using Word = typename Policy::template Atomic<uint64_t>;
+
+  Word raised{0};
+  Word stamp{0};         // of the first raise that nobody took; 0: none
+  Word masked_since{0};  // 0: an EOI is not owed
+};
+
 template <class Policy = LineHardware>
 struct alignas(128) BasicIrqLine {
  public:
+  using Words = BasicIrqWords<Policy>;
+
   // `unmask_fd`: an eventfd that unmasks the line, for done(); -1: there is nothing to end.
-  explicit BasicIrqLine(VectorRecord* record, int unmask_fd = -1) noexcept
-      : record_(record), unmask_fd_(unmask_fd) {}
+  // `words`: those of the same line in another process, which may have gone on since the shard
+  // took something; null: both sides call this object.
+  explicit BasicIrqLine(VectorRecord* record, int unmask_fd = -1, Words* words = nullptr) noexcept
+      : words_(words == nullptr ? &own_ : words),
+        record_(record),
+        unmask_fd_(unmask_fd),
+        taken_(words == nullptr ? 0 : record->taken.get()) {}
   BasicIrqLine(const BasicIrqLine&) = delete;
   BasicIrqLine& operator=(const BasicIrqLine&) = delete;
 
@@ -41,25 +58,32 @@ struct alignas(128) BasicIrqLine {
   // It fired `times` since the last call.
   void raise(uint64_t now_ticks, uint64_t times = 1) noexcept {
     // Only the first of those that nobody took yet is timed. Whoever took in between leaves 0.
-    if (stamp_.load(std::memory_order_relaxed) == 0)
-      stamp_.store(now_ticks | 1, std::memory_order_relaxed);
-    if (unmask_fd_ >= 0) masked_since_.store(now_ticks | 1, std::memory_order_relaxed);
+    if (words_->stamp.load(std::memory_order_relaxed) == 0)
+      words_->stamp.store(now_ticks | 1, std::memory_order_relaxed);
+    if (unmask_fd_ >= 0) words_->masked_since.store(now_ticks | 1, std::memory_order_relaxed);
     count_ += times;
-    raised_.store(count_, std::memory_order_release);  // pairs with take()
+    words_->raised.store(count_, std::memory_order_release);  // pairs with take()
     record_->raised.add(times);
+  }
+  // The shard's process has ended, and the next one hears of nothing that was meant for it: what it
+  // had not taken counts as taken, and no EOI is owed.
+  void settle() noexcept {
+    words_->stamp.store(0, std::memory_order_relaxed);
+    words_->masked_since.store(0, std::memory_order_relaxed);
+    record_->taken.set(count_);
   }
 
   // ---- the shard's thread
   // How often it fired since the last look. What the device wrote before is visible after it.
   uint64_t take() noexcept {
-    const uint64_t raised = raised_.load(std::memory_order_acquire);  // pairs with raise()
+    const uint64_t raised = words_->raised.load(std::memory_order_acquire);  // pairs with raise()
     const uint64_t fresh = raised - taken_;
     if (fresh == 0) return 0;
     taken_ = raised;
     record_->taken.add(fresh);
     // Taken away in one step, so that no stamp is timed twice. A raise() that found it still there
     // goes untimed; the stamp of one that came in between is a short time, never a long one.
-    const uint64_t stamp = stamp_.exchange(0, std::memory_order_relaxed);
+    const uint64_t stamp = words_->stamp.exchange(0, std::memory_order_relaxed);
     if (stamp != 0) {
       const uint64_t now = Policy::now();
       record_->latency_ticks.record(now > stamp ? now - stamp : 0);
@@ -72,7 +96,7 @@ struct alignas(128) BasicIrqLine {
   void done() noexcept {
     if (unmask_fd_ < 0) return;
     // Before the write: the line may be delivered again while that is under way.
-    const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);
+    const uint64_t since = words_->masked_since.exchange(0, std::memory_order_relaxed);
     if (since == 0) return;
     record_->done.add(1);
     const uint64_t now = Policy::now();
@@ -80,18 +104,21 @@ struct alignas(128) BasicIrqLine {
     Policy::unmask(unmask_fd_);
   }
 
+  Words* words() const noexcept { return words_; }
+  VectorRecord* record() const noexcept { return record_; }
+  int unmask_fd() const noexcept { return unmask_fd_; }
+
  private:
-  using Word = typename Policy::template Atomic<uint64_t>;
+  Words own_;
+  uint64_t count_ = 0;  // the kernel's own copy of raised
 
-  Word raised_{0};
-  Word stamp_{0};         // of the first raise that nobody took; 0: none
-  Word masked_since_{0};  // 0: an EOI is not owed
-  uint64_t count_ = 0;    // the kernel's own copy of raised_
-
-  alignas(64) VectorRecord* record_;
+  alignas(64) Words* const words_;
+  VectorRecord* const record_;
   const int unmask_fd_;
-  uint64_t taken_ = 0;
+  uint64_t taken_;
 };
+
+using IrqWords = BasicIrqWords<>;
 
 struct IrqLine final : BasicIrqLine<> {
   using BasicIrqLine::BasicIrqLine;

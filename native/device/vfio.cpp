@@ -72,6 +72,21 @@ void VfioDevice::quiesce() noexcept {
   for (const auto& region : regions_) attempt([&] { region->unmap(); });
 }
 
+void VfioDevice::halt() {
+  bus_master(false);
+  for (const auto& irq : irqs_) {
+    if (irq->kind() <= IrqKind::msix) irq->silence();
+  }
+  if (can_reset_) reset();
+}
+
+void VfioDevice::resume(bool masters) {
+  for (const auto& irq : irqs_) {
+    if (irq->kind() <= IrqKind::msix) irq->arm_again();
+  }
+  if (masters) bus_master(true);
+}
+
 void VfioDevice::give_back() noexcept {
   quiesce();
   for (const auto& mapping : mappings_) mapping->detach();
@@ -182,10 +197,10 @@ void VfioDevice::disarm(Irq& irq) noexcept {
   if (at != irqs_.end()) irqs_.erase(at);
 }
 
-DmaRegion& VfioDevice::dma(uint64_t bytes, unsigned bits) {
+DmaRegion& VfioDevice::dma(uint64_t bytes, unsigned bits, Sharing sharing) {
   used_ = true;
   const uint32_t node = Sysfs().numa_node(address_);
-  return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits, node));
+  return *regions_.emplace_back(std::make_unique<DmaRegion>(space_, bytes, bits, node, sharing));
 }
 
 DmaRegion& VfioDevice::dma(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,

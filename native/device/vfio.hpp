@@ -83,7 +83,7 @@ class VfioDevice {
 
   // Memory that the device reaches, at addresses below 2^bits: an arena of its own on the device's
   // NUMA node, or somebody's memory, as DmaRegion says.
-  DmaRegion& dma(uint64_t bytes, unsigned bits);
+  DmaRegion& dma(uint64_t bytes, unsigned bits, Sharing sharing = Sharing::none);
   DmaRegion& dma(void* memory, uint64_t bytes, uint64_t page_bytes, unsigned bits,
                  DmaAccess access);
   DmaRegion& dma(Arena& arena, unsigned bits, DmaAccess access = DmaAccess::read_write) {
@@ -93,6 +93,17 @@ class VfioDevice {
   // An access to its registers found nothing there. They read as ones from then on, or as what was
   // written to them since, for good: close this, and open the device anew when it is back.
   bool gone() const noexcept;
+
+  // Between two who work it: bus mastering off, interrupts off, and, where it can be reset, it
+  // forgets what it was told; memory stays mapped for it. Then interrupts, and bus mastering if it
+  // is to. Both throw VANITY_E_VFIO_KERNEL, and then it is gone or as good as that.
+  void halt();
+  void resume(bool masters);
+
+  // For another process that maps a range of mmio(): this descriptor, and where in it a BAR begins.
+  int fd() const noexcept { return fd_.get(); }
+  uint64_t bar_at(unsigned bar) const { return region(bar).offset; }
+  const std::vector<std::unique_ptr<DmaRegion>>& regions() const noexcept { return regions_; }
 
   // Everything but close, in order; the destructor does the rest. Again does nothing, unless
   // something was made or switched on since. What was made before stays valid to call, but is dead:

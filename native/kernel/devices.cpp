@@ -45,6 +45,16 @@ IrqTrigger trigger_of_kind(IrqKind kind) {
                                 : IrqTrigger::msix;
 }
 
+// Whatever both sides write has a line of the cache for itself.
+constexpr size_t kLine = 64;
+template <class T>
+constexpr size_t kCommon = (sizeof(T) + kLine - 1) / kLine* kLine;
+
+template <class T>
+void* in_common(Shard& shard) {
+  return shard.arena_allocate(kCommon<T>, kLine);
+}
+
 }  // namespace
 
 uint32_t Devices::vectors_of(const Plan& plan) {
@@ -144,6 +154,7 @@ IrqLine* Devices::route(Entry& entry, Irq& irq, uint32_t vector, IrqTrigger trig
   spec.shard = &shard->line();
   spec.shard_name = shard->plan().name;
   spec.owner = owner_of(entry);
+  if (shard->plan().isolated) spec.words = new (in_common<IrqWords>(*shard)) IrqWords;
   return &interrupts_.add(spec);
 }
 
@@ -199,7 +210,10 @@ void Devices::serve_socket(uint32_t port, Port& served, const PortPlan& plan,
 }
 
 vanity_device& Devices::granted(Entry& entry, Shard& shard) {
-  vanity_device& grant = shard.add_device(entry.plan->name, entry.record);
+  GrantWords* words = nullptr;
+  if (shard.plan().isolated && shard.find_device(entry.plan->name) == nullptr)
+    words = new (in_common<GrantWords>(shard)) GrantWords;
+  vanity_device& grant = shard.add_device(entry.plan->name, entry.record, words);
   if (std::find(entry.grants.begin(), entry.grants.end(), &grant) == entry.grants.end()) {
     entry.grants.push_back(&grant);
     entry.shards.push_back(&shard);
@@ -216,7 +230,8 @@ void Devices::grant_registers(Entry& entry, const Shards& shards) {
 
 void Devices::grant_memory(Entry& entry, const Shards& shards) {
   for (const DmaPlan& plan : entry.plan->dma) {
-    const DmaRegion& region = entry.device->dma(plan.bytes, plan.bits);
+    const Sharing sharing = shards[plan.shard]->plan().isolated ? Sharing::sealed : Sharing::none;
+    const DmaRegion& region = entry.device->dma(plan.bytes, plan.bits, sharing);
     const DmaView view = region.view();
     granted(entry, *shards[plan.shard])
         .add(vanity_device::Memory{
@@ -249,6 +264,33 @@ void Devices::grant(const Shards& shards) {
   }
 }
 
+size_t Devices::process_bytes(const Plan& plan, uint32_t shard) {
+  size_t bytes = 0;
+  for (const DevicePlan& device : plan.devices) {
+    bool any = false;
+    for (const MmioPlan& each : device.mmio) any |= each.shard == shard;
+    for (const DmaPlan& each : device.dma) any |= each.shard == shard;
+    for (const IrqPlan& each : device.irqs) {
+      if (each.shard != shard) continue;
+      any = true;
+      bytes += kCommon<IrqWords>;
+    }
+    if (any) bytes += kCommon<GrantWords>;
+  }
+  return bytes;
+}
+
+std::vector<Devices::Granted> Devices::granted(uint32_t shard) const {
+  std::vector<Granted> all;
+  for (const auto& entry : entries_) {
+    for (size_t i = 0; i < entry->grants.size(); ++i) {
+      if (entry->shards[i]->index() == shard)
+        all.push_back({entry->grants[i], entry->device.get()});
+    }
+  }
+  return all;
+}
+
 void Devices::watch(Entry& entry, IrqKind kind, Counter& counter, bool lost) {
   if (entry.device->irq_info(kind).count == 0) return;  // conventional PCI has no error vector
   const Irq& irq = entry.device->arm(kind);
@@ -268,7 +310,7 @@ void Devices::watch() {
 
 void Devices::start() {
   for (const auto& entry : entries_) {
-    if (entry->masters && !entry->going) entry->device->bus_master(true);
+    if (entry->masters && !entry->going && !entry->halted) entry->device->bus_master(true);
   }
 }
 
@@ -314,9 +356,10 @@ bool Devices::let_go(const Entry& entry) const noexcept {
 
 void Devices::turn(uint64_t now_ns) noexcept {
   for (const auto& entry : entries_) {
+    relay(*entry);
     if (entry->closed) continue;
     if (!entry->going) {
-      if (entry->device->gone()) go(*entry, true);
+      if (is_gone(*entry)) go(*entry, true);
       continue;
     }
     if (!let_go(*entry) && now_ns - entry->going_since_ns < kLetGoNs) continue;
@@ -324,8 +367,49 @@ void Devices::turn(uint64_t now_ns) noexcept {
   }
 }
 
+bool Devices::is_gone(const Entry& entry) const noexcept {
+  return entry.device->gone() || std::any_of(entry.grants.begin(), entry.grants.end(),
+                                             [](const auto* grant) { return grant->gone(); });
+}
+
+void Devices::relay(Entry& entry) noexcept {
+  for (const vanity_device* const grant : entry.grants) {
+    const Relay relay = grant->relay();
+    uint32_t wish;
+    if (!relay.wish(&wish)) continue;
+    if (!entry.closed) Relay::to_run(wish) ? resume(entry) : halt(entry);
+    // One that cannot be stopped is given up, and nobody begins before it is closed.
+    if (Relay::to_run(wish) || entry.halted || entry.closed) relay.answer(wish);
+  }
+}
+
+void Devices::halt(Entry& entry) noexcept {
+  try {
+    entry.device->halt();
+    entry.halted = true;
+  } catch (const std::exception&) {
+    go(entry, true);
+  }
+  interrupts_.settle(owner_of(entry));
+}
+
+void Devices::resume(Entry& entry) noexcept {
+  if (!std::exchange(entry.halted, false) || entry.going) return;
+  try {
+    entry.device->resume(entry.masters);
+  } catch (const std::exception&) {
+    go(entry, true);
+  }
+}
+
 void Devices::give_back(Entry& entry) noexcept {
   entry.closed = true;
+  // Linux has it when nobody maps it: a process that does not let go is ended, and the next one of
+  // the shard is not given the device.
+  for (size_t i = 0; i < entry.grants.size(); ++i) {
+    if (entry.shards[i]->plan().isolated)
+      entry.shards[i]->withdraw(entry.device->fd(), !entry.grants[i]->let_go());
+  }
   interrupts_.remove(owner_of(entry));
   entry.device->give_back();
   if (entry.served != nullptr) {

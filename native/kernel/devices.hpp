@@ -59,6 +59,14 @@ class Devices {
   void serve_socket(uint32_t port, Port& served, const PortPlan& plan, const Shards& shards);
   // Devices without a port: registers, memory and vectors of the plan, to their shards.
   void grant(const Shards& shards);
+  // In the arena of a shard that is a process of its own: what its grants share with this one.
+  static size_t process_bytes(const Plan& plan, uint32_t shard);
+  // What such a shard was granted.
+  struct Granted {
+    vanity_device* grant;
+    VfioDevice* device;
+  };
+  std::vector<Granted> granted(uint32_t shard) const;
   // From here on all vectors have a record, and Linux may ask.
   void watch();
 
@@ -86,6 +94,7 @@ class Devices {
     std::vector<Shard*> shards;          // that it is granted to, or whose queues it has
     std::vector<vanity_device*> grants;  // of `shards`, without a port
     bool masters = false;                // bus mastering is ours to switch on
+    bool halted = false;                 // its process has ended, and the next has not begun
     bool going = false;
     uint64_t going_since_ns = 0;
     bool closed = false;
@@ -100,6 +109,11 @@ class Devices {
   // One vector of an armed kind; `shard` null: the port's own.
   IrqLine* route(Entry& entry, Irq& irq, uint32_t vector, IrqTrigger trigger, Eoi eoi,
                  Shard* shard);
+  // Between the processes that work it: does what is wished for, and says that it is done.
+  void relay(Entry& entry) noexcept;
+  bool is_gone(const Entry& entry) const noexcept;
+  void halt(Entry& entry) noexcept;
+  void resume(Entry& entry) noexcept;
   void watch(Entry& entry, IrqKind kind, Counter& counter, bool lost);
   void go(Entry& entry, bool lost) noexcept;
   bool let_go(const Entry& entry) const noexcept;

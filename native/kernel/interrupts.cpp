@@ -32,7 +32,7 @@ IrqLine& Interrupts::add(const VectorSpec& spec) {
     }
   }
   source->line = std::make_unique<IrqLine>(
-      spec.record, source->level && !source->ends_here ? source->unmask.get() : -1);
+      spec.record, source->level && !source->ends_here ? source->unmask.get() : -1, spec.words);
   events_.add(source->fd, source.get());
   return *sources_.emplace_back(std::move(source))->line;
 }
@@ -63,6 +63,16 @@ void Interrupts::remove(uint32_t owner) noexcept {
     if (source->held_until != 0) --holding_;
     source->held_until = 0;
     events_.remove(source->fd);
+  }
+}
+
+void Interrupts::settle(uint32_t owner) noexcept {
+  for (const auto& source : sources_) {
+    if (source->owner != owner || source->line == nullptr) continue;
+    if (source->held_until != 0) --holding_;
+    source->held_until = source->pause_ns = source->held = 0;
+    source->untaken = 0;
+    source->line->settle();
   }
 }
 

@@ -43,7 +43,8 @@ struct VectorSpec {
   VectorRecord* record = nullptr;
   ShardLine* shard = nullptr;
   std::string shard_name = {};
-  uint32_t owner = 0;  // for remove()
+  uint32_t owner = 0;         // for remove()
+  IrqWords* words = nullptr;  // of a shard that is a process of its own
 };
 
 class Interrupts {
@@ -59,6 +60,8 @@ class Interrupts {
   void add_readable(int fd, uint32_t owner, std::function<void()> call);
   // Nothing of this owner is looked at any more. Before its descriptors are closed.
   void remove(uint32_t owner) noexcept;
+  // What its vectors were about is over: nothing of it is held back, or waits to be taken.
+  void settle(uint32_t owner) noexcept;
 
   // Until something came, or the time is over. True: something other than a vector did.
   bool wait(uint64_t ns) noexcept;

@@ -1,6 +1,7 @@
 // Shards that are processes of their own: which memory they share with whom, and what each is
 // given. It has its own rings, its line and those of its consumers, the buffers that may come to
-// it, and the segment. Of other shards' arenas it has nothing.
+// it, the segment, and, of devices that it was granted, their memory and their registers. Of other
+// shards' arenas it has nothing.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -65,6 +66,42 @@ Fd file_of(const std::string& bytes) {
   return fd;
 }
 
+uint32_t pass_file(int fd, std::vector<int>& files) {
+  files.push_back(fd);
+  return static_cast<uint32_t>(files.size() - 1);
+}
+
+template <class Place>
+OutfitDevice pass_device(const Devices::Granted& granted, const Place& place,
+                         std::vector<int>& files) {
+  const vanity_device& grant = *granted.grant;
+  OutfitDevice device;
+  device.name = grant.name();
+  device.file = pass_file(granted.device->fd(), files);
+  device.record = place(grant.record());
+  device.words = place(grant.words());
+  for (const vanity_device::Registers& each : grant.registers()) {
+    device.registers.push_back(
+        {each.bar, each.offset, each.view.bytes(), granted.device->bar_at(each.bar) + each.offset});
+  }
+  for (const vanity_device::Memory& each : grant.memory()) {
+    const vanity_dma& where = each.where;
+    // One address for each 2^shift bytes; behind an IOMMU that is one.
+    const uint64_t pages = ((where.bytes - 1) >> where.page_shift) + 1;
+    device.memory.push_back({each.name,
+                             place(where.data),
+                             where.bytes,
+                             {where.pages, where.pages + pages},
+                             where.page_shift});
+  }
+  for (const vanity_device::Vector& each : grant.vectors()) {
+    const int unmask = each.line->unmask_fd();
+    device.vectors.push_back({each.number, place(each.line->record()), place(each.line->words()),
+                              unmask < 0 ? kNone : pass_file(unmask, files)});
+  }
+  return device;
+}
+
 }  // namespace
 
 std::unique_ptr<Program> System::make_remote() const {
@@ -103,7 +140,8 @@ uint32_t* System::make_references(const PoolPlan& pool) {
 }
 
 size_t System::process_bytes(uint32_t shard) const {
-  size_t bytes = padded(sizeof(ProcessReport)) + padded(sizeof(Journal));
+  size_t bytes = padded(sizeof(ProcessReport)) + padded(sizeof(Journal)) +
+                 padded(Devices::process_bytes(plan_, shard));
   for (const PoolPlan& pool : pool_plans_) {
     const std::vector<uint32_t> holders = holders_of(plan_, pool.owner);
     if (std::find(holders.begin(), holders.end(), shard) == holders.end()) continue;
@@ -125,6 +163,11 @@ void System::hand_over(uint32_t shard) {
   for (const auto& each : shared_pools_)
     if (each != nullptr) regions.add(*each);
   regions.add(shards_[shard]->arena());
+  const std::vector<Devices::Granted> granted = devices_->granted(shard);
+  for (const Devices::Granted& each : granted) {
+    for (const auto& region : each.device->regions())
+      regions.add(region->data(), region->bytes(), region->fd());
+  }
 
   auto process = std::make_unique<ShardProcess>();
   process->open.push_back(-1);  // what it is given, once that is known
@@ -182,6 +225,12 @@ void System::hand_over(uint32_t shard) {
     one.entries = place(process->entries.back());
     outfit.pools.push_back(one);
   }
+  std::vector<int> files;  // behind the blocks, and those are not known before
+  for (const Devices::Granted& each : granted)
+    outfit.devices.push_back(pass_device(each, place, files));
+  process->nothing = file_of("");
+  process->open.insert(process->open.end(), files.begin(), files.end());
+  outfit.files = static_cast<uint32_t>(files.size());
   process->pools = outfit.pools;
   process->program = plan_.process;
   process->outfit = file_of(outfit_to_bytes(outfit));

@@ -61,8 +61,22 @@ void check_no_device(const Plan& plan, uint32_t index, const std::string& who) {
   }
 }
 
-// What a process of its own cannot have: it is handed rings and buffers of others, and nothing
-// else.
+// When the process ends the whole device is stopped, and reset.
+void check_device_alone(const Plan& plan, uint32_t index, const std::string& who) {
+  for (const DevicePlan& device : plan.devices) {
+    uint32_t own = 0;
+    const auto count = [index, &own](const auto& grants) {
+      for (const auto& grant : grants) own += grant.shard == index;
+      return static_cast<uint32_t>(grants.size());
+    };
+    const uint32_t all = count(device.mmio) + count(device.irqs) + count(device.dma);
+    if (own != 0 && own != all)
+      refuse(who, "it shares device " + device.name + ", which is stopped when it ends");
+  }
+}
+
+// What a process of its own cannot have: it is handed rings and buffers of others, devices, and
+// nothing else.
 void check_isolated(const Plan& plan, uint32_t index) {
   const ShardPlan& shard = plan.shards[index];
   const std::string who = "shard " + shard.name + ", a process of its own";
@@ -81,7 +95,7 @@ void check_isolated(const Plan& plan, uint32_t index) {
   for (const PortPlan& port : plan.ports) {
     if (has(port.rx) || has(port.tx)) refuse(who, "it works port " + port.name);
   }
-  check_no_device(plan, index, who);
+  check_device_alone(plan, index, who);
 }
 
 // What a program that is confined by a protection key cannot have.

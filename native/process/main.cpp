@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "kernel/evidence.hpp"
+#include "memory/guarded_mapping.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "shard/ledger.hpp"
@@ -41,11 +42,11 @@ std::string read_outfit() {
   return got == status.st_size ? bytes : std::string();
 }
 
-// Maps every block, and keeps none of the descriptors.
+// Maps every block, and keeps none of their descriptors.
 class Blocks {
  public:
-  explicit Blocks(const std::vector<uint64_t>& bytes) {
-    for (const uint64_t each : bytes) {
+  explicit Blocks(const Outfit& outfit) {
+    for (const uint64_t each : outfit.blocks) {
       const int fd = kOutfit + 1 + static_cast<int>(bases_.size());
       void* const base = mmap(nullptr, each, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
       if (base == MAP_FAILED) throw system_error("VANITY_E_PROCESS", "cannot map memory", errno);
@@ -56,7 +57,11 @@ class Blocks {
       bases_.push_back(static_cast<std::byte*>(base));
     }
     // Whatever else was open where it was started is none of its business. Linux 5.9.
-    syscall(SYS_close_range, kOutfit, ~0u, 0);
+    syscall(SYS_close_range, static_cast<unsigned>(file_of(outfit, outfit.files)), ~0u, 0);
+  }
+  // The number of a file that was passed.
+  static int file_of(const Outfit& outfit, uint32_t file) {
+    return kOutfit + 1 + static_cast<int>(outfit.blocks.size() + file);
   }
   template <class T>
   T* at(Spot place) const {
@@ -99,6 +104,46 @@ std::unique_ptr<Ledger> join_pools(const Outfit& outfit, const Blocks& blocks, S
   return ledger;
 }
 
+// Its pages of registers, and no others; of the descriptor by which the whole device could be had
+// nothing is left when the program begins.
+void map_registers(const Outfit& outfit, const OutfitDevice& device, vanity_device& grant) {
+  const int fd = Blocks::file_of(outfit, device.file);
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const OutfitRegisters& each : device.registers) {
+    const uint64_t first = each.at / page * page;
+    const uint64_t end = (each.at + each.bytes + page - 1) / page * page;
+    auto mapping = std::make_unique<GuardedMapping>(fd, first, end - first);
+    auto* const base = static_cast<std::byte*>(mapping->base()) + (each.at - first);
+    grant.add(vanity_device::Registers{each.bar, each.offset, MmioView(base, each.bytes)});
+    grant.keep(std::move(mapping));
+  }
+  close(fd);
+}
+
+void join_devices(const Outfit& outfit, const Blocks& blocks, Shard& shard,
+                  std::vector<std::unique_ptr<IrqLine>>& lines) {
+  for (const OutfitDevice& device : outfit.devices) {
+    vanity_device& grant = shard.add_device(device.name, blocks.at<DeviceRecord>(device.record),
+                                            blocks.at<GrantWords>(device.words));
+    map_registers(outfit, device, grant);
+    for (const OutfitMemory& memory : device.memory) {
+      grant.add(
+          vanity_device::Memory{memory.name,
+                                {blocks.at<void>(memory.data), memory.bytes, memory.pages.front(),
+                                 memory.pages.data(), memory.shift, 0}});
+    }
+    for (const OutfitVector& vector : device.vectors) {
+      const int unmask = vector.unmask == kNone ? -1 : Blocks::file_of(outfit, vector.unmask);
+      lines.push_back(std::make_unique<IrqLine>(blocks.at<VectorRecord>(vector.record), unmask,
+                                                blocks.at<IrqWords>(vector.words)));
+      grant.add(vanity_device::Vector{vector.number, lines.back().get()});
+      shard.expect_interrupts();
+    }
+    // Since the last process it may have been given back.
+    grant.follow(grant.news());
+  }
+}
+
 void copy_text(char* to, size_t bytes, const std::string& from) {
   std::memset(to, 0, bytes);
   std::strncpy(to, from.c_str(), bytes - 1);
@@ -110,10 +155,12 @@ void say(ProcessReport& report, ProcessReport::Said said) {
 
 int run(Outfit& outfit, const Blocks& blocks, ProcessReport& report) {
   platform_share();
-  Guard::install();
   auto* const record = blocks.at<ShardRecord>(outfit.record);
   outfit.plan.core = record->core;  // it may have been moved since
+  std::vector<std::unique_ptr<IrqLine>> lines;
   Shard shard(outfit.plan, outfit.index, record, outfit.oversubscribed);
+  join_devices(outfit, blocks, shard, lines);
+  Guard::install(GuardedMapping::contain_fault);  // whose own handler is there by now
   PoolTable table;
   shard.set_program(make_program(outfit.plan));
   shard.log_to(*blocks.at<EventsRecord>(outfit.events));
@@ -135,7 +182,7 @@ int run(Outfit& outfit, const Blocks& blocks, ProcessReport& report) {
 }
 
 int start(Outfit& outfit) {
-  const Blocks blocks(outfit.blocks);
+  const Blocks blocks(outfit);
   auto& report = *blocks.at<ProcessReport>(outfit.report);
   try {
     return run(outfit, blocks, report);

@@ -43,8 +43,9 @@ constexpr bool is_width(uint32_t width) {
 }  // namespace
 
 bool vanity_device::read(uint32_t bar, uint64_t offset, uint32_t width, uint64_t* value) noexcept {
-  if (!is_width(width) || offset % width != 0 || let_go_.load(std::memory_order_relaxed))
+  if (!is_width(width) || offset % width != 0 || words_->let_go.load(std::memory_order_relaxed)) {
     return false;
+  }
   const Registers* const registers = find(bar, offset, width);
   if (registers == nullptr) return false;
   const uint64_t at = offset - registers->offset;
@@ -53,8 +54,9 @@ bool vanity_device::read(uint32_t bar, uint64_t offset, uint32_t width, uint64_t
 }
 
 bool vanity_device::write(uint32_t bar, uint64_t offset, uint32_t width, uint64_t value) noexcept {
-  if (!is_width(width) || offset % width != 0 || let_go_.load(std::memory_order_relaxed))
+  if (!is_width(width) || offset % width != 0 || words_->let_go.load(std::memory_order_relaxed)) {
     return false;
+  }
   const Registers* const registers = find(bar, offset, width);
   if (registers == nullptr) return false;
   const uint64_t at = offset - registers->offset;
@@ -91,9 +93,9 @@ void vanity_device::done(uint32_t vector) noexcept {
 
 namespace vanity {
 
-vanity_device& Shard::add_device(const std::string& name, DeviceRecord* record) {
+vanity_device& Shard::add_device(const std::string& name, DeviceRecord* record, GrantWords* words) {
   if (vanity_device* const known = find_device(name)) return *known;
-  return *devices_.emplace_back(std::make_unique<vanity_device>(name, record));
+  return *devices_.emplace_back(std::make_unique<vanity_device>(name, record, words));
 }
 
 vanity_device* Shard::find_device(const std::string& name) noexcept {
@@ -105,6 +107,7 @@ vanity_device* Shard::find_device(const std::string& name) noexcept {
 
 void Shard::hear_of_devices() noexcept {
   for (const auto& device : devices_) {
+    device->look_for_it();
     const vanity_device_state news = device->news();
     if (news == device->state()) continue;
     if (program_ != nullptr && !down_) program_->device_event(*this, *device, news);

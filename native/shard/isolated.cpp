@@ -102,13 +102,17 @@ bool Shard::start_process() {
   ProcessReport& report = *process_->report;
   report.began.store(0, std::memory_order_relaxed);
   report.said.store(0, std::memory_order_relaxed);
-  process_->child.start(process_->program, plan_.name, process_->open);
+  {
+    const std::lock_guard<std::mutex> lock(process_->open_mutex);
+    process_->child.start(process_->program, plan_.name, process_->open);
+  }
   process_->status = 0;
   for (;;) {
     const bool over = process_->child.wait(kLookNs, &process_->status);
     // One that was ready may have ended since: outlive_process() says how.
     if (report.began.load(std::memory_order_relaxed) != 0) return true;  // carries nothing
     if (!over) continue;
+    leave_devices();
     take_up_process();
     if (said(report) == ProcessReport::Said::failed) {
       throw Error(report.code, report.text, report.hint);
@@ -123,8 +127,32 @@ bool Shard::outlive_process() noexcept {
   process_->child.wait(UINT64_MAX, &process_->status);
   take_up_process();
   if (said(*process_->report) == ProcessReport::Said::ended) return true;
+  leave_devices();
   note_end(process_->status);
   return false;
+}
+
+void Shard::withdraw(int fd, bool end) noexcept {
+  const std::lock_guard<std::mutex> lock(process_->open_mutex);
+  std::replace(process_->open.begin(), process_->open.end(), fd, process_->nothing.get());
+  if (end) process_->child.kill();
+}
+
+// Whatever it had them do is stopped before the next process begins, by the kernel's thread.
+void Shard::leave_devices() noexcept {
+  for (const auto& device : devices_) device->relay().leave();
+}
+
+bool Shard::devices_answered() const noexcept {
+  return std::all_of(devices_.begin(), devices_.end(),
+                     [](const auto& device) { return device->relay().answered(); });
+}
+
+void Shard::clear_devices() noexcept {
+  for (const auto& device : devices_) {
+    for (const auto& memory : device->memory())
+      std::memset(memory.where.data, 0, memory.where.bytes);
+  }
 }
 
 void Shard::note_end(int status) noexcept {
@@ -238,11 +266,22 @@ bool Shard::serve_guarded(ProcessReport& report) {
     record_->progress.add(1);
     wait_to_be_let_go();
   }
+  begin_devices();
   set_phase(Phase::polling);
   poll_loop();
   program_->fini(*this);
   publish_wait_counters();
   return true;
+}
+
+// Its program has made of them what they are to be; of the first process the kernel's start does
+// this.
+void Shard::begin_devices() noexcept {
+  for (const auto& device : devices_) device->relay().begin();
+  while (!devices_answered()) {
+    record_->progress.add(1);
+    nap(kLookNs);
+  }
 }
 
 // ---- packets change hands, noted down

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,9 @@ namespace vanity {
 struct ShardProcess {
   std::string program;    // the file of vanity-shard
   Fd outfit;              // the bytes of Outfit
-  std::vector<int> open;  // `outfit`, and the blocks; others close those
+  std::mutex open_mutex;  // of `open` from the start on; no packet waits for it
+  std::vector<int> open;  // `outfit`, the blocks, and the files; others close those
+  Fd nothing;             // an empty file, in the place of one that was withdrawn
   ProcessReport* report = nullptr;
   Ledger ledger{nullptr};
   std::vector<OutfitPool> pools;

@@ -139,6 +139,37 @@ void visit(Each& each, OutfitPool& pool) {
 }
 
 template <class Each>
+void visit(Each& each, OutfitDevice& device) {
+  each(device.name);
+  each(device.file);
+  visit(each, device.record);
+  visit(each, device.words);
+  each.list(device.registers);
+  for (OutfitRegisters& registers : device.registers) {
+    each(registers.bar);
+    each(registers.offset);
+    each(registers.bytes);
+    each(registers.at);
+  }
+  each.list(device.memory);
+  for (OutfitMemory& memory : device.memory) {
+    each(memory.name);
+    visit(each, memory.data);
+    each(memory.bytes);
+    each.list(memory.pages);
+    for (uint64_t& page : memory.pages) each(page);
+    each(memory.shift);
+  }
+  each.list(device.vectors);
+  for (OutfitVector& vector : device.vectors) {
+    each(vector.number);
+    visit(each, vector.record);
+    visit(each, vector.words);
+    each(vector.unmask);
+  }
+}
+
+template <class Each>
 void visit(Each& each, Outfit& outfit) {
   visit(each, outfit.plan);
   each(outfit.index);
@@ -148,6 +179,7 @@ void visit(Each& each, Outfit& outfit) {
   each(outfit.oversubscribed);
   each.list(outfit.blocks);
   for (uint64_t& bytes : outfit.blocks) each(bytes);
+  each(outfit.files);
   visit(each, outfit.record);
   visit(each, outfit.events);
   visit(each, outfit.line);
@@ -157,6 +189,8 @@ void visit(Each& each, Outfit& outfit) {
   for (OutfitChannel& channel : outfit.channels) visit(each, channel);
   each.list(outfit.pools);
   for (OutfitPool& pool : outfit.pools) visit(each, pool);
+  each.list(outfit.devices);
+  for (OutfitDevice& device : outfit.devices) visit(each, device);
 }
 
 // Of the version, and of what both sides see in the same memory.
@@ -164,7 +198,8 @@ std::string build() {
   std::string text = "vanity " VANITY_VERSION;
   for (const size_t bytes :
        {sizeof(SegmentHeader), sizeof(ShardRecord), sizeof(ChannelRecord), sizeof(EventsRecord),
-        sizeof(ShardLine), sizeof(ProcessReport), sizeof(Journal)}) {
+        sizeof(ShardLine), sizeof(ProcessReport), sizeof(Journal), sizeof(DeviceRecord),
+        sizeof(VectorRecord), sizeof(GrantWords), sizeof(IrqWords)}) {
     text += ' ';
     text += std::to_string(bytes);
   }

@@ -43,6 +43,39 @@ struct OutfitPool {
   Spot entries;  // of the ledger
 };
 
+// Of a file: a descriptor that was passed behind the blocks.
+struct OutfitRegisters {
+  uint32_t bar = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint64_t at = 0;  // in the file
+};
+
+struct OutfitMemory {
+  std::string name;
+  Spot data;
+  uint64_t bytes = 0;
+  std::vector<uint64_t> pages;  // as the device sees them
+  uint32_t shift = 0;
+};
+
+struct OutfitVector {
+  uint32_t number = 0;
+  Spot record;
+  Spot words;
+  uint32_t unmask = kNone;  // a file
+};
+
+struct OutfitDevice {
+  std::string name;
+  uint32_t file = kNone;
+  Spot record;
+  Spot words;
+  std::vector<OutfitRegisters> registers;
+  std::vector<OutfitMemory> memory;
+  std::vector<OutfitVector> vectors;
+};
+
 struct Outfit {
   ShardPlan plan;
   uint32_t index = 0;
@@ -51,6 +84,7 @@ struct Outfit {
   PageChoice pages = PageChoice::automatic;
   bool oversubscribed = false;
   std::vector<uint64_t> blocks;  // their bytes, in the order of the descriptors
+  uint32_t files = 0;            // descriptors behind those
   Spot record;
   Spot events;
   Spot line;
@@ -58,6 +92,7 @@ struct Outfit {
   Spot journal;  // of the ledger
   std::vector<OutfitChannel> channels;
   std::vector<OutfitPool> pools;
+  std::vector<OutfitDevice> devices;
 };
 
 // As bytes for the same build of the same source: who reads them checks the version first.

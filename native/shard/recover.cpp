@@ -65,7 +65,7 @@ bool Shard::recover() noexcept {
   while (control() == Control::run) {
     const Verdict verdict = verdicts_.verdict();
     gave_up_ |= verdict == Verdict::give_up;
-    if (Verdicts::may_start(verdict, asked_to_leave())) {
+    if (Verdicts::may_start(verdict, asked_to_leave()) && devices_answered()) {
       gave_up_ = false;
       if (start_again()) return true;
       down_ = true;  // as any other fault: the kernel counts, and waits for longer
@@ -133,6 +133,7 @@ bool Shard::start_program() noexcept {
   char what[sizeof(Evidence::what)] = {};
   try {
     if (process_ != nullptr) {
+      clear_devices();
       down_ = false;
       return start_process();
     }

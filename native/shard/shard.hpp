@@ -160,7 +160,9 @@ class Shard {
   // Who has the thread that carries it and is another, as a guess; kNone: nobody.
   uint32_t displaced_by() const noexcept;
   // What it may use of that device, from here on found by find_device().
-  vanity_device& add_device(const std::string& name, DeviceRecord* record);
+  // `words`: see vanity_device.
+  vanity_device& add_device(const std::string& name, DeviceRecord* record,
+                            GrantWords* words = nullptr);
   void set_own_pool(Pool* pool) { own_pool_ = pool; }
   void add_home(uint32_t pool, const Channel& ring);  // buffers this shard sends home
   // The ring by which buffers of that pool go home from here; null: none.
@@ -180,6 +182,9 @@ class Shard {
   // ---- a process of its own (isolated.cpp). The kernel's side, after wire(): what it starts from.
   // Its thread here starts the process, waits for its end, and puts right what that leaves behind.
   void isolate(std::unique_ptr<ShardProcess> process);
+  // The kernel's thread: no process is given this descriptor any more, which may be closed; with
+  // `end` the one that may have it ends.
+  void withdraw(int fd, bool end) noexcept;
   // The process's side, instead of set_arena(): the arena is for its program alone.
   void attach(std::unique_ptr<Arena> arena, ShardLine* line);
   void keep(std::unique_ptr<Ledger> ledger) { ledger_ = std::move(ledger); }
@@ -428,6 +433,12 @@ class Shard {
   bool outlive_process() noexcept;
   void note_end(int status) noexcept;
   void take_up_process() noexcept;
+  // Devices that it works. They are to stand still, for it has ended; they do, and nothing is in
+  // their memory that was; they are to go on.
+  void leave_devices() noexcept;
+  bool devices_answered() const noexcept;
+  void clear_devices() noexcept;
+  void begin_devices() noexcept;
   void take_up_act() noexcept;
   void take_up_counters() noexcept;
   uint64_t process_lost(uint32_t cleared) const noexcept;

@@ -142,6 +142,51 @@ TEST(a_message_has_nothing_to_end) {
   CHECK_EQ(record->done.get(), 0u);
 }
 
+// In another process the same line is another object, and the next process has one more.
+TEST(a_line_goes_over_to_the_next_process_with_nothing_on_it) {
+  const auto record = std::make_unique<VectorRecord>();
+  const Fd unmask = make_eventfd();
+  const auto words = std::make_unique<IrqWords>();
+  IrqLine kernel(record.get(), unmask.get(), words.get());
+  kernel.raise(now_ticks(), 2);
+  {
+    IrqLine first(record.get(), unmask.get(), words.get());
+    CHECK_EQ(first.take(), 2u);  // what came before it began is its, too
+    CHECK_EQ(first.take(), 0u);
+    first.done();
+    CHECK_EQ(drain(unmask.get()), 1u);
+  }
+  // Neither taken nor ended.
+  kernel.raise(now_ticks(), 3);
+  kernel.settle();
+  IrqLine second(record.get(), unmask.get(), words.get());
+  CHECK_EQ(second.take(), 0u);
+  second.done();
+  CHECK_EQ(drain(unmask.get()), 0u);
+  kernel.raise(now_ticks());
+  CHECK_EQ(second.take(), 1u);
+  second.done();
+  CHECK_EQ(drain(unmask.get()), 1u);
+  CHECK_EQ(record->raised.get(), 6u);
+  CHECK_EQ(record->taken.get(), 6u);
+  CHECK_EQ(timed(*record), 2u);
+}
+
+TEST(nothing_is_held_back_for_a_process_that_has_ended) {
+  Interrupts interrupts(kNoWarning);
+  Vector vector;
+  vector.join(interrupts, true, Eoi::delayed);
+  vector.fire();
+  interrupts.wait(kSoonNs);
+  CHECK_EQ(vector.record->raised.get(), 1u);
+  interrupts.settle(2);  // another's
+  CHECK_EQ(vector.record->taken.get(), 0u);
+  interrupts.settle(1);
+  CHECK_EQ(vector.record->taken.get(), 1u);
+  vector.line->done();
+  CHECK_EQ(drain(vector.unmask.get()), 0u);
+}
+
 // Both sides at full speed: nothing is lost or counted twice, what was written before is seen, and
 // no time is longer than the test.
 TEST(two_threads_lose_nothing_and_time_nothing_twice) {

@@ -14,6 +14,7 @@
 #include "lines.hpp"
 #include "platform/error.hpp"
 #include "sanitized.hpp"
+#include "shard/outfit.hpp"
 
 using namespace vanity;
 
@@ -182,6 +183,60 @@ TEST(an_act_that_was_not_done_is_taken_back) {
   CHECK_EQ(entries[2], HeldBook::kShared | 2);
   CHECK_EQ(entries[3], 1);
   CHECK(journal.act == Act::none);
+}
+
+TEST(a_device_stands_still_between_two_processes) {
+  RelayWords words;
+  const Relay relay(&words);
+  uint32_t wish;
+  CHECK(relay.answered() && !relay.wish(&wish));
+  relay.begin();  // the first one: it runs when the system does
+  CHECK(relay.answered());
+  relay.leave();
+  CHECK(!relay.answered());
+  CHECK(relay.wish(&wish) && !Relay::to_run(wish));
+  relay.answer(wish);
+  CHECK(relay.answered() && !relay.wish(&wish));
+  relay.begin();
+  CHECK(!relay.answered());
+  CHECK(relay.wish(&wish) && Relay::to_run(wish));
+  // It ends while the kernel lets the device go on, which then is no answer.
+  relay.leave();
+  relay.answer(wish);
+  CHECK(!relay.answered());
+  CHECK(relay.wish(&wish) && !Relay::to_run(wish));
+  relay.answer(wish);
+  CHECK(relay.answered());
+  // And once more before it is through with init: the device is stopped once more.
+  relay.leave();
+  CHECK(relay.wish(&wish) && !Relay::to_run(wish));
+}
+
+TEST(what_a_process_is_granted_arrives_as_it_was) {
+  Outfit outfit;
+  outfit.files = 2;
+  OutfitDevice device;
+  device.name = "edu";
+  device.file = 0;
+  device.record = {1, 64};
+  device.words = {2, 128};
+  device.registers = {{0, 0x40, 0x80, 0x1040}};
+  device.memory = {{"area", {3, 4096}, 4 << 20, {0x1000000, 0x5000000}, 21}};
+  device.vectors = {{7, {1, 256}, {2, 192}, 1}};
+  outfit.devices = {device};
+  const Outfit copy = outfit_from_bytes(outfit_to_bytes(outfit));
+  CHECK_EQ(copy.files, 2u);
+  const OutfitDevice& got = copy.devices.at(0);
+  CHECK_EQ(got.name, "edu");
+  CHECK(got.file == 0 && got.record.block == 1 && got.record.offset == 64);
+  CHECK(got.words.block == 2 && got.words.offset == 128);
+  CHECK(got.registers.at(0).offset == 0x40 && got.registers[0].bytes == 0x80);
+  CHECK_EQ(got.registers[0].at, 0x1040u);
+  CHECK_EQ(got.memory.at(0).name, "area");
+  CHECK(got.memory[0].data.block == 3 && got.memory[0].bytes == 4u << 20);
+  CHECK(got.memory[0].pages == device.memory[0].pages && got.memory[0].shift == 21);
+  CHECK(got.vectors.at(0).number == 7 && got.vectors[0].words.offset == 192);
+  CHECK(got.vectors[0].record.offset == 256 && got.vectors[0].unmask == 1);
 }
 
 TEST(packets_flow_through_a_process_and_none_is_lost) {
@@ -498,6 +553,14 @@ TEST(what_a_process_cannot_have_is_refused) {
   capture.rx = {0};
   port.ports.push_back(capture);
   refused(port, "it works port in");
+  Plan shared = plan(apart(stage("count", "count")));
+  DevicePlan device;
+  device.name = "edu";
+  device.address = "0000:00:00.0";
+  device.mmio = {{0, 0, 4096, 0}};
+  device.dma = {{"area", 4096, 64, 1}};
+  shared.devices = {device};
+  refused(shared, "it shares device edu, which is stopped when it ends");
   Plan carried = plan(apart(stage("count", "count")));
   carried.threads = 1;
   refused(carried, "wake nobody in a process");

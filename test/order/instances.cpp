@@ -21,6 +21,7 @@ template class BasicWaiter<Hardware>;
 template class BasicStep<Hardware>;
 template class BasicWishes<Handover, Hardware>;
 template class BasicVerdicts<Hardware>;
+template class BasicRelay<Hardware>;
 template struct BasicMail<Hardware>;
 template class BasicAsking<Shard, Handover, ReloadClock>;
 template void signal(BasicSleeper<Hardware>&) noexcept;
@@ -39,6 +40,7 @@ auto copy_event_ = &copy_event;
 auto events_written_ = &events_written;
 auto irq_raise_ = &IrqLine::raise;
 auto irq_take_ = &IrqLine::take;
+
 auto grant_news_ = &vanity_device::news;
 auto grant_follow_ = &vanity_device::follow;
 auto grant_let_go_ = &vanity_device::let_go;

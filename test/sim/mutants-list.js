@@ -193,20 +193,20 @@ export const MUTANTS = [
   ]),
 
   // ---- interrupts
-  mutant('interrupt', 'raised relaxed', LINE, relaxed('raised_.store(count_, ', 'release')),
-  mutant('interrupt', 'taken relaxed', LINE, relaxed('raised_.load(', 'acquire')),
+  mutant('interrupt', 'raised relaxed', LINE, relaxed('raised.store(count_, ', 'release')),
+  mutant('interrupt', 'taken relaxed', LINE, relaxed('raised.load(', 'acquire')),
   mutant(
     'interrupt',
     'unmasked before it is acknowledged',
     LINE,
     [
-      'const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);\n    if (since == 0) return;',
-      'if (masked_since_.load(std::memory_order_relaxed) == 0) return;\n    Policy::unmask(unmask_fd_);\n    const uint64_t since = masked_since_.exchange(0, std::memory_order_relaxed);',
+      'const uint64_t since = words_->masked_since.exchange(0, std::memory_order_relaxed);\n    if (since == 0) return;',
+      'if (words_->masked_since.load(std::memory_order_relaxed) == 0) return;\n    Policy::unmask(unmask_fd_);\n    const uint64_t since = words_->masked_since.exchange(0, std::memory_order_relaxed);',
     ],
     ['    Policy::unmask(unmask_fd_);\n  }', '  }'],
   ),
   mutant('interrupt', 'an end is not owed', LINE, [
-    'if (unmask_fd_ >= 0) masked_since_.store(now_ticks | 1, std::memory_order_relaxed);',
+    'if (unmask_fd_ >= 0) words_->masked_since.store(now_ticks | 1, std::memory_order_relaxed);',
     '',
   ]),
   mutant('interrupt', 'an interrupt is taken again', LINE, ['taken_ = raised;', '']),

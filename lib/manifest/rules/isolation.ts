@@ -3,7 +3,7 @@ import { builtins } from '../builtins.js';
 import type { Model } from '../model.js';
 import type { Path } from '../parse.js';
 
-/** A process of its own is handed channels and the packets in them, and nothing else. */
+/** A process of its own is handed channels, the packets in them, and devices that are its alone. */
 export function isolationRules(model: Model): void {
   for (const { name, path, value } of model.shards.values()) {
     if (value?.isolation !== 'process') continue;
@@ -43,23 +43,23 @@ export function isolationRules(model: Model): void {
       for (const end of ['rx', 'tx'] as const) {
         if (!port.value?.[end]?.includes(name)) continue;
         refuse(
-          `it works port "${port.name}", and a process is handed channels only`,
+          `it works port "${port.name}", and a process is handed channels and devices only`,
           `Join the port to another shard, with a channel between the two, ${thread}.`,
           [...port.path, end],
         );
       }
     }
     for (const device of model.devices.values()) {
-      if (!device.value) continue;
-      for (const grant of ['mmio', 'irqs', 'dma'] as const) {
-        const index = device.value[grant].findIndex(({ to }) => to === name);
-        if (index < 0) continue;
-        refuse(
-          `it is granted device "${device.name}", and a process is handed channels only`,
-          `Grant it to another shard, ${thread}.`,
-          [...device.path, grant, index, 'to'],
-        );
-      }
+      const grants = (['mmio', 'irqs', 'dma'] as const).flatMap((grant) =>
+        (device.value?.[grant] ?? []).map(({ to }, i) => ({ to, at: [grant, i, 'to'] })),
+      );
+      const other = grants.find(({ to }) => to !== name);
+      if (!other || !grants.some(({ to }) => to === name)) continue;
+      refuse(
+        `it shares device "${device.name}" with shard "${other.to}", and the whole device is stopped when the process ends`,
+        `Grant all of it to one of the two: to = "${name}"; ${thread}.`,
+        [...device.path, ...other.at],
+      );
     }
   }
 }

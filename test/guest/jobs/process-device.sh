@@ -1,0 +1,35 @@
+# QEMU's edu in the hands of a shard that is a process of its own: it is worked, its process is killed at its work, and
+# Linux wants it back; then the same by `vanity run`.
+# host: node scripts/build.js
+# host: make -s -j2 -f test/native/Makefile .cache/native/release/guest/process_device_test .cache/native/release/vanity-shard .cache/native/release/modules/worker.so
+# captures: none
+# limit: 400
+. test/guest/guest.sh
+
+export VANITY_EDU=$edu
+bind_vfio "$edu" || exit 1
+step .cache/native/release/guest/process_device_test
+
+node dist/cli/main.js run test/guest/process-device.toml --duration 12s --json >/tmp/end.json 2>/tmp/said &
+system=$!
+# Four times, wherever it is.
+for _ in 1 2 3 4; do
+  sleep 2
+  for comm in /proc/[0-9]*/comm; do
+    [ "$(cat "$comm" 2>/dev/null)" = worker ] && kill -KILL "$(basename "$(dirname "$comm")")"
+  done
+done
+wait $system
+echo "vanity run: exit code $?"
+grep -m 1 'killed by SIGKILL' /tmp/said || cat /tmp/said
+step node -e '
+  const { shards } = JSON.parse(require("fs").readFileSync("/tmp/end.json", "utf8"));
+  const { worker, source, end } = shards;
+  const { rounds, wrong, dirty } = worker.user;
+  console.log(`faults ${worker.faults}, restarts ${worker.restarts}, rounds ${rounds}; made ${source.received}, ended ${end.consumed}`);
+  const well = worker.faults === 4 && worker.restarts === 4 && rounds > 4 && wrong === 0 && dirty === 0 &&
+    source.received === end.consumed && end.consumed > 1000 && source.faults + end.faults === 0;
+  console.log(well ? "1 passed, 0 failed" : "0 passed, 1 failed");
+  process.exit(well ? 0 : 1);
+'
+exit $failures
