@@ -98,8 +98,8 @@ export function inPlace(
   if (key.startsWith('watchdog.')) return [was, is].includes('crash') ? undefined : 'set';
   const kind = before.programKind;
   if (!isProgram(change) || kind !== after.programKind) return undefined;
-  // What a process was handed when it was started is what it has, and a key confines no rehearsal.
-  if (before.isolation !== 'thread') return undefined;
+  // What a process was handed when it was started is what it has.
+  if (before.isolation === 'process') return undefined;
   // Who makes packets has buffers of its own, as a module may.
   if (kind === 'builtin') return [before, after].some(makesPackets) ? undefined : 'set';
   // Two programs would drive the device at once, and nothing contains the faults of a trial.

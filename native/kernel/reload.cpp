@@ -58,8 +58,9 @@ void hand_over(Shard& shard, std::unique_ptr<Rewiring> rewiring) {
 }
 
 Reload::Reload(const Plan& plan, Shard& shard, ReloadRequest request,
-               std::unique_ptr<Rewiring> rewiring)
+               std::unique_ptr<Rewiring> rewiring, const OwnerOf& owner)
     : plan_(plan),
+      owner_(owner),
       shard_(shard),
       script_(shard.plan().kind == ProgramKind::typescript),
       request_(std::move(request)),
@@ -123,12 +124,7 @@ void Reload::check_shard() const {
     refuse("VANITY_E_RELOAD", "nothing contains the faults of its program",
            "remove on_fault = \"crash\"");
   }
-  if (shard_.confined()) {
-    refuse(
-        "VANITY_E_RELOAD",
-        "a protection key confines its program, and would not confine a rehearsal of the new one",
-        "put the new file in the old one's place, and start it anew: vanity restart");
-  }
+  if (shard_.confined() && handover_.rewiring != nullptr) refuse_rewiring();
   if (shard_.has_devices()) {
     refuse("VANITY_E_RELOAD", "it has been granted devices, which two programs would drive at once",
            "restart it: vanity restart");
@@ -203,12 +199,14 @@ void Reload::other_program() {
   settle();
 }
 
+void Reload::refuse_rewiring() const {
+  refuse("VANITY_E_RELOAD", "a protection key confines its program to the channels it began with",
+         "start the system with the other manifest: vanity run");
+}
+
 // Other channels for the same program, or another stage.
 void Reload::rewire() {
-  if (shard_.confined()) {
-    refuse("VANITY_E_RELOAD", "a protection key confines its program to the channels it began with",
-           "start the system with the other manifest: vanity run");
-  }
+  if (shard_.confined()) refuse_rewiring();
   if (!request_.path.empty()) {
     handover_.rewiring->stage = other_stage();
     if (request_.dry_run) {
@@ -399,6 +397,10 @@ void Reload::replace() {
   }
 }
 
+std::string Reload::told(const Evidence& evidence) const {
+  return evidence_text(evidence, strayed(evidence) ? owner_(evidence) : "");
+}
+
 void Reload::rehearse() {
   rehearsing_.store(static_cast<int>(thread_id()), std::memory_order_relaxed);
   const auto act = [this](auto&& part) {
@@ -406,7 +408,7 @@ void Reload::rehearse() {
       part();
     } catch (const Error& error) {
       if (std::string(error.code()) != "VANITY_E_RELOAD_FAULT") throw;
-      throw Error(error.code(), std::string(error.what()) + ": " + evidence_text(guard_.evidence()),
+      throw Error(error.code(), std::string(error.what()) + ": " + told(guard_.evidence()),
                   error.hint());
     }
   };
@@ -505,7 +507,7 @@ void Reload::say_why() {
     case Unkept::fault:
       refuse(asking_.step() == Step::undone ? "VANITY_E_RELOAD_UNDONE" : "VANITY_E_RELOAD_FAULT",
              (missed_.empty() ? "the new program faulted: " : missed_ + ": ") +
-                 evidence_text(handover_.evidence),
+                 told(handover_.evidence),
              "the old one goes on with its state; mend the new one");
     case Unkept::unhealthy:
       refuse("VANITY_E_RELOAD_UNDONE",
@@ -662,7 +664,8 @@ std::unique_ptr<Task> Reloads::task_for(const ReloadRequest& request) {
                     ": a module finds its channels in init, so other ones come with a program",
                 "replace it along with them");
   }
-  return std::make_unique<Reload>(plan_, *shards_[request.shard], request, std::move(rewiring));
+  return std::make_unique<Reload>(plan_, *shards_[request.shard], request, std::move(rewiring),
+                                  does_.owner);
 }
 
 void Reloads::end() {

@@ -53,8 +53,11 @@ class Task {
 
 class Reload : public Task {
  public:
-  // `rewiring` may be null: the shard keeps its channels.
-  Reload(const Plan& plan, Shard& shard, ReloadRequest request, std::unique_ptr<Rewiring> rewiring);
+  using OwnerOf = std::function<std::string(const Evidence&)>;
+  // `rewiring` may be null: the shard keeps its channels. `owner` says whose memory it was that a
+  // confined program strayed to.
+  Reload(const Plan& plan, Shard& shard, ReloadRequest request, std::unique_ptr<Rewiring> rewiring,
+         const OwnerOf& owner);
   ~Reload() override;
   Reload(const Reload&) = delete;
   Reload& operator=(const Reload&) = delete;
@@ -91,10 +94,13 @@ class Reload : public Task {
   void judge(uint64_t now_ns, uint64_t since_ns);
   void settle();
   void say_why();
+  std::string told(const Evidence& evidence) const;
+  [[noreturn]] void refuse_rewiring() const;
   [[noreturn]] void refuse(const char* code, const std::string& message,
                            const std::string& hint) const;
 
   const Plan& plan_;
+  const OwnerOf& owner_;
   Shard& shard_;
   const bool script_;  // it runs a program in JavaScript
   const ReloadRequest request_;
@@ -131,6 +137,7 @@ class Reloads {
     std::function<std::unique_ptr<Rewiring>(uint32_t shard, const std::vector<std::string>&)>
         rewire;
     std::function<std::unique_ptr<Task>(const ReloadRequest&)> grow;
+    Reload::OwnerOf owner;
   };
   // Between two reloads it changes figures of the plan, as it is asked to.
   Reloads(Plan& plan, const std::vector<std::unique_ptr<Shard>>& shards, Watchdog& watchdog,

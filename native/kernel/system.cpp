@@ -96,13 +96,13 @@ System::System(const Plan& plan, BootOptions options)
 
   reloads_ = std::make_unique<Reloads>(
       plan_, shards_, *watchdog_, segment_,
-      Reloads::Does{[this](uint32_t shard, uint32_t core) { move_shard(shard, core); },
-                    [this](uint32_t shard, const std::vector<std::string>& channels) {
-                      return rewiring_of(shard, channels);
-                    },
-                    [this](const ReloadRequest& request) {
-                      return std::make_unique<Growth>(*this, request);
-                    }},
+      Reloads::Does{
+          [this](uint32_t shard, uint32_t core) { move_shard(shard, core); },
+          [this](uint32_t shard, const std::vector<std::string>& channels) {
+            return rewiring_of(shard, channels);
+          },
+          [this](const ReloadRequest& request) { return std::make_unique<Growth>(*this, request); },
+          [this](const Evidence& evidence) { return owner_of(evidence); }},
       [this](const std::string& code, const std::string& message, const std::string& hint) {
         warn(code, message, hint);
       });

@@ -203,7 +203,10 @@ void ProtectionKey::protect(void* begin, size_t bytes) const {
 }
 
 void ProtectionKey::protect_for_good(void* begin, size_t bytes) {
-  kept_.emplace_back(begin, bytes);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    kept_.emplace_back(begin, bytes);
+  }
   protect(begin, bytes);
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,6 +80,7 @@ class ProtectionKey {
 
  private:
   uint32_t number_;
+  std::mutex mutex_;  // modules are loaded on several threads
   std::vector<std::pair<void*, size_t>> kept_;
 };
 

@@ -137,6 +137,7 @@ class Guard {
   // What its program may write to from here on, where it is confined. On the guard's thread, or
   // before that starts.
   void confine(uint32_t rights) noexcept { rights_ = rights; }
+  uint32_t rights() const noexcept { return rights_; }
   // Into the program, with those rights; counted with those back from the runtime's calls.
   void cross(uint32_t rights) noexcept {
     ++crossings_;

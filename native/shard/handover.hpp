@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "memory/arena.hpp"
+#include "platform/pages.hpp"
 #include "shard/module.hpp"
 #include "shard/rewiring.hpp"
 #include "shard/wishes.hpp"
@@ -77,7 +78,7 @@ struct BurstCopies {
   static constexpr uint32_t kStride = 2304;  // what a buffer of 2,048 bytes holds, and more
 
   void reserve() {
-    memory.assign(size_t{kPackets} * kStride, std::byte{0});
+    memory = Pages(size_t{kPackets} * kStride);
     packets.reserve(kPackets);
     ends.reserve(kPackets);
   }
@@ -85,7 +86,7 @@ struct BurstCopies {
     return reinterpret_cast<uint8_t*>(memory.data()) + size_t{index} * kStride;
   }
 
-  std::vector<std::byte> memory;
+  Pages memory;
   std::vector<vanity_packet> packets;  // `buffer` is the index here
   std::vector<uint32_t> ends;          // of each burst, in packets
 };

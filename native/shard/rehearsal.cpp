@@ -78,7 +78,7 @@ vanity_counter* counter(vanity_shard* shard, const char* name) {
 }
 void count(vanity_counter*, uint64_t) {}
 
-vanity_api rehearsed() {
+vanity_api rehearsed() noexcept {
   vanity_api api = kApi;
   api.receive = receive;
   api.send = send;
@@ -103,6 +103,10 @@ vanity_api rehearsed() {
   api.count = count;
   return api;
 }
+const vanity_api& rehearsed_api() noexcept {
+  static const vanity_api api = rehearsed();
+  return api;
+}
 
 }  // namespace
 
@@ -115,7 +119,7 @@ Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard,
       guarded_(guard),
       fresh_(size_t{kFresh} * BurstCopies::kStride) {
   auto place = std::make_unique<Place>();
-  place->api = rehearsed();
+  place->api = shard.confined() ? keyed(rehearsed_api()) : rehearsed_api();
   place->options = options;
   place->handle = {{&place->api}, &shard, this, &place->options};
   if (arena_bytes != 0) {
@@ -124,6 +128,21 @@ Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard,
   }
   handover.place = std::move(place);
   handover.program->play(reinterpret_cast<vanity_shard*>(&handover.place->handle), &guard_);
+  if (shard.confined()) confine();
+}
+
+// The new program gets the keys of the old one: two programs of one shard are not kept apart.
+void Rehearsal::confine() {
+  const ProtectionKey& key = shard_.key();
+  for (const Pages* const pages :
+       std::initializer_list<const Pages*>{&handover_.copies.memory, &fresh_}) {
+    if (pages->data() != nullptr) key.protect(pages->data(), pages->bytes());
+  }
+  Place& place = *handover_.place;
+  if (place.arena != nullptr) key.protect(place.arena->base(), place.arena->bytes());
+  handover_.program->confine(shard_.key());
+  confined_.emplace(shard_, guard_, reinterpret_cast<vanity_shard*>(&place.handle),
+                    rehearsed_api());
 }
 
 // False: it faulted, and the guard has the evidence. What `act` runs may be left at any place, so
@@ -171,8 +190,7 @@ bool Rehearsal::farewell(Module& program) noexcept {
       &shard_,
       this,
       handover_.place == nullptr ? &shard_.plan().options : &handover_.place->options};
-  const vanity_api api = rehearsed();
-  handle.head.api = &api;
+  handle.head.api = &rehearsed_api();
   program.play(reinterpret_cast<vanity_shard*>(&handle), &guard_);
   return attempt(program, [&] { program.fini(shard_); });
 }

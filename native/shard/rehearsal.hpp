@@ -7,11 +7,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shard/guard.hpp"
 #include "shard/handover.hpp"
+#include "shard/keyed.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {
@@ -47,6 +49,7 @@ class Rehearsal {
   uint32_t output_count() const noexcept;
 
  private:
+  void confine();
   bool attempt(Module& program, const std::function<void()>& act);
   [[noreturn]] void refuse(const char* when) const;
   uint8_t* buffer(uint32_t index) noexcept;
@@ -55,7 +58,8 @@ class Rehearsal {
   Handover& handover_;
   Guard& guard_;
   const Guard::Thread guarded_;
-  std::vector<std::byte> fresh_;  // buffers that it allocates
+  const Pages fresh_;  // buffers that it allocates
+  std::optional<ConfinedThread> confined_;
   uint32_t made_ = 0;
   size_t taken_ = 0;  // copies
   size_t burst_ = 0;

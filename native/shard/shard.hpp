@@ -105,6 +105,7 @@ class Shard {
   // bit each), and to nothing else. After set_program(), before contain(). Throws Error.
   void confine(ProtectionKey& key, uint32_t keys, std::unique_ptr<Arena> desk);
   bool confined() const noexcept { return key_ != nullptr; }
+  ProtectionKey& key() const noexcept { return *key_; }
   // What its program allocates from, and its outgoing rings lie in; only where it is confined.
   Arena& desk() { return *desk_; }
   bool counts_in(const vanity_counter* counter) const noexcept;
@@ -687,6 +688,5 @@ class Shard {
 
 extern const vanity_api kApi;
 extern const vanity_api kContainedApi;
-const vanity_api& keyed_api() noexcept;
 
 }  // namespace vanity

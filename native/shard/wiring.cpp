@@ -4,6 +4,7 @@
 #include <new>
 
 #include "platform/error.hpp"
+#include "shard/keyed.hpp"
 #include "shard/shard.hpp"
 
 namespace vanity {

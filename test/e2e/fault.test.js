@@ -4,25 +4,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { generator, workspace } from './helpers.js';
+import { generator, modules, workspace } from './helpers.js';
 
 const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const API = new URL('../../dist/index.js', import.meta.url).href;
 
-function module(at) {
-  const file = join(at.path, 'crasher.so');
-  const source = root('test/native/modules/crasher.cpp');
-  const options = ['-std=c++20', '-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
-  const { status, stderr } = spawnSync('c++', [...options, source, '-o', file], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(stderr);
-  return file;
-}
-
 test.serial('a module that faults is started anew while JavaScript is blocked', async (t) => {
   const at = workspace(t);
-  module(at);
+  modules(at, 'crasher');
   const text = generator({ name: 'faults', middle: 'crasher.so' }).replace(
     'program = "crasher.so"',
     `program = "crasher.so"
@@ -61,7 +50,7 @@ watchdog = { backoff_ms = 1, max_restarts = 1000, window_ms = 1000 }`,
 
 test.serial('vanity restart starts a module anew', async (t) => {
   const at = workspace(t);
-  module(at);
+  modules(at, 'crasher');
   const text = generator({ name: 'anew', middle: 'crasher.so' });
   const system = at.start('run', at.file('anew.toml', text), '--json');
   await system.said(/anew/);

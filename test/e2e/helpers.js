@@ -1,6 +1,6 @@
 // Runs the shipping command on real systems, each in a runtime directory of its own.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,10 +16,12 @@ const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 export function modules(at, ...names) {
   for (const name of names) {
     const source = root(`test/native/modules/${name}.c`);
-    const options = ['-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
+    const [compiler, ...language] = existsSync(source) ? ['cc'] : ['c++', '-std=c++20'];
+    const options = [...language, '-O2', '-fPIC', '-shared', `-I${root('native/include')}`];
+    const file = compiler === 'cc' ? source : `${source}pp`;
     const { status, stderr } = spawnSync(
-      'cc',
-      [...options, source, '-o', join(at.path, `${name}.so`)],
+      compiler,
+      [...options, file, '-o', join(at.path, `${name}.so`)],
       { encoding: 'utf8' },
     );
     if (status !== 0) throw new Error(stderr);

@@ -270,9 +270,10 @@ to = "more"
     'channel "to-more": it is new, and shard "left" is a program confined by a key, whose channels are those it began with',
   ]);
   t.regex(
-    said(keyed(BASE), keyed(BASE).replace('a.so', 'b.so'))[0],
+    said(keyed(BASE), keyed(BASE).replace('core = 0', 'core = 0\nsleep_us_max = 7'))[0],
     /of a program confined by a key$/,
   );
+  t.deepEqual(said(keyed(BASE), keyed(BASE).replace('a.so', 'b.so')), []);
   const apart = `${BASE}
 [shards.a]
 program = "generate"

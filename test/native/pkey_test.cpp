@@ -303,20 +303,108 @@ TEST(rights_change_as_often_for_a_burst_whatever_its_size) {
   }
 }
 
-TEST(a_reload_of_a_confined_program_is_refused_with_its_reason) {
+// Of the shard `stray`, to a program that writes where `target` says.
+const ReloadRecord& reload(System& system, uint32_t target, std::map<std::string, std::string> also,
+                           uint32_t trial_bursts = 64) {
+  std::map<std::string, std::string> options = strayer("", "store", target).options;
+  also.merge(options);
+  ReloadRequest request{1, std::string(VANITY_MODULES) + "/strayer.so", false, false, trial_bursts};
+  request.options = std::move(also);
+  const uint64_t number = ask_reload(system.segment().path(), request);
+  const ReloadRecord& record = system.segment().reload();
+  CHECK(soon([&] { return record.answered.get() == number; }));
+  return record;
+}
+
+void expect(const ReloadRecord& record, ReloadOutcome outcome, const std::string& what) {
+  const std::string text = std::string(record.code) + " " + record.message;
+  if (record.outcome.load() == static_cast<uint32_t>(outcome) && has(text, what)) return;
+  check::fail(
+      __FILE__, __LINE__,
+      "outcome " + std::to_string(record.outcome.load()) + ", " + text + "; expected: " + what);
+}
+
+uint64_t known(System& system) {
+  for (const DynamicCounter& counter : system.segment().shard(1).user) {
+    if (std::string(counter.name) == "known") return counter.value.get();
+  }
+  return 0;
+}
+
+TEST(a_confined_program_is_replaced_and_its_successor_confined) {
   if (no_keys()) return;
   stay();
   System system(line("reload", {stage("gen", "generate"), strayer("stray"), stage("end", "sink")}),
                 {});
   system.start();
-  CHECK(soon([&] { return system.segment().shard(1).sent.get() > 1000; }));
-  const uint64_t number = ask_reload(
-      system.segment().path(), {1, std::string(VANITY_MODULES) + "/strayer.so", false, false, 32});
-  const ReloadRecord& record = system.segment().reload();
-  CHECK(soon([&] { return record.answered.get() == number; }));
-  CHECK(record.outcome.load() == static_cast<uint32_t>(ReloadOutcome::refused));
-  CHECK(has(record.message, "a protection key confines its program"));
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.sent.get() > 1000; }));
+  for (int i = 0; i < 3; ++i) expect(reload(system, 1, {}), ReloadOutcome::kept, "");
+  CHECK(known(system) > 1000);
+  CHECK_EQ(record.faults.get(), 0u);
+  stopped_by_its_key(system, 1, &system.segment().shard(2).consumed, "to the segment");
+  stopped_by_its_key(system, 1, system.shard(1).arena().base() + 64, "to the arena of shard stray");
   stop(system);
+  expect_balance(system);
+}
+
+// It strays in the rehearsal, on another thread, and on trial: it is not kept, what it wrote to is
+// as it was, and the old one goes on.
+TEST(a_successor_that_strays_is_not_kept) {
+  if (no_keys()) return;
+  stay();
+  System system(line("reload", {stage("gen", "generate"), strayer("stray"), stage("end", "sink")}),
+                {});
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  const auto flows = [&] {
+    const uint64_t sent = record.sent.get();
+    CHECK(soon([&] { return record.sent.get() > sent + 1000; }));
+  };
+  flows();
+  Counter& victim = system.segment().shard(2).slow;
+  std::vector<uint8_t> heap(100'000, 7);
+  g_targets[2] = reinterpret_cast<uintptr_t>(&victim);
+  expect(reload(system, 2, {}), ReloadOutcome::refused,
+         "VANITY_E_RELOAD_FAULT shard stray: the new program faulted in a rehearsal on packets of "
+         "this shard: it wrote where it may not");
+  CHECK(has(system.segment().reload().message, "to the segment, which has the counters"));
+  CHECK_EQ(victim.get(), 0u);
+  g_targets[2] = reinterpret_cast<uintptr_t>(heap.data() + 50'000);
+  expect(reload(system, 2, {}), ReloadOutcome::refused, "to memory of the process");
+  CHECK_EQ(heap[50'000], 7u);
+  expect(reload(system, 2, {{"how", "receive"}}), ReloadOutcome::refused, "in a rehearsal");
+  flows();
+  CHECK_EQ(record.faults.get(), 0u);
+  expect(reload(system, 0, {{"where", "0"}, {"after", "300"}}, 1024), ReloadOutcome::undone,
+         "VANITY_E_RELOAD_UNDONE shard stray: the new program faulted: it wrote where it may not");
+  flows();
+  expect(reload(system, 1, {}), ReloadOutcome::kept, "");
+  CHECK_EQ(record.faults.get(), 1u);  // on trial
+  stop(system);
+  expect_balance(system);
+}
+
+TEST(a_confined_shard_without_a_program_gets_another_one) {
+  if (no_keys()) return;
+  stay();
+  Plan plan = line("reload", {stage("gen", "generate"), strayer("stray"), stage("end", "sink")});
+  plan.shards[1].watch.on_fault = Policy::hold;
+  System system(plan, {});
+  system.start();
+  const ShardRecord& record = system.segment().shard(1);
+  CHECK(soon([&] { return record.sent.get() > 1000; }));
+  g_targets[1] = reinterpret_cast<uintptr_t>(&system.segment().shard(2).slow);
+  CHECK(soon([&] { return record.faults.get() == 1; }));
+  CHECK(soon([&] { return system.shard(1).state() == ShardState::faulted; }));
+  expect(reload(system, 0, {}), ReloadOutcome::kept, "");
+  const uint64_t sent = record.sent.get();
+  CHECK(soon([&] { return record.sent.get() > sent + 1000; }));
+  CHECK_EQ(record.faults.get(), 1u);
+  g_targets[0] = reinterpret_cast<uintptr_t>(&system.segment().shard(2).slow);
+  CHECK(soon([&] { return record.faults.get() == 2; }));  // confined like the one before
+  CHECK_EQ(system.segment().shard(2).slow.get(), 0u);
+  stop(system, SystemState::failed);  // the last one was given up
 }
 
 TEST(as_many_as_there_are_keys_and_no_more) {

@@ -1,7 +1,8 @@
 // Passes packets on and writes into each, and where its test says, it writes to memory of others:
 // by a store of its own, or by a pointer that it gives to the runtime (`how`). The test puts the
 // address into the word that lies at `where`; 0: nowhere. Without such a word it writes to what it
-// was given as its shard, in its `after`th poll.
+// was given as its shard, in its `after`th poll. What it has passed on it hands on, and counts as
+// `known` when it takes over.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,8 +14,10 @@ namespace {
 struct State {
   const volatile uint64_t* where;
   uint64_t after;
+  uint64_t passed;
   char how[16];
   vanity_counter* starts;
+  vanity_counter* known;
 };
 uint64_t g_polls;  // its static memory, which it may write to
 void* volatile g_kept;
@@ -34,6 +37,7 @@ int init(vanity_shard* shard, void** result) {
   std::strncpy(s->how, option(shard, "how", "store"), sizeof(s->how) - 1);
   std::free(std::malloc(100));  // init may
   s->starts = api->counter(shard, "starts");
+  s->known = api->counter(shard, "known");
   api->count(s->starts, 1);
   *result = s;
   return 0;
@@ -57,7 +61,7 @@ int init(vanity_shard* shard, void** result) {
 }
 
 uint32_t poll_once(vanity_shard* shard, void* opaque) {
-  const auto* const s = static_cast<const State*>(opaque);
+  auto* const s = static_cast<State*>(opaque);
   ++g_polls;
   const uint64_t at = s->where != nullptr   ? *s->where
                       : g_polls == s->after ? reinterpret_cast<uintptr_t>(shard)
@@ -67,8 +71,30 @@ uint32_t poll_once(vanity_shard* shard, void* opaque) {
   const uint32_t got = vanity_receive(shard, packets, 256);
   for (uint32_t i = 0; i < got; ++i) vanity_data(shard, &packets[i])[0] ^= 1;
   if (got != 0) vanity_send(shard, 0, packets, got);
+  s->passed += got;
   return got;
 }
+
+void fini(vanity_shard*, void*) {
+  g_polls = 0;
+}
+
+int save(vanity_shard*, void* opaque, void* into) {
+  std::memcpy(into, &static_cast<const State*>(opaque)->passed, sizeof(State::passed));
+  return 0;
+}
+
+int restore(vanity_shard* shard, void* opaque, const void* from) {
+  auto* const s = static_cast<State*>(opaque);
+  std::memcpy(&s->passed, from, sizeof(s->passed));
+  vanity_api_of(shard)->count(s->known, s->passed);
+  return 0;
+}
+
+const vanity_field fields[] = {{"passed", VANITY_TYPE_U64, 0, 1, 0}};
+const vanity_state description = {"strayer", 1, 1, fields, sizeof(State::passed)};
+const vanity_reload reload = {
+    sizeof(vanity_reload), 0, &description, save, restore, nullptr, nullptr};
 
 const vanity_program program = {VANITY_ABI_VERSION,
                                 sizeof(vanity_program),
@@ -76,10 +102,10 @@ const vanity_program program = {VANITY_ABI_VERSION,
                                 "1",
                                 init,
                                 poll_once,
+                                fini,
                                 nullptr,
                                 nullptr,
-                                nullptr,
-                                nullptr};
+                                &reload};
 
 }  // namespace
 
