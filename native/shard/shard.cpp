@@ -144,6 +144,8 @@ void Shard::live() noexcept {
   while (control() == Control::wait) {
     record_->progress.add(1);
     wait_to_be_let_go();
+    // Woken for something else, whose mark stays until it works.
+    if (control() == Control::wait) pause();
   }
   while (!run_program()) {
     if (!recover()) return;
