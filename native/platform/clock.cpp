@@ -145,9 +145,4 @@ uint64_t monotonic_ns() noexcept {
   return clock_ns(CLOCK_MONOTONIC);
 }
 
-void nap_ns(uint64_t ns) noexcept {
-  const timespec time{0, static_cast<long>(ns)};
-  nanosleep(&time, nullptr);
-}
-
 }  // namespace vanity

@@ -14,7 +14,6 @@ uint64_t ticks_to_ns(uint64_t ticks);
 uint64_t ns_to_ticks(uint64_t ns);  // saturates at UINT64_MAX
 
 uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
-void nap_ns(uint64_t ns) noexcept;  // of the thread; less than a second
 
 // Ticks and CLOCK_MONOTONIC_RAW, taken as close together as ten tries allow.
 struct ClockStamp {

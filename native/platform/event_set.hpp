@@ -1,5 +1,5 @@
-// Descriptors that count what came, and one wait for many of them: Linux's eventfd and epoll, or the
-// simulator's in their place.
+// Descriptors that count what came, and one wait for many of them: Linux's eventfd and epoll, or
+// the simulator's in their place.
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,8 @@ namespace vanity::virtio {
 
 inline constexpr uint32_t kLine = 128;  // parts that different sides write share no line
 
-// How a ring's words are read, written and ordered. A simulator gives its own to the same rings, and
-// to all of them in the policy build.
+// How a ring's words are read, written and ordered. A simulator gives its own to the same rings,
+// and to all of them in the policy build.
 #if defined(VANITY_SIM)
 using HardwareBus = sim::Bus;
 #else

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "platform/clock.hpp"
+#include "platform/nap.hpp"
 #include "port/virtio_net/net_header.hpp"
 #include "virtio/packed_ring.hpp"
 #include "virtio/split_ring.hpp"
@@ -31,8 +32,7 @@ template <class Ring>
 class ControlRing final : public ControlQueue {
  public:
   ControlRing(uint16_t queue, uint16_t size, virtio::SharedMemory memory,
-              virtio::RingFeatures features, virtio::Notifier notify,
-              uint64_t ns_max = 250'000'000)
+              virtio::RingFeatures features, virtio::Notifier notify, uint64_t ns_max = 250'000'000)
       : ring_(size, memory.data, features), notify_(notify), ns_max_(ns_max), queue_(queue) {
     const uint32_t at = virtio::RingLayout::of(Ring::kPacked, size).bytes;
     scratch_ = memory.data + at;

@@ -7,6 +7,7 @@
 
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
+#include "platform/nap.hpp"
 #include "port/virtio_net/control_queue.hpp"
 #include "port/virtio_net/net_queue.hpp"
 

@@ -27,7 +27,7 @@ struct Counted {
   void* tag = nullptr;  // null: nobody waits for it
 };
 std::deque<Counted> events;  // they stay where they are
-Word bell{0};              // changes when one of them does
+Word bell{0};                // changes when one of them does
 int vectors = 0;
 
 Counted* find(int fd) {

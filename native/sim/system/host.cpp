@@ -5,6 +5,7 @@
 #include "platform/clock.hpp"
 #include "platform/detect.hpp"
 #include "platform/error.hpp"
+#include "platform/nap.hpp"
 #include "platform/topology.hpp"
 #include "vanity/platform.hpp"
 

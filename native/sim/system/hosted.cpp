@@ -40,8 +40,8 @@ struct Hosted {
   System* system = nullptr;
   std::vector<Claim> claims;
   std::string counted;
-  std::string refused;  // why it did not start at once
-  std::string wrong;    // with that
+  std::string refused;       // why it did not start at once
+  std::string wrong;         // with that
   uint32_t devices = kNone;  // the thread of all that there are
   bool modules = false;
   bool immediate = false;  // it was stopped at once, so that packets may be dropped
@@ -338,11 +338,12 @@ const std::string& counted() {
 Scenario host(const SystemText& system, bool modules) {
   const Plan& plan = system.plan;
   if (plan.shards.size() > kShardsMax) {
-    throw Error("VANITY_E_LIMIT",
-                "a system of " + std::to_string(plan.shards.size()) +
-                    " shards: the simulator has room for " + std::to_string(kShardsMax),
-                "simulate a part of it, by a manifest with fewer [shards], or run all of it hosted: "
-                "vanity run --sim pool");
+    throw Error(
+        "VANITY_E_LIMIT",
+        "a system of " + std::to_string(plan.shards.size()) +
+            " shards: the simulator has room for " + std::to_string(kShardsMax),
+        "simulate a part of it, by a manifest with fewer [shards], or run all of it hosted: "
+        "vanity run --sim pool");
   }
   hear_of_faults();
   hosted.modules = modules;

@@ -15,9 +15,9 @@
 #include "sim/system/events.hpp"
 #include "sim/system/port.hpp"
 #include "sim/system/region.hpp"
-#include "vhost/shared.hpp"
 #include "vanity/limits.hpp"
 #include "vanity/platform.hpp"
+#include "vhost/shared.hpp"
 #include "virtio/queue.hpp"
 #include "virtio/transport.hpp"
 
@@ -31,7 +31,7 @@ constexpr uint32_t kPolledOneIn = 4;
 constexpr uint32_t kSlowOneIn = 4;  // so that shards sleep between two packets
 constexpr uint64_t kSlowGapNs = 40'000;
 constexpr uint64_t kFastGapNs = 500;
-constexpr uint32_t kTroubleOneIn = 3;  // devices
+constexpr uint32_t kTroubleOneIn = 3;       // devices
 constexpr uint32_t kTroubleAfterMost = 16;  // looks at a ring that bring something
 constexpr uint32_t kGaps = 16;
 constexpr uint32_t kSpuriousOneIn = 16;
@@ -41,16 +41,18 @@ constexpr uint64_t kLateNs[] = {0, 0, 200, 3'000, 40'000};
 constexpr uint64_t kResetNs[] = {0, 100, 30'000, 4'000'000};
 constexpr uint64_t kLookNs = 50'000;
 // A driver that looks ten times a second has found it by then.
-constexpr uint64_t kPatienceNs = 3'000'000'000;
+constexpr uint64_t kPatienceNs = 1'500'000'000;
+
+constexpr uint32_t kShortest = sizeof(virtio_net::NetHeader) + virtio_net::kEthernetHeader;
 
 // What a device may do that none should.
 enum class Trouble : uint8_t {
   none,
-  beyond,    // an id that no descriptor has
-  not_lent,  // one that is not with it
-  too_long,  // a frame longer than its buffer
+  beyond,     // an id that no descriptor has
+  not_lent,   // one that is not with it
+  too_long,   // a frame longer than its buffer
   too_short,  // or than its header
-  ahead,     // more used elements than it was given buffers
+  ahead,      // more used elements than it was given buffers
   wants_reset,
 };
 constexpr const char* kTroubles[] = {"",
@@ -127,7 +129,8 @@ class Queue {
     available_ = at<virtio::AvailableRing>(place.driver, 6u + 2u * size_);
     used_ = at<virtio::UsedRing>(place.device, 6u + 8u * size_);
     driver_event_ = &available_->ring[size_];
-    device_event_ = reinterpret_cast<uint16_t*>(reinterpret_cast<std::byte*>(used_) + 4 + 8 * size_);
+    device_event_ =
+        reinterpret_cast<uint16_t*>(reinterpret_cast<std::byte*>(used_) + 4 + 8 * size_);
     lent_.clear();
     taken_index_ = used_index_ = shown_ = 0;
     armed_ = false;
@@ -203,7 +206,8 @@ class Queue {
     return (Bus::look(available_->flags) & virtio::AvailableRing::kNoInterrupt) == 0;
   }
   bool has(uint32_t id) const {
-    return std::any_of(lent_.begin(), lent_.end(), [id](const Lent& lent) { return lent.id == id; });
+    return std::any_of(lent_.begin(), lent_.end(),
+                       [id](const Lent& lent) { return lent.id == id; });
   }
   uint16_t size() const { return size_; }
   const virtio::SplitDescriptor& descriptor(uint16_t id) const { return descriptors_[id]; }
@@ -254,7 +258,7 @@ class Nic {
         ring_(static_cast<uint16_t>(4u << draw(2))),
         // Who polls goes through too many steps where time passes, or until the kernel looks after
         // a device.
-        gap_ns_(!options.interrupts        ? kFastGapNs
+        gap_ns_(!options.interrupts     ? kFastGapNs
                 : draw(kSlowOneIn) == 0 ? kSlowGapNs
                                         : arrivals_gap_ns) {
     if (options.interrupts && draw(kTroubleOneIn) == 0) {
@@ -299,7 +303,9 @@ class Nic {
   uint16_t ring() const { return ring_; }
   Queue& queue(uint16_t number) { return queues_.at(number); }
   uint32_t vectors() const { return static_cast<uint32_t>(vectors_.size()); }
-  int vector_fd(uint32_t vector) const { return vector < vectors_.size() ? vectors_[vector].fd : -1; }
+  int vector_fd(uint32_t vector) const {
+    return vector < vectors_.size() ? vectors_[vector].fd : -1;
+  }
   void let_loose(bool on) {
     loose_ = on;
     closed_ = !on;
@@ -360,17 +366,16 @@ class Nic {
     return arrivals_[rx].shown - (collected(rx) - arrivals_[rx].collected_before);
   }
   // All that is to come has come, and been seen.
-  bool done() const {
-    return !arrivals_.empty() && works() && !awaits_packets();
-  }
-  // A port that has no more to come has finished, as any source; nobody tells the device of the last
-  // packet, so it looks.
+  bool done() const { return !arrivals_.empty() && works() && !awaits_packets(); }
+  // A port that has no more to come has finished, as any source; nobody tells the device of the
+  // last packet, so it looks.
   void finish(uint64_t& next_ns) {
     if (done()) {
       records_.port->state.store(static_cast<uint32_t>(PortState::finished),
                                  std::memory_order_relaxed);
     } else if (std::all_of(arrivals_.begin(), arrivals_.end(),
-                           [](const Arrivals& arrivals) { return arrivals.left == 0; }) && works()) {
+                           [](const Arrivals& arrivals) { return arrivals.left == 0; }) &&
+               works()) {
       next_ns = std::min(next_ns, now() + kLookNs);
     }
   }
@@ -421,7 +426,7 @@ class Nic {
  private:
   struct Arrivals {
     uint32_t left;
-    uint32_t next;     // number of the next
+    uint32_t next;  // number of the next
     uint64_t due_ns;
     uint64_t brought;  // frames, in all lives
     uint64_t shown;    // used elements, in this life
@@ -595,15 +600,11 @@ class Nic {
           queue.give(queue.size(), kFrameBytes);
           break;
         }
-        // Twice. A driver that has lent it again in between cannot tell.
+        // Twice. A driver that has lent it again in between cannot tell, and has two frames more,
+        // too short for a mark.
         const uint16_t id = queue.lent().front().id;
         queue.lent().erase(queue.lent().begin());
-        if (queue.receives()) {  // and takes it for a frame, but for none that came
-          const virtio::SplitDescriptor& descriptor = queue.descriptor(id);
-          std::memset(reach.find(descriptor.address, descriptor.bytes, queue.who()), 0,
-                      descriptor.bytes);
-        }
-        for (uint32_t twice = 0; twice < 2; ++twice) queue.give(id, kFrameBytes);
+        for (uint32_t twice = 0; twice < 2; ++twice) queue.give(id, kShortest);
         if (queue.receives()) arrivals_of(queue).brought += 2;
         status_ |= virtio::status::kNeedsReset;
         break;

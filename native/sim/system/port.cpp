@@ -37,7 +37,7 @@ class Arrivals final : public RxQueue {
       packets[i].port = port_;
       packets[i].flags = 0;
       sim::write_frame(pool.buffer(packets[i].buffer) + VANITY_FRAME_OFFSET,
-                  sim::mark_for(next_, port_, queue_));
+                       sim::mark_for(next_, port_, queue_));
       ++next_;
       bytes += sim::kFrameBytes;
     }

@@ -84,6 +84,7 @@ void say(vanity_shard* handle, const char* what) {
 // In the order in which it came, and none of them twice.
 void check_order(vanity_shard* handle, const vanity_packet& packet) {
   if (!ordered || !on_stage(handle)) return;
+  if (packet.length < kFrameBytes) return;  // of a device that lies
   const FrameMark mark = mark_of(vanity_data(handle, &packet));
   if (mark.magic != FrameMark::kMagic) return;
   const auto [last, first] =
