@@ -74,6 +74,8 @@ void VfioDevice::quiesce() noexcept {
 
 void VfioDevice::halt() {
   bus_master(false);
+  // What a read returns comes after all that the device had sent.
+  if (bus_master()) throw refused(address_, "ending its bus mastering", EIO);
   for (const auto& irq : irqs_) {
     if (irq->kind() <= IrqKind::msix) irq->silence();
   }

@@ -47,8 +47,11 @@ IrqTrigger trigger_of_kind(IrqKind kind) {
 
 // Whatever both sides write has a line of the cache for itself.
 constexpr size_t kLine = 64;
+constexpr size_t whole_lines(size_t bytes) {
+  return (bytes + kLine - 1) / kLine * kLine;
+}
 template <class T>
-constexpr size_t kCommon = (sizeof(T) + kLine - 1) / kLine* kLine;
+constexpr size_t kCommon = whole_lines(sizeof(T));
 
 template <class T>
 void* in_common(Shard& shard) {

@@ -83,6 +83,28 @@ TEST(a_killed_owner_leaves_a_clean_device) {
   }
 }
 
+// It cannot be reset: of its interrupts none comes that was for whoever had it before.
+TEST(a_device_that_is_halted_goes_on_with_nothing_that_was) {
+  for (const IrqKind kind : {IrqKind::intx, IrqKind::msi}) {
+    Edu edu;
+    Irq& irq = edu.device.arm(kind);
+    if (kind == IrqKind::intx) CHECK(irq.unmask_fd(0) >= 0);
+    edu.device.bus_master(true);
+    edu.raise(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    edu.device.halt();
+    CHECK(!masters_bus(edu_address()));
+    CHECK_EQ(irq.take(0), 0u);
+    edu.view.write32(0x64, ~0u);
+    edu.device.resume(true);
+    CHECK(masters_bus(edu_address()));
+    CHECK_EQ(irq.take(0), 0u);
+    edu.raise(2);
+    CHECK(fired(irq, 0, kSoonMs));
+    edu.view.write32(0x64, ~0u);
+  }
+}
+
 TEST(a_device_belongs_to_one_process_and_the_error_names_it) {
   Edu edu;
   const Caught error = caught([] { Opened second(edu_address()); });

@@ -77,6 +77,14 @@ TEST(a_function_level_reset_forgets_what_was_written) {
   CHECK_EQ(common.read8(kStatus), 3);
   device.reset();
   CHECK_EQ(common.read8(kStatus), 0);
+  // Halted it is reset, too.
+  common.write8(kStatus, 3);
+  device.bus_master(true);
+  device.halt();
+  CHECK(!device.bus_master());
+  CHECK_EQ(common.read8(kStatus), 0);
+  device.resume(true);
+  CHECK(device.bus_master());
 }
 
 // As when a device is pulled out, or falls off the bus: an access faults instead of reading ones.

@@ -29,6 +29,18 @@ static uint32_t get(vanity_shard* shard, state* s, uint32_t offset) {
   return vanity_read32(shard, s->edu, 0, offset);
 }
 
+static void copy(vanity_shard* shard, state* s, uint32_t from, uint32_t to, uint32_t how) {
+  put(shard, s, kSource, from);
+  put(shard, s, kTarget, to);
+  put(shard, s, kCount, kBytes);
+  put(shard, s, kCommand, kRun | kTellWhenCopied | how);
+}
+
+static void wait_for_copy(vanity_shard* shard, state* s) {
+  while ((get(shard, s, kCommand) & kRun) != 0) {
+  }
+}
+
 static int init(vanity_shard* shard, void** result) {
   const vanity_api* api = vanity_api_of(shard);
   state* s = api->arena_allocate(shard, sizeof(state), 64);
@@ -56,8 +68,10 @@ static int init(vanity_shard* shard, void** result) {
   if (api->register_read(s->edu, 0, 0x100, 4, &value)) return 5;
   // It cannot be reset: whoever worked it before may have left a copy under way.
   if ((get(shard, s, kCommand) & kRun) != 0) api->count(under_way, 1);
-  while ((get(shard, s, kCommand) & kRun) != 0) {
-  }
+  wait_for_copy(shard, s);
+  // The bus is not the device's before init is through: this reaches nothing.
+  copy(shard, s, kInDevice, (uint32_t)s->area->iova, kFromDevice);
+  wait_for_copy(shard, s);
   put(shard, s, kAcknowledge, 0xffffffffu);
   const uint8_t* memory = s->area->data;
   for (uint64_t i = 0; i < s->area->bytes; ++i) {
@@ -71,13 +85,6 @@ static int init(vanity_shard* shard, void** result) {
 
 static uint8_t pattern(const state* s, uint32_t i) {
   return (uint8_t)(s->round * 31 + i * 7 + 1);
-}
-
-static void copy(vanity_shard* shard, state* s, uint32_t from, uint32_t to, uint32_t how) {
-  put(shard, s, kSource, from);
-  put(shard, s, kTarget, to);
-  put(shard, s, kCount, kBytes);
-  put(shard, s, kCommand, kRun | kTellWhenCopied | how);
 }
 
 static void go_on(vanity_shard* shard, state* s) {
