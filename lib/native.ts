@@ -42,7 +42,11 @@ export interface NativeSystem {
   start(): void;
   /** Stops sources, drains, joins; or at once. Returns immediately; the callback of boot tells. */
   stop(immediate: boolean): void;
-  /** TypeScript shards that were told to stop at once and still run. */
+  /** TypeScript shards that come while it runs, each once: they wait for a worker. */
+  wanted(): { readonly index: number; readonly name: string; readonly program: string }[];
+  /** There is no worker for such a shard. */
+  refused(index: number, code: string, message: string, hint: string): void;
+  /** TypeScript shards that were told to stop at once and still run, or have gone with a worker that goes on. */
   overdue(): number[];
   /** What went wrong while running: failed shards, ports that ended with an error. */
   failures(): NativeFailure[];

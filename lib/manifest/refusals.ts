@@ -21,6 +21,9 @@ const SECTIONS = {
   device: 'devices',
 } as const;
 
+const RENAME =
+  'Give it and its channels other names: the old one goes, and the new one comes, without its state.';
+
 const POSSIBLE: ReadonlySet<Action> = new Set(['keep', 'set', 'reload', 'move']);
 /** What may come and go. */
 const GROWS: ReadonlySet<PartChange['part']> = new Set(['shard', 'channel']);
@@ -36,19 +39,23 @@ export function refusals(
     ManifestSource | undefined,
   ];
   const hint = `It takes a new start: stop the system, then vanity run ${after.file || 'with this manifest'}`;
-  const refuse = (change: PartChange, problem: string, location?: Location): VanityError =>
-    new VanityError(
-      'VANITY_E_APPLY',
-      { part: change.part, name: change.name, problem, hint },
-      { location },
-    );
+  const refuse = (
+    { part, name }: PartChange,
+    problem: string,
+    location?: Location,
+    otherwise = hint,
+  ): VanityError =>
+    new VanityError('VANITY_E_APPLY', { part, name, problem, hint: otherwise }, { location });
   return changes.flatMap((change) => {
     const { part, name, action, changed } = change;
     if (POSSIBLE.has(action)) return [];
     const path: Path = part === 'system' ? [] : [SECTIONS[part], name];
     if (action === 'add' || action === 'remove') {
       const comes = action === 'add';
-      const why = bound(comes ? after : before, change);
+      const why = bound(
+        change,
+        ...(comes ? ([after, before] as const) : ([before, after] as const)),
+      );
       if (why === undefined) return [];
       const problem = `${comes ? 'it is new' : 'it is not there any more'}, and ${why}`;
       return [refuse(change, problem, (comes ? is : was)?.locate(path, 'key'))];
@@ -68,19 +75,46 @@ export function refusals(
     const at = part === 'shard' && isolated(before, name) !== undefined;
     if (refused.length > 0 || change.because.length === 0 || !comesOrGoes || at) return refused;
     const why = 'it cannot have other channels while it runs';
-    return [refuse(change, `${why}: ${change.because.join(', ')}`, is?.locate(path, 'key'))];
+    const problem = `${why}: ${change.because.join(', ')}`;
+    const hinted = kindOf(after, name) === 'typescript' ? RENAME : hint;
+    return [refuse(change, problem, is?.locate(path, 'key'), hinted)];
   });
 }
 
-/** Why it is there for as long as the system runs; undefined: it may come and go. */
-function bound({ plan }: Written, { part, name, action }: PartChange): string | undefined {
+const kindOf = ({ plan }: Written, name: string): ShardPlan['programKind'] | undefined =>
+  plan.shards.find((shard) => shard.name === name)?.programKind;
+
+/** A TypeScript program that stays, and that packets of a shard may come to: it knows the buffers that it began with. */
+function stranger({ plan }: Written, name: string, other: Written): string | undefined {
+  const owner = plan.shards.findIndex((shard) => shard.name === name);
+  const { program, options } = plan.shards[owner] as ShardPlan;
+  if (program !== 'generate' && Number(options.buffers ?? 0) === 0) return undefined;
+  const seen = new Set([owner]);
+  for (const at of seen) {
+    for (const { from, to, packets } of plan.channels) if (packets && from === at) seen.add(to);
+  }
+  return [...seen]
+    .map((index) => plan.shards[index]?.name ?? '')
+    .find((one) => kindOf(other, one) === 'typescript' && one !== name);
+}
+
+/** Why it is there for as long as the system runs, by the plan that has it and the other one; undefined: it may come and go. */
+function bound(
+  { part, name, action }: PartChange,
+  has: Written,
+  other: Written,
+): string | undefined {
+  const { plan } = has;
   const [takes, begins] = action === 'add' ? ['takes no # in', 'begins'] : ['lets no # go', 'ends'];
   if (!GROWS.has(part)) return `a running system ${takes.replace('#', part)}`;
   const shard = plan.shards.find((one) => one.name === name);
   if (part === 'shard') {
-    if (shard?.programKind === 'typescript')
-      return `a TypeScript program ${begins} with the system`;
-    return shard && apart(shard) ? `${apart(shard)} ${begins} with the system` : undefined;
+    if (shard && apart(shard)) return `${apart(shard)} ${begins} with the system`;
+    const who = stranger(has, name, other);
+    return (
+      who &&
+      `its packets come to shard "${who}", whose TypeScript program sees the buffers that it began with`
+    );
   }
   const channel = plan.channels.find((one) => one.name === name);
   const end = [channel?.from, channel?.to]

@@ -46,8 +46,8 @@ export class System {
   readonly #plan: Plan;
   readonly #segment: Segment;
   readonly #metrics: MetricsServer | undefined;
-  readonly #shards: TypeScriptShards | undefined;
-  readonly #timer: NodeJS.Timeout | undefined;
+  #shards: TypeScriptShards | undefined;
+  #timer: NodeJS.Timeout | undefined;
   readonly #resolve: (result: RunResult) => void;
   readonly #reject: (error: unknown) => void;
   #over = false;
@@ -79,7 +79,11 @@ export class System {
     this.ended = promise;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#timer = shards && setInterval(() => this.look(), LOOK_MS);
+    if (shards) this.#watchOver();
+  }
+
+  #watchOver(): void {
+    this.#timer = setInterval(() => this.look(), LOOK_MS);
   }
 
   get name(): string {
@@ -108,8 +112,8 @@ export class System {
   }
 
   /**
-   * Replaces the program of a shard, a native module, while packets flow. The certificate says what came of it;
-   * this throws only when there is no answer. TypeScript programs are not replaced yet.
+   * Replaces the program of a shard while packets flow. The certificate says what came of it; this throws only when
+   * there is no answer.
    */
   async reload(
     shard: string,
@@ -163,7 +167,23 @@ export class System {
     this.#tell();
     const state = this.#segment.state();
     if (state === 'stopped' || state === 'failed') void this.#end();
-    else this.#shards?.look();
+    else {
+      this.#shards?.look();
+      const wanted = this.#native.wanted();
+      if (wanted.length > 0) void this.#start(wanted);
+    }
+  }
+
+  /** TypeScript shards that come while it runs. */
+  async #start(wanted: ReturnType<NativeSystem['wanted']>): Promise<void> {
+    const { TypeScriptShards } = await import('./shards.js');
+    if (this.#over) return; // nobody waits for them
+    if (this.#shards === undefined) {
+      this.#shards = new TypeScriptShards(this.#native);
+      this.#watchOver();
+    }
+    const shards = this.#shards;
+    for (const one of wanted) void shards.come({ system: this.name, ...one });
   }
 
   #tell(): void {

@@ -1,5 +1,5 @@
 // The worker threads of a system's TypeScript shards, as the main thread sees them: started before the
-// system runs, terminated when one of them does not stop.
+// system runs, or for a shard that comes while it does; terminated when one of them does not stop.
 import { Worker } from 'node:worker_threads';
 import { VanityError } from '../errors.js';
 import type { ResolvedPlan } from '../manifest/plan.js';
@@ -20,9 +20,25 @@ export class TypeScriptShards {
   readonly #ended = new Map<number, Promise<void>>();
   readonly #terminated = new Set<number>();
 
-  /** @internal Use `startTypeScriptShards`. */
   constructor(system: NativeSystem) {
     this.#system = system;
+  }
+
+  /** @internal A shard that comes while the system runs. Whatever becomes of its worker, the native side hears of it. */
+  async come(start: WorkerStart): Promise<void> {
+    const { index } = start;
+    // Of one that was given up in the same place, and has not noticed.
+    await this.#end(index);
+    const timer = setTimeout(() => this.#end(index), READY_MS);
+    try {
+      await this.start(start);
+    } catch (error) {
+      const { code, message, hint } = VanityError.from(error);
+      this.#system.refused(index, code, message, hint);
+      await this.#end(index);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** @internal Resolves when the shard is ready. */
@@ -41,7 +57,8 @@ export class TypeScriptShards {
       worker.on('error', reject);
       const ended = new Promise<void>((done) => {
         worker.once('exit', () => {
-          this.#workers.delete(start.index);
+          if (this.#workers.get(start.index) === worker) this.#workers.delete(start.index);
+          this.#terminated.delete(start.index);
           const reason = `shard ${start.name}: its worker thread ended before it was ready`;
           reject(VanityError.from({ code: 'VANITY_E_PROGRAM_INIT', message: reason }));
           done();
@@ -75,6 +92,10 @@ export class TypeScriptShards {
   async abort(): Promise<void> {
     this.#terminate();
     await Promise.all(this.#ended.values());
+  }
+
+  async #end(index: number): Promise<void> {
+    await this.#workers.get(index)?.terminate();
   }
 
   #terminate(): void {

@@ -68,6 +68,11 @@ struct Attached {
   DeviceViews devices;
   HandoverCalls handover;
   bool over = false;  // stopped or failed: the kernel may have joined it
+
+  // Nothing runs in the environment any more.
+  ~Attached() {
+    if (shard != nullptr) shard->conceal();
+  }
 };
 
 Attached& self(const Napi::CallbackInfo& info) {
@@ -362,21 +367,23 @@ Napi::Object channel_object(Napi::Env env, Wrapper& wrap, const vanity_channel& 
   return row;
 }
 
-Napi::Value output_object(Napi::Env env, Wrapper& wrap, System& system, vanity_channel& channel) {
+ShardLine& line_of(Doorbell* doorbell) {
+  static_assert(offsetof(ShardLine, doorbell) == 0);
+  return *reinterpret_cast<ShardLine*>(doorbell);
+}
+
+Napi::Value output_object(Napi::Env env, Wrapper& wrap, vanity_channel& channel) {
   Napi::Object row = channel_object(env, wrap, channel);
-  Shard& to = system.shard(system.plan().channels[channel.index].to);
   const char* const policies[] = {"drop", "block", "program"};
   row.Set("overflow", policies[static_cast<uint8_t>(channel.overflow)]);
   row.Set("highWatermark", channel.high);
   row.Set("lowWatermark", channel.low);
-  row.Set("line", wrap(&to.line(), sizeof(ShardLine)));
-  row.Set("sleeper", wrap(to.line().asleep, sizeof(Sleeper)));
-  uint32_t place = 0;
-  while (to.input(place)->index != channel.index) ++place;
-  const uint32_t inputs = to.input_count();
-  const bool rings = to.needs_bell(inputs);
-  row.Set("bellByte", rings ? static_cast<int>(Doorbell::byte_of(place, inputs)) : -1);
-  row.Set("bellBits", rings && Doorbell::grouped(inputs) ? Doorbell::bit_of(place) : 0);
+  const Bell& bell = channel.bell;
+  ShardLine& line = bell ? line_of(bell.line()) : channel.shard->line();
+  row.Set("line", wrap(&line, sizeof(ShardLine)));
+  row.Set("sleeper", wrap(channel.sleeper, sizeof(Sleeper)));
+  row.Set("bellByte", bell ? static_cast<int>(bell.byte()) : -1);
+  row.Set("bellBits", bell.bit());
   return row;
 }
 
@@ -402,15 +409,13 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     const std::string name = info[0].ToString().Utf8Value();
     const uint32_t index = count_of(info, 1);
     at->system = find_system(name);
-    if (at->system == nullptr || at->system->state() != SystemState::booting ||
-        index >= at->system->shard_count() ||
-        at->system->plan().shards[index].kind != ProgramKind::typescript) {
-      throw Error("VANITY_E_PLAN", "no booting system \"" + name + "\" has a TypeScript shard " +
-                                       std::to_string(index));
+    if (at->system != nullptr) at->shard = at->system->workers().take(index);
+    if (at->shard == nullptr) {
+      throw Error("VANITY_E_PLAN", "no TypeScript shard " + std::to_string(index) +
+                                       " of a system \"" + name + "\" waits for its thread");
     }
     System& system = *at->system;
-    Shard& shard = system.shard(index);
-    at->shard = &shard;
+    Shard& shard = *at->shard;
     shard.adopt_thread();
     while (shard.output(at->channel_outputs) != nullptr) ++at->channel_outputs;
     at->ledger.shape(shard.input_count(), at->channel_outputs);
@@ -431,7 +436,7 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     object.Set("inputs", inputs);
     Napi::Array outputs = Napi::Array::New(env);
     for (uint32_t i = 0; i < at->channel_outputs; ++i) {
-      outputs.Set(i, output_object(env, wrap, system, *shard.output(i)));
+      outputs.Set(i, output_object(env, wrap, *shard.output(i)));
     }
     object.Set("outputs", outputs);
     Napi::Array ports = Napi::Array::New(env);
@@ -445,16 +450,18 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
     object.Set("receivesFromPorts", receives);
     object.Set("portOutputs", ports);
     Napi::Array pools = Napi::Array::New(env);
-    for (const auto& pool : system.pools()) {
-      if (pool == nullptr || !shard.may_hold(pool->index())) continue;
+    for (uint32_t pool = 0; pool < kPoolsMax; ++pool) {
+      if (!shard.may_hold(pool)) continue;
+      // By its record and the table: the list of pools is the kernel's, and grows.
+      const PoolRecord& record = system.segment().pool(pool);
       Napi::Object row = Napi::Object::New(env);
-      row.Set("index", pool->index());
-      row.Set("strideBytes", pool->stride());
-      row.Set("memory", wrap(pool->base(), size_t{pool->stride()} * pool->buffers()));
-      row.Set("bufferBytes", pool->buffer_bytes());
+      row.Set("index", pool);
+      row.Set("strideBytes", record.stride);
+      row.Set("memory", wrap(system.pool_table().buffer(pool << kPoolShift),
+                             size_t{record.stride} * record.buffers));
+      row.Set("bufferBytes", record.buffer_bytes);
       HeldBook& book = shard.held();
-      row.Set("held", wrap(book.entries(pool->index()),
-                           size_t{book.buffers(pool->index())} * sizeof(uint16_t)));
+      row.Set("held", wrap(book.entries(pool), size_t{book.buffers(pool)} * sizeof(uint16_t)));
       pools.Set(pools.Length(), row);
     }
     object.Set("pools", pools);

@@ -39,6 +39,8 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
     return DefineClass(
         env, "System",
         {InstanceMethod<&SystemHandle::start>("start"), InstanceMethod<&SystemHandle::stop>("stop"),
+         InstanceMethod<&SystemHandle::wanted>("wanted"),
+         InstanceMethod<&SystemHandle::refused>("refused"),
          InstanceMethod<&SystemHandle::overdue>("overdue"),
          InstanceMethod<&SystemHandle::failures>("failures"),
          InstanceMethod<&SystemHandle::warnings>("warnings"),
@@ -91,18 +93,30 @@ class SystemHandle : public Napi::ObjectWrap<SystemHandle> {
   void stop(const Napi::CallbackInfo& info) {
     if (system_ != nullptr) system_->stop(info[0].ToBoolean().Value());
   }
-  // TypeScript shards that do not follow an immediate stop; their workers can be terminated.
+  // TypeScript shards that come: each is to be a worker.
+  Napi::Value wanted(const Napi::CallbackInfo& info) {
+    Napi::Array list = Napi::Array::New(info.Env());
+    if (system_ == nullptr) return list;
+    for (const Workers::Wanted& wanted : system_->workers().wanted()) {
+      Napi::Object row = Napi::Object::New(info.Env());
+      row.Set("index", wanted.shard);
+      row.Set("name", wanted.name);
+      row.Set("program", wanted.program);
+      list.Set(list.Length(), row);
+    }
+    return list;
+  }
+  // (index, code, message, hint): it came to none.
+  void refused(const Napi::CallbackInfo& info) {
+    if (system_ == nullptr) return;
+    const auto text = [&info](size_t i) { return info[i].ToString().Utf8Value(); };
+    system_->workers().fail(info[0].ToNumber().Uint32Value(), text(1), text(2), text(3));
+  }
+  // TypeScript shards whose workers are to be terminated.
   Napi::Value overdue(const Napi::CallbackInfo& info) {
     Napi::Array list = Napi::Array::New(info.Env());
     if (system_ == nullptr) return list;
-    for (uint32_t s = 0; s < system_->shard_count(); ++s) {
-      const Shard& shard = system_->shard(s);
-      const ShardState state = shard.state();
-      if (shard.plan().kind == ProgramKind::typescript && shard.control() == Control::stop_now &&
-          state != ShardState::stopped && state != ShardState::failed) {
-        list.Set(list.Length(), s);
-      }
-    }
+    for (const uint32_t s : system_->workers().overdue()) list.Set(list.Length(), s);
     return list;
   }
   Napi::Value failures(const Napi::CallbackInfo& info) {

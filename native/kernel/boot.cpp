@@ -32,24 +32,6 @@ bool on_desk(const Plan& plan, const ChannelPlan& channel) {
   return plan.shards[channel.from].keyed && !channel.packets;
 }
 
-// A TypeScript shard's place in the native system: the worker thread polls, not this. Options
-// `buffers` and `buffer_bytes` give it a pool of its own, as a native module's do.
-class Foreign : public Program {
- public:
-  explicit Foreign(const std::map<std::string, std::string>& options)
-      : buffers_(static_cast<uint32_t>(
-            option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
-        buffer_bytes_(static_cast<uint32_t>(option_number(
-            options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {}
-  uint32_t poll(Shard&) noexcept override { return 0; }
-  uint32_t pool_buffers() const override { return buffers_; }
-  uint32_t pool_buffer_bytes() const override { return buffer_bytes_ / 64 * 64; }
-
- private:
-  const uint32_t buffers_;
-  const uint32_t buffer_bytes_;
-};
-
 }  // namespace
 
 std::vector<System::PoolPlan> System::plan_pools(
@@ -195,7 +177,7 @@ void System::make_programs() {
                         : load_module(shard.program, shard.options));
         break;
       case ProgramKind::typescript:
-        programs_.push_back(std::make_unique<Foreign>(shard.options));
+        programs_.push_back(make_foreign(shard.options));
         break;
     }
   }

@@ -55,6 +55,7 @@ void Growth::free_parts() {
       refuse("channel \"" + channel.name + "\" is still used by shard " + next_.shards[s].name);
     }
   }
+  wait_for_workers();
   wait_for_buffers();
   // A process keeps the ring, which lies in its own arena: none of those buffers comes by any more.
   for (const System::Way& way : system_.ways_) {
@@ -67,6 +68,25 @@ void Growth::free_parts() {
   for (auto& [index, rewiring] : rewirings_) {
     if (system_.shards_[index]->ended()) continue;
     hand_over(*system_.shards_[index], std::move(rewiring));
+  }
+}
+
+// What JavaScript sees of a shard's memory, it sees until its worker has ended.
+void Growth::wait_for_workers() {
+  for (const uint32_t s : gone_) system_.workers_.dismiss(*system_.shards_[s]);
+  system_.tell_owner();
+  const uint64_t since = monotonic_ns();
+  for (const uint32_t s : gone_) {
+    Shard& shard = *system_.shards_[s];
+    while (shard.exposed()) {
+      if (hurried_.load(std::memory_order_relaxed)) refuse("the system stops");
+      if (monotonic_ns() - since > next_.drain_ns) {
+        refuse("shard " + shard.plan().name + ": its worker thread does not end",
+               "look at what keeps the main thread of the system");
+      }
+      ReloadClock::nap();
+    }
+    system_.workers_.forget(shard);
   }
 }
 

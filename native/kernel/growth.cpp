@@ -13,7 +13,11 @@ namespace vanity {
 namespace {
 
 constexpr uint64_t kInitNs = 5'000'000'000;
+// What a module in JavaScript gets to be imported, and for its init.
+constexpr uint64_t kImportNs = 30'000'000'000;
 constexpr uint64_t kLeaveNs = 1'000'000'000;
+// A worker that is terminated has its last output written, and its heap torn down.
+constexpr uint64_t kWorkerNs = 5'000'000'000;
 constexpr size_t kSlack = 4096;
 constexpr const char* kNewStart = "start the system with it: vanity run";
 
@@ -27,6 +31,10 @@ Consumer nothing() {
 bool has(const std::vector<vanity_channel*>& ends, uint32_t channel) {
   return std::any_of(ends.begin(), ends.end(),
                      [channel](const vanity_channel* end) { return end->index == channel; });
+}
+
+bool in_javascript(const Shard& shard) {
+  return shard.plan().kind == ProgramKind::typescript;
 }
 
 // The first place whose part has no name, or one behind the last.
@@ -150,6 +158,7 @@ Growth::Growth(System& system, const ReloadRequest& request)
     check_unkeyed(system_.plan_.shards[s]);
     gone_.push_back(s);
   }
+  check_views();
   for (const std::string& name : request_.parts.channel_names) {
     const uint32_t c = system_.channel_named(name);
     if (c == kNone) refuse("there is no channel \"" + name + "\"");
@@ -164,6 +173,20 @@ Growth::Growth(System& system, const ReloadRequest& request)
 
 Growth::~Growth() {
   if (thread_.joinable()) thread_.join();
+}
+
+// A TypeScript program that stays sees the buffers that may come by for as long as it runs.
+void Growth::check_views() const {
+  const auto goes = [this](uint32_t s) {
+    return std::find(gone_.begin(), gone_.end(), s) != gone_.end();
+  };
+  for (const System::Way& way : system_.ways_) {
+    const ShardPlan& holder = system_.plan_.shards[way.holder];
+    if (!goes(way.owner) || goes(way.holder) || holder.kind != ProgramKind::typescript) continue;
+    refuse("packets of shard " + system_.plan_.shards[way.owner].name + " come by shard " +
+               holder.name + ", whose TypeScript program sees their buffers while it runs",
+           kNewStart);
+  }
 }
 
 // Which memory has which protection key was settled when the system began.
@@ -199,6 +222,7 @@ void Growth::run() noexcept {
     certificate_.code = "VANITY_E_RELOAD";
     certificate_.message = error.what();
   }
+  if (certificate_.outcome != ReloadOutcome::kept) dismiss_workers();
   certificate_.prepare_ns = monotonic_ns() - began_ns_;
   done_.store(true, std::memory_order_release);  // pairs with done()
 }
@@ -243,8 +267,8 @@ void Growth::grow() {
 void Growth::plan_shards() {
   const uint32_t room = system_.shape_.shards + system_.shape_.spare_shards;
   for (const NewShard& fresh : request_.parts.shards) {
-    if (fresh.plan.kind == ProgramKind::typescript) {
-      refuse("shard " + fresh.plan.name + ": a TypeScript program begins with the system");
+    if (fresh.plan.kind == ProgramKind::typescript && !system_.options_.on_change) {
+      refuse("shard " + fresh.plan.name + ": nobody in this process starts workers for JavaScript");
     }
     if (fresh.plan.isolated) {
       refuse("shard " + fresh.plan.name + ": a process of its own begins with the system",
@@ -289,7 +313,7 @@ void Growth::plan_channels() {
     channels_.push_back({at, {}});
     for (const uint32_t end : {plan.from, plan.to}) {
       check_unkeyed(next_.shards[end]);
-      if (next_.shards[end].kind == ProgramKind::typescript) {
+      if (next_.shards[end].kind == ProgramKind::typescript && newcomer(end) == nullptr) {
         refuse("channel " + plan.name + ": shard " + next_.shards[end].name +
                " runs a TypeScript program, whose channels are those it began with");
       }
@@ -320,7 +344,9 @@ void Growth::plan_pools() {
   for (NewcomerShard& fresh : shards_) {
     const ShardPlan& plan = next_.shards[fresh.index];
     fresh.program = plan.kind == ProgramKind::builtin ? make_stage(plan)
-                                                      : load_module(plan.program, plan.options);
+                    : plan.kind == ProgramKind::typescript
+                        ? make_foreign(plan.options)
+                        : load_module(plan.program, plan.options);
     fresh.bytes = padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + kSlack + plan.arena_bytes;
     const uint32_t buffers = fresh.program->pool_buffers();
     if (buffers == 0) continue;
@@ -357,11 +383,11 @@ void Growth::plan_ways() {
           [&](const System::Way& way) { return way.pool == pool && way.holder == holder; });
       if (known) continue;
       check_unkeyed(next_.shards[holder]);
-      for (const uint32_t end : {plan.owner, holder}) {
-        if (next_.shards[end].kind != ProgramKind::typescript) continue;
+      if (next_.shards[holder].kind == ProgramKind::typescript && newcomer(holder) == nullptr) {
         refuse("packets of shard " + next_.shards[plan.owner].name + " would come by shard " +
-               next_.shards[holder].name + ", and shard " + next_.shards[end].name +
-               " runs a TypeScript program, which does not learn of it");
+                   next_.shards[holder].name +
+                   ", whose TypeScript program knows the buffers that it began with",
+               kNewStart);
       }
       refuse_isolated(next_, holder,
                       "packets of shard " + next_.shards[plan.owner].name + " would come by it: ");
@@ -561,20 +587,49 @@ void Growth::start_shards() {
     }
     shard.wire(system_.pool_table_.get());
   }
-  for (NewcomerShard& fresh : shards_) fresh.shard->start();
   for (NewcomerShard& fresh : shards_) {
-    Shard& shard = *fresh.shard;
-    const uint64_t since = monotonic_ns();
-    while (shard.state() == ShardState::starting && monotonic_ns() - since < kInitNs &&
-           !hurried_.load(std::memory_order_relaxed)) {
-      ReloadClock::nap();
+    if (in_javascript(*fresh.shard)) {
+      system_.workers_.want(*fresh.shard);
+    } else {
+      fresh.shard->start();
     }
-    if (shard.state() == ShardState::ready) continue;
-    if (shard.has_failed()) {
-      throw Error(shard.failure_code().c_str(), shard.failure(), shard.failure_hint());
-    }
-    refuse("shard " + shard.plan().name + ": its program does not come back from its init",
-           "look for an endless loop in it");
+  }
+  system_.tell_owner();
+  for (NewcomerShard& fresh : shards_) wait_for_start(*fresh.shard);
+}
+
+void Growth::wait_for_start(Shard& shard) const {
+  const uint64_t since = monotonic_ns();
+  const uint64_t patience = in_javascript(shard) ? kImportNs : kInitNs;
+  while (shard.state() == ShardState::starting && monotonic_ns() - since < patience) {
+    if (hurried_.load(std::memory_order_relaxed)) refuse("the system stops");
+    ReloadClock::nap();
+  }
+  if (shard.state() == ShardState::ready) return;
+  if (shard.has_failed()) {
+    throw Error(shard.failure_code().c_str(), shard.failure(), shard.failure_hint());
+  }
+  const std::string who = "shard " + shard.plan().name + ": its program ";
+  if (!in_javascript(shard)) {
+    refuse(who + "does not come back from its init", "look for an endless loop in it");
+  }
+  refuse(who + "was not loaded and did not end its init within thirty seconds",
+         shard.exposed() ? "look for what its init waits for"
+                         : "look at its imports, and at what keeps the main thread of the system");
+}
+
+// Those that are not taken: a worker that became one of them ends, with all that it sees of it.
+void Growth::dismiss_workers() noexcept {
+  for (const NewcomerShard& fresh : shards_) {
+    if (fresh.shard == nullptr || !in_javascript(*fresh.shard)) continue;
+    system_.workers_.dismiss(*fresh.shard);
+    if (fresh.shard->exposed()) fresh.shard->control(Control::stop_now);
+  }
+  system_.tell_owner();
+  const uint64_t since = monotonic_ns();
+  for (const NewcomerShard& fresh : shards_) {
+    if (fresh.shard == nullptr) continue;
+    while (fresh.shard->exposed() && monotonic_ns() - since < kWorkerNs) ReloadClock::nap();
   }
 }
 
@@ -651,13 +706,20 @@ void Growth::abandon() noexcept {
     if (fresh.shard == nullptr) continue;
     Shard& shard = *fresh.shard;
     const uint64_t since = monotonic_ns();
-    const bool started = shard.started();
-    if (started) shard.control(Control::stop_now);
-    while (started && !shard.ended() && monotonic_ns() - since < kLeaveNs) {
+    if (in_javascript(shard)) {
+      system_.workers_.dismiss(shard);
+      system_.tell_owner();
+    }
+    const auto runs = [&shard] {
+      return in_javascript(shard) ? shard.exposed() : shard.started() && !shard.ended();
+    };
+    if (runs()) shard.control(Control::stop_now);
+    while (runs() && monotonic_ns() - since < kLeaveNs) {
       if (shard.contained() && monotonic_ns() - since > kLeaveNs / 4) shard.leave_program();
       ReloadClock::nap();
     }
-    if (started && !shard.ended()) {
+    if (!runs()) system_.workers_.forget(shard);
+    if (runs()) {
       // Its thread still uses its memory, which goes with the process.
       static_cast<void>(fresh.shard.release());
       for (auto& [index, pool] : pools_) static_cast<void>(pool.release());

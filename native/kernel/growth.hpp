@@ -2,8 +2,9 @@
 // is there already notices nothing: rings home are handed to it between two turns, and the ends of
 // channels come and go with the reloads of whoever uses them.
 //
-//   grow   cores, arenas, pools, rings, records; init on the new shard's own thread; ways home; the
-//          kernel lets it go. Nobody sends to it yet.
+//   grow   cores, arenas, pools, rings, records; init on the new shard's own thread (one that runs
+//          JavaScript is started by the owner of the system); ways home; the kernel lets it go.
+//          Nobody sends to it yet.
 //   end    nobody sends to it any more: what is in its inputs is processed, then its thread ends.
 //   free   its buffers come home, nobody uses its channels, and all that it had is free.
 #pragma once
@@ -66,9 +67,12 @@ class Growth : public Task {
   void make_channels();
   void make_ways();
   void start_shards();
+  void wait_for_start(Shard& shard) const;
+  void dismiss_workers() noexcept;
   void hand_ways();
   void end_shards();
   void free_parts();
+  void wait_for_workers();
   void wait_for_buffers();
 
   void adopt() noexcept;
@@ -84,6 +88,7 @@ class Growth : public Task {
   Rewiring& rewiring_for(uint32_t shard);
   static void refuse_isolated(const Plan& plan, uint32_t shard, const std::string& what);
   static void check_unkeyed(const ShardPlan& plan);
+  void check_views() const;
   [[noreturn]] static void refuse(const std::string& message, const std::string& hint = "");
 
   System& system_;

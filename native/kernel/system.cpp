@@ -57,6 +57,7 @@ System::System(const Plan& plan, BootOptions options)
         std::make_unique<Shard>(plan_.shards[s], s, &segment_.shard(s), plan_.oversubscribe));
     shards_[s]->set_program(std::move(programs_[s]));
     shards_[s]->log_to(segment_.events(s));
+    if (plan_.shards[s].kind == ProgramKind::typescript) workers_.add(*shards_[s]);
     segment_.events(s).epoch_ticks.set(epoch);
     segment_.shard(s).tracing.store(plan_.shards[s].trace ? 1 : 0, std::memory_order_relaxed);
   }
@@ -185,7 +186,7 @@ void System::warn(const std::string& code, const std::string& message,
     if (warnings_.size() >= kWarningsMax) return;  // what repeats itself counts, too
     warnings_.push_back({code, message, hint});
   }
-  if (options_.on_change) options_.on_change();
+  tell_owner();
 }
 
 void System::fail(const std::string& code, const std::string& message,
@@ -196,7 +197,7 @@ void System::fail(const std::string& code, const std::string& message,
 
 void System::set_state(SystemState state) noexcept {
   segment_.header().state.store(static_cast<uint32_t>(state), std::memory_order_release);
-  if (options_.on_change) options_.on_change();
+  tell_owner();
 }
 
 void System::wake() noexcept {
@@ -488,7 +489,7 @@ void System::turn_stopping() noexcept {
     fail("VANITY_E_DRAIN",
          "not drained after " + std::to_string(plan_.drain_ns / 1'000'000) + " ms: " + late,
          "raise [kernel] drain_ms, or look at what keeps those shards from emptying their inputs");
-    if (options_.on_change) options_.on_change();
+    tell_owner();
     stop_now_since_ns_ = now;
     for (const auto& shard : shards_) shard->control(Control::stop_now);
   }

@@ -18,6 +18,7 @@
 #include "kernel/segment.hpp"
 #include "kernel/signals.hpp"
 #include "kernel/watchdog.hpp"
+#include "kernel/workers.hpp"
 #include "memory/pool.hpp"
 #include "port/port.hpp"
 #include "port/user_host.hpp"
@@ -33,8 +34,10 @@ struct Failure {
 };
 
 struct BootOptions {
-  bool handle_signals = false;          // SIGINT and SIGTERM stop the system
-  std::function<void()> on_change;      // on the kernel's thread, at every change of state
+  bool handle_signals = false;  // SIGINT and SIGTERM stop the system
+  // At every change of state, on the kernel's thread; and on one of a task that wants a worker, or
+  // wants one to end.
+  std::function<void()> on_change;
   uint64_t attach_ns = 30'000'000'000;  // how long shards may take to become ready
 };
 
@@ -67,6 +70,8 @@ class System {
   // Null: its shard has gone.
   const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
   const PoolTable& pool_table() const { return *pool_table_; }
+  // Its threads that are JavaScript's.
+  Workers& workers() { return workers_; }
   // The ring of a channel, for a shard that maps it itself.
   Channel channel(uint32_t index) const { return channels_[index]; }
 
@@ -155,6 +160,9 @@ class System {
   void warn(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void fail(const std::string& code, const std::string& message, const std::string& hint) noexcept;
   void set_state(SystemState state) noexcept;
+  void tell_owner() noexcept {
+    if (options_.on_change) options_.on_change();
+  }
   void wake() noexcept;
 
   struct Watch {
@@ -211,6 +219,7 @@ class System {
   // The lowest shard of the cycle that each shard is on; itself when it is on none.
   std::vector<uint32_t> loop_of_;
 
+  Workers workers_;
   Fd wake_fd_;
   std::unique_ptr<StopSignals> signals_;
   std::atomic<bool> start_asked_{false};

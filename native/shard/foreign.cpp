@@ -11,7 +11,28 @@ namespace {
 // between.
 constexpr uint64_t kLookNs = 500'000;
 
+// Its place in the native system: the worker thread polls, not this.
+class Foreign : public Program {
+ public:
+  explicit Foreign(const std::map<std::string, std::string>& options)
+      : buffers_(static_cast<uint32_t>(
+            option_number(options, "buffers", 0, 0, limits::kPoolBuffersMax))),
+        buffer_bytes_(static_cast<uint32_t>(option_number(
+            options, "buffer_bytes", 2048, limits::kBufferBytesMin, limits::kBufferBytesMax))) {}
+  uint32_t poll(Shard&) noexcept override { return 0; }
+  uint32_t pool_buffers() const override { return buffers_; }
+  uint32_t pool_buffer_bytes() const override { return buffer_bytes_ / 64 * 64; }
+
+ private:
+  const uint32_t buffers_;
+  const uint32_t buffer_bytes_;
+};
+
 }  // namespace
+
+std::unique_ptr<Program> make_foreign(const std::map<std::string, std::string>& options) {
+  return std::make_unique<Foreign>(options);
+}
 
 // JavaScript has moved the indices since; what it published is all there is to know.
 void Shard::take_up_rings() noexcept {

@@ -50,6 +50,9 @@ std::unique_ptr<Program> make_stage(const ShardPlan& plan);
 std::unique_ptr<Program> load_module(const std::string& path,
                                      const std::map<std::string, std::string>& options);
 
+// What stands for a program of JavaScript, whose thread is a worker. The same options.
+std::unique_ptr<Program> make_foreign(const std::map<std::string, std::string>& options);
+
 // The option as an unsigned number within [min, max], or `otherwise` when absent.
 uint64_t option_number(const std::map<std::string, std::string>& options, const std::string& key,
                        uint64_t otherwise, uint64_t min, uint64_t max);

@@ -22,9 +22,16 @@ class ScriptAttendance {
     if (shard_.attendant_.is(Step::copying)) order_ = Shard::Order::prepare;
   }
   bool may_switch() noexcept {
-    return shard_.attendant_.current()->script.prepared && shard_.may_switch();
+    const Handover& handover = *shard_.attendant_.current();
+    return (handover.script.prepared || !handover.program_follows()) && shard_.may_switch();
   }
-  void switch_programs(uint64_t) noexcept { order_ = Shard::Order::change; }
+  void switch_programs(uint64_t since) noexcept {
+    if (shard_.attendant_.current()->program_follows()) {
+      order_ = Shard::Order::change;
+    } else {
+      shard_.rewire(since);  // ways home for its own buffers, which JavaScript sees nothing of
+    }
+  }
   void try_out(bool keep, uint64_t since) noexcept {
     Handover& handover = *shard_.attendant_.current();
     const uint64_t bursts = shard_.record_->polls_busy.get() - handover.busy_before;

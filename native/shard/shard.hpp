@@ -201,6 +201,13 @@ class Shard {
   // For a TypeScript shard, whose poll loop is JavaScript: the thread that calls becomes its
   // thread.
   void adopt_thread();
+  // Does an environment of JavaScript see its memory? From before the thread is adopted until
+  // nothing runs there any more: conceal() pairs with exposed().
+  void expose() noexcept { exposed_.store(true, std::memory_order_relaxed); }  // under a lock
+  void conceal() noexcept { exposed_.store(false, std::memory_order_release); }
+  bool exposed() const noexcept {
+    return exposed_.load(std::memory_order_acquire);  // pairs with conceal()
+  }
   void control(Control wanted) noexcept;
   Control control() const noexcept {
     // Pairs with control(Control): what the kernel prepared is visible to the shard it lets go.
@@ -679,6 +686,7 @@ class Shard {
   bool gave_up_ = false;
   bool down_ = false;  // its program was left, and hears of nothing
   Hardware::Atomic<bool> failed_{false};
+  Hardware::Atomic<bool> exposed_{false};
   bool forsaken_ = false;
   std::string failure_code_;
   std::string failure_;

@@ -162,9 +162,9 @@ void Shard::make_room() {
   const auto slots = std::min(slot_count() + limits::kSpareChannels, limits::kChannelsIntoShard);
   inputs_.reserve(slots);
   consumers_.reserve(slots);
+  returns_.reserve(returns_.size() + kSpareReturns);
   if (plan_.kind == ProgramKind::typescript) return;
   homes_.reserve(kPoolsMax);
-  returns_.reserve(returns_.size() + kSpareReturns);
   held_.make_room();
 }
 

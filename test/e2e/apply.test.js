@@ -202,13 +202,6 @@ tx = "end"
     ],
     [
       'VANITY_E_APPLY',
-      'shard "script": it is new, and a TypeScript program begins with the system',
-      file,
-      line('[shards.script]'),
-      2,
-    ],
-    [
-      'VANITY_E_APPLY',
       'channel "first": a running system cannot change overflow from block to drop',
       file,
       line('overflow = "drop"'),

@@ -237,6 +237,10 @@ to = "more"
     refusals(planChanges(before.plan, after.plan), before, after).map(({ message }) => message),
     ['shard "left": it cannot have other channels while it runs: channel to-more is new'],
   );
+  t.regex(
+    refusals(planChanges(before.plan, after.plan), before, after)[0].hint,
+    /^Give it and its channels other names/,
+  );
   const process = (text) => text.replace('core = 0', 'core = 0\nisolation = "process"');
   const said = (...texts) => {
     const [before, after] = texts.map((text) => ({ plan: plan(text), file: 'm.toml', text }));
@@ -284,6 +288,22 @@ from = "a"
 to = "b"
 `;
   t.deepEqual(differs(apart), ['shard a: add', 'shard b: add', 'channel a-b: add']);
+  // JavaScript comes and goes as others do, but sees no buffers that come later.
+  const scripts = more.replace('"sink"\n[channels.to-more]', '"./a.ts"\n[channels.to-more]');
+  t.deepEqual(said(BASE, scripts), []);
+  t.deepEqual(said(scripts, BASE), []);
+  const maker = (text) => `${text}
+[shards.maker]
+program = "generate"
+[channels.made]
+from = "maker"
+to = "first"
+`;
+  const who =
+    'and its packets come to shard "more", whose TypeScript program sees the buffers that it began with';
+  t.deepEqual(said(scripts, maker(scripts)), [`shard "maker": it is new, ${who}`]);
+  t.deepEqual(said(maker(scripts), scripts), [`shard "maker": it is not there any more, ${who}`]);
+  t.deepEqual(said(BASE, maker(scripts)), []);
 });
 
 test('values are told under the words of the manifest', (t) => {

@@ -2,8 +2,11 @@
 // nothing, and all that they had is free afterwards.
 #include <dirent.h>
 
+#include <array>
+#include <atomic>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
@@ -167,6 +170,103 @@ size_t entries(const char* folder) {
   return all;
 }
 
+// Who owns a system with shards of JavaScript, but its workers are threads of this process. The
+// names of their programs say how they behave.
+class Owner {
+ public:
+  BootOptions options() {
+    BootOptions options;
+    options.on_change = [this] { told_.store(true); };
+    return options;
+  }
+  void watch(System& system) {
+    thread_ = std::thread([this, &system] {
+      while (!over_.load()) {
+        if (told_.exchange(false)) {
+          for (const Workers::Wanted& wanted : system.workers().wanted()) begin(system, wanted);
+        }
+        for (const uint32_t shard : system.workers().overdue()) overdue_[shard].store(true);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    });
+  }
+  // Before the system is taken down.
+  void leave() {
+    over_.store(true);
+    thread_.join();
+    join();
+  }
+
+ private:
+  void begin(System& system, const Workers::Wanted& wanted) {
+    Workers& workers = system.workers();
+    if (wanted.program == "throws") {
+      workers.fail(wanted.shard, "VANITY_E_PROGRAM_LOAD", "it throws", "");
+      return;
+    }
+    Shard* const shard = workers.take(wanted.shard);
+    CHECK(shard != nullptr && workers.take(wanted.shard) == nullptr);
+    join();  // the one before it has gone
+    overdue_[wanted.shard].store(false);
+    workers_.emplace_back([this, shard, program = wanted.program] { serve(*shard, program); });
+  }
+  void join() {
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+  void serve(Shard& shard, const std::string& program) {
+    const auto wait = [](auto&& until) {
+      while (!until()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    };
+    const std::atomic<bool>& overdue = overdue_[shard.index()];
+    shard.adopt_thread();
+    if (program == "dies") {
+      shard.forsake("VANITY_E_PROGRAM_THREW", "its worker thread has ended", "");
+    } else if (program == "waits") {
+      wait([&] { return overdue.load(); });
+      shard.forsake("VANITY_E_STUCK", "it was terminated", "");
+    } else {
+      shard.enter(ShardState::ready);
+      wait([&] { return shard.control() != Control::wait; });
+      shard.enter(ShardState::running);
+      take_all(shard);
+      shard.stopped();
+      if (program == "lingers") wait([&] { return overdue.load(); });
+    }
+    shard.conceal();
+  }
+  // As JavaScript does: by halves of the ring of its own.
+  static void take_all(Shard& shard) {
+    Consumer input = shard.input(0)->ring.consumer();
+    vanity_packet packets[64];
+    for (;;) {
+      const Control wanted = shard.control();
+      if (wanted == Control::stop_now) return;
+      const uint32_t got = input.receive(packets, 64);
+      shard.input(0)->record->received.add(got);
+      shard.record().received.add(got);
+      shard.consume(packets, got);
+      input.flush();
+      if (got != 0) continue;
+      if (wanted == Control::finish) return;
+      shard.wait_for_work();
+    }
+  }
+
+  std::atomic<bool> told_{false};
+  std::atomic<bool> over_{false};
+  std::array<std::atomic<bool>, limits::kShards> overdue_{};
+  std::vector<std::thread> workers_;
+  std::thread thread_;
+};
+
+ShardPlan script(const std::string& name, const std::string& program) {
+  ShardPlan plan = module(name, program);
+  plan.kind = ProgramKind::typescript;
+  plan.program = program;
+  return plan;
+}
+
 // A sanitizer maps and keeps some guards of its own.
 constexpr const char* kGuard = kSanitized ? " no guards " : " ---p ";
 constexpr const char* kLate = kSanitized ? "init-number" : "init-loop";
@@ -275,6 +375,70 @@ TEST(a_source_comes_to_a_module_and_goes_again) {
   }
 }
 
+// Its thread is its owner's: nobody waits for it but the task, and its memory stays until it is
+// gone.
+TEST(a_shard_of_javascript_comes_and_goes_under_load) {
+  Owner owner;
+  System system(plan_of("script", {module("source", "numberer", kNumbers), stage("copy", "mirror"),
+                                   module("end", "checker")}),
+                owner.options());
+  owner.watch(system);
+  start(system);
+  Used first;
+  uint64_t copies = 0;
+  for (uint32_t round = 0; round < kRounds; ++round) {
+    for (const char* const wrong : {"throws", "dies"}) {
+      expect(grow(system, {{script("tap", wrong), ""}}, {{channel("copies"), "copy", "tap"}}),
+             ReloadOutcome::refused, round % 2 == 0 && wrong[0] == 't' ? "it throws" : "");
+      CHECK_EQ(system.segment().header().tables[1].count, round == 0 ? 3u : 4u);
+    }
+    kept(grow(system, {{script("tap", round % 2 == 0 ? "well" : "lingers"), ""}},
+              {{channel("copies"), "copy", "tap"}}));
+    kept(rewire(system, 1, {"to-copy", "to-end", "copies"}));
+    flows(system, 3);
+    // Buffers of a new owner may come by a program that does not see them.
+    expect(grow(system, {{module("more", "numberer", kNumbers), ""}},
+                {{channel("more"), "more", "copy"}}),
+           ReloadOutcome::refused, "knows the buffers that it began with");
+    expect(goes(system, Job::end, {"source"}), ReloadOutcome::refused, "sees their buffers");
+    kept(rewire(system, 1, {"to-copy", "to-end"}));
+    kept(goes(system, Job::end, {"tap"}));
+    copies += system.segment().channel(2).sent.get();
+    CHECK_EQ(system.segment().shard(3).received.get(), system.segment().channel(2).sent.get());
+    kept(goes(system, Job::free, {"tap"}, {"copies"}));
+    CHECK_EQ(std::string(system.segment().shard(3).name), "");
+    if (round == 0) first = Used();
+  }
+  const Used last;
+  CHECK_EQ(last.mapped, first.mapped);
+  CHECK_EQ(last.huge, first.huge);
+  untouched(system, {0, 1, 2});
+  stop(system);
+  owner.leave();
+  CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+  CHECK_EQ(system.segment().shard(1).sent.get(), user(system, 2, "seq_checked") + copies);
+}
+
+TEST(a_system_stops_while_a_shard_of_javascript_begins) {
+  for (const char* const program : {"waits", "well"}) {
+    Owner owner;
+    System system(plan_of("begins", {module("source", "numberer", kNumbers),
+                                     stage("copy", "mirror"), module("end", "checker")}),
+                  owner.options());
+    owner.watch(system);
+    start(system);
+    ReloadRequest request;
+    request.job = Job::grow;
+    request.parts.shards = {{script("tap", program), ""}};
+    request.parts.channels = {{channel("copies"), "copy", "tap"}};
+    ask_reload(system.segment().path(), request);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    stop(system);
+    CHECK_EQ(system.segment().shard(0).sent.get(), user(system, 2, "seq_checked"));
+    owner.leave();
+  }
+}
+
 // Two that come at once, with a channel between them, and stay until the system stops.
 TEST(a_whole_line_comes_and_stops_with_the_system) {
   System system(plan_of("line", {module("source", "numberer", kNumbers), module("end", "checker")}),
@@ -305,9 +469,8 @@ TEST(what_cannot_come_is_refused_and_nothing_is_touched) {
     CHECK_EQ(system.segment().header().tables[1].count, 3u);
     CHECK_EQ(system.segment().header().tables[2].count, 2u);
   };
-  ShardPlan script = module("script", "checker");
-  script.kind = ProgramKind::typescript;
-  refused(grow(system, {{script, ""}}, {}), "begins with the system");
+  refused(grow(system, {{script("script", "well"), ""}}, {}),
+          "nobody in this process starts workers");
   refused(grow(system, {{module("end", "checker"), ""}}, {}), "there is a shard \"end\" already");
   refused(grow(system, {}, {{channel("to-end"), "copy", "end"}}), "a channel \"to-end\" already");
   refused(grow(system, {}, {{channel("more"), "copy", "nobody"}}), "no such shard");

@@ -93,6 +93,10 @@ class BasicBell {
       line_->ring(byte_);
   }
   explicit operator bool() const noexcept { return line_ != nullptr; }
+  // For who rings it without this: null when nothing is rung, and a bit only of a shared byte.
+  BasicDoorbell<Policy>* line() const noexcept { return line_; }
+  uint32_t byte() const noexcept { return byte_; }
+  uint8_t bit() const noexcept { return bit_; }
 
  private:
   BasicDoorbell<Policy>* line_ = nullptr;
