@@ -3,20 +3,23 @@
 # host: node scripts/build.js
 # host: make -s -j2 -f test/native/Makefile .cache/native/release/guest/process_device_test .cache/native/release/vanity-shard .cache/native/release/modules/worker.so
 # captures: none
-# limit: 400
+# limit: 600
 . test/guest/guest.sh
 
 export VANITY_EDU=$edu
 bind_vfio "$edu" || exit 1
 step .cache/native/release/guest/process_device_test
 
-node dist/cli/main.js run test/guest/process-device.toml --duration 12s --json >/tmp/end.json 2>/tmp/said &
+node dist/cli/main.js run test/guest/process-device.toml --duration 20s --json >/tmp/end.json 2>/tmp/said &
 system=$!
 # Four times, wherever it is.
-for _ in 1 2 3 4; do
-  sleep 2
+killed=" "
+while kill -0 $system 2>/dev/null && [ "$(wc -w <<<"$killed")" -lt 4 ]; do
+  sleep 1.5
   for comm in /proc/[0-9]*/comm; do
-    [ "$(cat "$comm" 2>/dev/null)" = worker ] && kill -KILL "$(basename "$(dirname "$comm")")"
+    process=${comm%/comm} process=${process#/proc/}
+    [ "$(cat "$comm" 2>/dev/null)" = worker ] && [[ $killed != *" $process "* ]] || continue
+    kill -KILL "$process" && killed+="$process "
   done
 done
 wait $system
