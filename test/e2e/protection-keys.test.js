@@ -41,8 +41,8 @@ test('a confined program is replaced while packets flow, and not by one that str
   await system.said(/keyed/);
   const done = await at.run('reload', 'keyed', 'middle', `${at.path}/strayer.so`, '--json');
   t.is(done.code, 0, done.stderr);
-  t.is(JSON.parse(done.stdout).balance.unaccounted, 0);
-  const strays = at.file('strays.toml', keyed('strayer.so', 'after = 3'));
+  t.is(JSON.parse(done.stdout).packets.unaccounted, 0);
+  const strays = at.file('strays.toml', keyed('strayer.so', 'after = 1'));
   const refused = await at.run('apply', 'keyed', strays);
   t.is(refused.code, 1, refused.stdout);
   t.regex(

@@ -10,18 +10,22 @@ export VANITY_EDU=$edu
 bind_vfio "$edu" || exit 1
 step .cache/native/release/guest/process_device_test
 
-node dist/cli/main.js run test/guest/process-device.toml --duration 20s --json >/tmp/end.json 2>/tmp/said &
+node dist/cli/main.js run test/guest/process-device.toml --duration 120s --json >/tmp/end.json 2>/tmp/said &
 system=$!
-# Four times, wherever it is.
-killed=" "
-while kill -0 $system 2>/dev/null && [ "$(wc -w <<<"$killed")" -lt 4 ]; do
+# Four processes, one after the other, each at its work.
+killed=0 last=
+while [ $killed -lt 4 ] && kill -0 $system 2>/dev/null; do
   sleep 1.5
   for comm in /proc/[0-9]*/comm; do
+    name=
+    { read -r name <"$comm"; } 2>/dev/null
     process=${comm%/comm} process=${process#/proc/}
-    [ "$(cat "$comm" 2>/dev/null)" = worker ] && [[ $killed != *" $process "* ]] || continue
-    kill -KILL "$process" && killed+="$process "
+    [ "$name" = worker ] && [ "$process" != "$last" ] || continue
+    kill -KILL "$process" && last=$process killed=$((killed + 1))
   done
 done
+sleep 3
+kill -INT $system
 wait $system
 echo "vanity run: exit code $?"
 grep -m 1 'killed by SIGKILL' /tmp/said || cat /tmp/said
