@@ -1,6 +1,6 @@
-// Works QEMU's edu in rounds: a factorial by registers, a copy into the device and back by DMA, each
-// ended by an interrupt. What it finds in its memory when it begins, or wrong in what it gets, it
-// counts. Option `eoi`: delayed or immediate.
+// Works QEMU's edu in rounds: a factorial by registers, a copy into the device and back by DMA,
+// each ended by an interrupt. What it finds in its memory when it begins, or wrong in what it gets,
+// it counts. Option `eoi`: delayed or immediate.
 #include <stdint.h>
 #include <string.h>
 #include <vanity/program.h>
