@@ -1,6 +1,4 @@
 // A native module that faults under load, while JavaScript is stuck and cannot help.
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
