@@ -812,7 +812,7 @@ const char* missed_doorbell() {
 
 std::string wrong_nics() {
   for (const Nic* const nic : nics) {
-    const std::string what = nic->wrong_at_end();
+    std::string what = nic->wrong_at_end();
     if (!what.empty()) return what;
   }
   return {};
