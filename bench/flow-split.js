@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { figure } from './figure.js';
 import { median } from './median.js';
 import { installed, reservePages } from './testpmd.js';
 
@@ -88,13 +89,6 @@ export async function run({ rounds = undefined, quick, log }) {
   }
   const over = (pick) => median(samples.map(pick));
   const lost = samples.reduce((sum, { vanity: { lost } }) => sum + lost, 0);
-  const figure = (name, value, unit, target = null, met = null) => ({
-    name,
-    value,
-    unit,
-    target,
-    met,
-  });
   const figures = [
     figure(
       'flow-split, one rx shard and one worker',

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { figure } from './figure.js';
 import { median } from './median.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -52,13 +53,6 @@ export async function run({ rounds: wanted = undefined, quick, log }) {
   const time = await rounds('time', count, log);
   const instructions = await rounds('instructions', quick ? 1 : 3, log);
   const over = (samples, pick) => median(samples.map(pick));
-  const figure = (name, value, unit, target = null, met = null) => ({
-    name,
-    value,
-    unit,
-    target,
-    met,
-  });
   const ratio = over(time, ({ vanity, testpmd }) => vanity.pps / testpmd.pps);
   const cost = over(instructions, ({ vanity, testpmd }) => testpmd.ticks / vanity.ticks);
   const lost = [...time, ...instructions].reduce((sum, { vanity }) => sum + vanity.lost, 0);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { boot, loadManifestText } from '../dist/index.js';
 import { native } from '../dist/native.js';
+import { figure } from './figure.js';
 import { median } from './median.js';
 
 const ROUNDS = 7;
@@ -156,13 +157,6 @@ export async function run({ rounds = undefined, quick, log }) {
     const said = (kind) => `${kind} ${sample[kind].mpps.toFixed(1)} Mpps`;
     log(`round ${round + 1}/${count}: ${said('thread')}, ${said('process')}`);
   }
-  const figure = (name, value, unit, target = null, met = null) => ({
-    name,
-    value,
-    unit,
-    target,
-    met,
-  });
   const over = (pick) => median(samples.map(pick));
   const kills = await away(quick ? 3 : KILLS);
   const routers = await bursts(count, log);

@@ -7,6 +7,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { boot, loadManifest, lostPackets } from '../dist/index.js';
+import { figure } from './figure.js';
 import { quantile } from './median.js';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -79,13 +80,6 @@ async function measure(folder, count, log) {
   const prepare = sorted(({ prepare_ms }) => prepare_ms);
   const turns = sorted(({ first_turn_us }) => first_turn_us);
   const pps = (after - before) / seconds;
-  const figure = (name, value, unit, target = null, met = null) => ({
-    name,
-    value,
-    unit,
-    target,
-    met,
-  });
   const p99 = quantile(pauses, 0.99);
   const zero = (name, value) => figure(name, value, 'packets', '= 0', value === 0);
   const cores = availableParallelism();

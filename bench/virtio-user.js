@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { figure } from './figure.js';
 import { median } from './median.js';
 import { installed, reservePages } from './testpmd.js';
 import { coresAreEnough, FORWARDERS, forward, forwardAlone } from './virtio-user/forward.js';
@@ -21,9 +22,6 @@ const OURS = {
 const FORWARDED = { testpmd: 'testpmd io', one: 'one shard', two: 'two shards and a channel' };
 const THEIRS = { driver: 'net_virtio_user', 'back-end': 'net_vhost' };
 
-const figure = (name, value, unit, target = null, met = null) => ({
-  ...{ name, value, unit, target, met },
-});
 const mpps = (rate) => `${(rate / 1e6).toFixed(1)} Mpps`;
 
 // The ones that are judged come first, and are all that --quick does.

@@ -13,8 +13,6 @@ namespace vanity {
 namespace {
 
 constexpr uint64_t kInitNs = 5'000'000'000;
-// What a module in JavaScript gets to be imported, and for its init.
-constexpr uint64_t kImportNs = 30'000'000'000;
 constexpr uint64_t kLeaveNs = 1'000'000'000;
 // A worker that is terminated has its last output written, and its heap torn down.
 constexpr uint64_t kWorkerNs = 5'000'000'000;

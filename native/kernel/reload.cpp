@@ -15,8 +15,6 @@ namespace {
 constexpr uint32_t kCopyBursts = 16;
 constexpr uint64_t kCopyNs = 100'000'000;
 constexpr uint64_t kHoldNs = 5'000'000'000;
-// What a module in JavaScript gets to be imported, and for its init; a compiler may come along.
-constexpr uint64_t kImportNs = 30'000'000'000;
 constexpr uint64_t kTrialNs = 1'000'000'000;
 // Input waits, and the new one takes none of it for so long.
 constexpr uint64_t kStarvedNs = 200'000'000;

@@ -22,6 +22,9 @@
 
 namespace vanity {
 
+// What a module in JavaScript gets to be imported, and for its init; a compiler may come along.
+inline constexpr uint64_t kImportNs = 30'000'000'000;
+
 // What a reload asks of Linux while it waits for a shard.
 struct ReloadClock : Hardware {
   static uint64_t now_ns() noexcept;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "memory/arena.hpp"
-#include "platform/pages.hpp"
+#include "platform/whole_pages.hpp"
 #include "shard/module.hpp"
 #include "shard/rewiring.hpp"
 #include "shard/wishes.hpp"
@@ -78,7 +78,7 @@ struct BurstCopies {
   static constexpr uint32_t kStride = 2304;  // what a buffer of 2,048 bytes holds, and more
 
   void reserve() {
-    memory = Pages(size_t{kPackets} * kStride);
+    memory = WholePages(size_t{kPackets} * kStride);
     packets.reserve(kPackets);
     ends.reserve(kPackets);
   }
@@ -86,7 +86,7 @@ struct BurstCopies {
     return reinterpret_cast<uint8_t*>(memory.data()) + size_t{index} * kStride;
   }
 
-  Pages memory;
+  WholePages memory;
   std::vector<vanity_packet> packets;  // `buffer` is the index here
   std::vector<uint32_t> ends;          // of each burst, in packets
 };

@@ -134,10 +134,9 @@ Rehearsal::Rehearsal(Shard& shard, Handover& handover, Guard& guard,
 // The new program gets the keys of the old one: two programs of one shard are not kept apart.
 void Rehearsal::confine() {
   const ProtectionKey& key = shard_.key();
-  for (const Pages* const pages :
-       std::initializer_list<const Pages*>{&handover_.copies.memory, &fresh_}) {
-    if (pages->data() != nullptr) key.protect(pages->data(), pages->bytes());
-  }
+  const WholePages& copies = handover_.copies.memory;
+  if (copies.data() != nullptr) key.protect(copies.data(), copies.bytes());
+  key.protect(fresh_.data(), fresh_.bytes());
   Place& place = *handover_.place;
   if (place.arena != nullptr) key.protect(place.arena->base(), place.arena->bytes());
   handover_.program->confine(shard_.key());

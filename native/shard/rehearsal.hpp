@@ -58,7 +58,7 @@ class Rehearsal {
   Handover& handover_;
   Guard& guard_;
   const Guard::Thread guarded_;
-  const Pages fresh_;  // buffers that it allocates
+  const WholePages fresh_;  // buffers that it allocates
   std::optional<ConfinedThread> confined_;
   uint32_t made_ = 0;
   size_t taken_ = 0;  // copies

@@ -10,21 +10,21 @@
 
 namespace vanity {
 
-class Pages {
+class WholePages {
  public:
-  Pages() = default;
+  WholePages() = default;
   // Throws std::bad_alloc.
-  explicit Pages(size_t bytes) : bytes_(bytes) {
+  explicit WholePages(size_t bytes) : bytes_(bytes) {
     void* const at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (at == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<std::byte*>(at);
   }
-  ~Pages() {
+  ~WholePages() {
     if (data_ != nullptr) munmap(data_, bytes_);
   }
-  Pages(Pages&& other) noexcept { swap(other); }
-  Pages& operator=(Pages&& other) noexcept {
+  WholePages(WholePages&& other) noexcept { swap(other); }
+  WholePages& operator=(WholePages&& other) noexcept {
     swap(other);
     return *this;
   }
@@ -33,7 +33,7 @@ class Pages {
   size_t bytes() const noexcept { return bytes_; }
 
  private:
-  void swap(Pages& other) noexcept {
+  void swap(WholePages& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
   }
