@@ -371,6 +371,9 @@ export interface NativeReload {
   grow?: {
     shards: readonly (Omit<ShardPlan, 'core'> & { core: number; primaryName: string })[];
     channels: readonly (ChannelPlan & { fromName: string; toName: string })[];
+    /** What makes room by its name for one of those, or has it again. */
+    shardNames: readonly { from: string; to: string }[];
+    channelNames: readonly { from: string; to: string }[];
   };
   /** Or shards that drain and end, in this order. */
   end?: { shards: readonly string[]; channels: readonly [] };

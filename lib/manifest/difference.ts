@@ -4,8 +4,8 @@ import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.
 
 /**
  * `set`: figures of the kernel, or another built-in stage, its options or channels, in place. `reload`: another module of the same kind, or the
- * same with other settings or channels, in its place, while packets flow. `move`: another core. `restart`: made anew. In
- * this order what several reasons call for.
+ * same with other settings or channels, in its place, while packets flow. `move`: another core. `restart`: made anew, and what there was goes when
+ * nothing is left in it. In this order what several reasons call for.
  */
 export type Action = 'keep' | 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
 
@@ -33,33 +33,53 @@ export function planChanges(before: Plan, after: Plan): PartChange[] {
   const ports = parts('port', before, after, before.ports, after.ports, portWords);
   const devices = parts('device', before, after, before.devices, after.devices, deviceWords);
   const shards = parts('shard', before, after, before.shards, after.shards, shardWords);
-  const around = [...channels, ...ports, ...devices].filter(({ action }) => action !== 'keep');
-  for (const shard of shards) {
-    if (shard.action === 'add' || shard.action === 'remove') continue;
-    const [old, fresh] = [before, after].map(({ shards }) =>
-      shards.find(({ name }) => name === shard.name),
-    ) as [ShardPlan, ShardPlan];
-    shard.because = around.flatMap(({ part, name, action }) => {
-      const joined = [...ends(before, part, name), ...ends(after, part, name)];
-      const what = { add: 'is new', remove: 'goes' }[action as string] ?? 'is another one';
-      return joined.includes(shard.name) ? [`${part} ${name} ${what}`] : [];
-    });
-    const grows = around.every(
-      ({ part, name, action }) =>
-        (part === 'channel' && (action === 'add' || action === 'remove')) ||
-        ![...ends(before, part, name), ...ends(after, part, name)].includes(shard.name),
-    );
-    const device = holdsDevice(after, shard.name);
-    shard.action = shardAction(
-      shard,
-      old,
-      fresh,
-      device,
-      grows && otherChannels(old, fresh, device),
-    );
-  }
+  for (const shard of shards) if (shard.action === 'restart') shard.action = 'keep';
+  // Whoever is made anew has channels of its own, and the shards at their other ends have others then.
+  const anew = (): number =>
+    [...shards, ...channels].filter(({ action }) => action === 'restart').length;
+  let known: number;
+  do {
+    known = anew();
+    const around = [...channels, ...ports, ...devices].filter(({ action }) => action !== 'keep');
+    for (const shard of shards) settleShard(shard, around, before, after);
+    for (const channel of channels) settleChannel(channel, shards, after);
+  } while (anew() > known);
   return [systemChange(before, after), ...shards, ...channels, ...ports, ...devices];
 }
+
+/** By its own values, and by what it has an end of. */
+function settleShard(
+  shard: PartChange,
+  around: readonly PartChange[],
+  before: Plan,
+  after: Plan,
+): void {
+  if (shard.action === 'add' || shard.action === 'remove') return;
+  const [old, fresh] = [before, after].map(({ shards }) =>
+    shards.find(({ name }) => name === shard.name),
+  ) as [ShardPlan, ShardPlan];
+  const joined = around.filter(({ part, name }) =>
+    [...ends(before, part, name), ...ends(after, part, name)].includes(shard.name),
+  );
+  shard.because = joined.map(({ part, name, action }) => {
+    const what = { add: 'is new', remove: 'goes' }[action as string] ?? 'is another one';
+    return `${part} ${name} ${what}`;
+  });
+  const device = holdsDevice(after, shard.name);
+  const channels =
+    joined.every(({ part }) => part === 'channel') && otherChannels(old, fresh, device);
+  shard.action = shardAction(shard, old, fresh, device, channels);
+}
+
+function settleChannel(channel: PartChange, shards: readonly PartChange[], after: Plan): void {
+  if (channel.action !== 'keep' && channel.because.length === 0) return;
+  const joined = ends(after, 'channel', channel.name);
+  const anew = shards.filter(({ name, action }) => action === 'restart' && joined.includes(name));
+  channel.because = anew.map(madeAnew);
+  if (anew.length > 0) channel.action = 'restart';
+}
+
+export const madeAnew = ({ part, name }: PartChange): string => `${part} ${name} is made anew`;
 
 function shardAction(
   { changed, because }: PartChange,
@@ -224,6 +244,15 @@ const granted = ({ mmio, irqs, dma }: DevicePlan): { shard: number }[] => [
 
 export function holdsDevice(plan: Plan, shard: string): boolean {
   return plan.devices.some(({ name }) => ends(plan, 'device', name).includes(shard));
+}
+
+/** The port or device that it has, as `port in`. */
+export function holds(plan: Plan, shard: string): string | undefined {
+  const has = (part: 'port' | 'device', all: readonly { readonly name: string }[]) =>
+    all
+      .filter(({ name }) => ends(plan, part, name).includes(shard))
+      .map(({ name }) => `${part} "${name}"`);
+  return [...has('port', plan.ports), ...has('device', plan.devices)][0];
 }
 
 function programWords({ program, options }: ShardPlan): Words {

@@ -3,13 +3,15 @@ import { type Location, VanityError } from '../errors.js';
 import {
   type Action,
   type Changed,
+  holds,
   holdsDevice,
   inPlace,
+  madeAnew,
   type PartChange,
   systemInPlace,
 } from './difference.js';
 import { type ManifestSource, type Path, parseManifest } from './parse.js';
-import type { ShardPlan } from './plan.js';
+import type { Plan, ShardPlan } from './plan.js';
 import type { ManifestGeneration } from './running.js';
 
 type Written = Omit<ManifestGeneration, 'generation'>;
@@ -20,9 +22,6 @@ const SECTIONS = {
   port: 'ports',
   device: 'devices',
 } as const;
-
-const RENAME =
-  'Give it and its channels other names: the old one goes, and the new one comes, without its state.';
 
 const POSSIBLE: ReadonlySet<Action> = new Set(['keep', 'set', 'reload', 'move']);
 /** What may come and go. */
@@ -39,13 +38,8 @@ export function refusals(
     ManifestSource | undefined,
   ];
   const hint = `It takes a new start: stop the system, then vanity run ${after.file || 'with this manifest'}`;
-  const refuse = (
-    { part, name }: PartChange,
-    problem: string,
-    location?: Location,
-    otherwise = hint,
-  ): VanityError =>
-    new VanityError('VANITY_E_APPLY', { part, name, problem, hint: otherwise }, { location });
+  const refuse = ({ part, name }: PartChange, problem: string, location?: Location): VanityError =>
+    new VanityError('VANITY_E_APPLY', { part, name, problem, hint }, { location });
   return changes.flatMap((change) => {
     const { part, name, action, changed } = change;
     if (POSSIBLE.has(action)) return [];
@@ -60,26 +54,70 @@ export function refusals(
       const problem = `${comes ? 'it is new' : 'it is not there any more'}, and ${why}`;
       return [refuse(change, problem, (comes ? is : was)?.locate(path, 'key'))];
     }
+    const fixed = fixture(change, changes, before, after);
+    if (fixed === undefined) return [];
+    const { of, why } = fixed;
     const refused = changed
       .filter((one) => !possible(one, change, before, after))
       .map((one) => {
         const values = `${one.key} from ${told(one.before)} to ${told(one.after)}`;
-        const what = part === 'shard' && one.key !== 'isolation' && isolated(before, name);
-        const whose = what ? ` of ${what}` : '';
+        const whose = of === '' || one.key === 'isolation' ? '' : ` of ${of}`;
         const problem = `a running system cannot change ${values}${whose}`;
         return refuse(change, problem, is && placeOf(is, path, change, one));
       });
-    // What else calls for a new start is refused itself, where it stands.
-    const comesOrGoes = change.because.every((one) => /^channel .* (is new|goes)$/.test(one));
-    // And so is a channel at a process, or at a program that a key confines.
-    const at = part === 'shard' && isolated(before, name) !== undefined;
-    if (refused.length > 0 || change.because.length === 0 || !comesOrGoes || at) return refused;
-    const why = 'it cannot have other channels while it runs';
-    const problem = `${why}: ${change.because.join(', ')}`;
-    const hinted = kindOf(after, name) === 'typescript' ? RENAME : hint;
-    return [refuse(change, problem, is?.locate(path, 'key'), hinted)];
+    if (refused.length > 0 || why === '') return refused;
+    return [refuse(change, why, is?.locate(path, 'key'))];
   });
 }
+
+/**
+ * Why a part that would have to be made anew is there for as long as the system runs: what it is, and what is told where
+ * none of its own values is another one, if anything; undefined: it can be made anew.
+ */
+function fixture(
+  { part, name, because }: PartChange,
+  changes: readonly PartChange[],
+  before: Written,
+  after: Written,
+): { of: string; why: string } | undefined {
+  if (!GROWS.has(part)) return { of: '', why: '' };
+  const plans = [before, after];
+  if (part === 'channel') {
+    const [end] = plans.flatMap(({ plan }) => endApart(plan, name) ?? []);
+    if (end === undefined) return undefined;
+    const what = apart(end);
+    // Either end may be refused itself.
+    const calls = changes.flatMap((one) =>
+      because.includes(madeAnew(one)) && fixture(one, changes, before, after) === undefined
+        ? [madeAnew(one)]
+        : [],
+    );
+    const whose = `shard "${end.name}" is ${what}, whose channels are those it began with`;
+    return {
+      of: `one at ${what}`,
+      why: calls.length > 0 ? `${calls.join(', ')}, and ${whose}` : '',
+    };
+  }
+  // A channel, port or device that cannot be another one is refused itself, where it stands.
+  const told = because.length > 0 && because.every((one) => one.startsWith('channel '));
+  const calls = (why: string): string => (told ? `${because.join(', ')}, and ${why}` : '');
+  const [what] = plans.flatMap((one) => isolated(one, name) ?? []);
+  if (what !== undefined) return { of: what, why: '' };
+  const [held] = plans.flatMap(({ plan }) => holds(plan, name) ?? []);
+  if (held !== undefined) {
+    const why = calls(`it cannot be made anew while it has ${held}`);
+    return { of: `a shard that has ${held}`, why };
+  }
+  const who = stranger(before, name, after) ?? stranger(after, name, before);
+  if (who === undefined) return undefined;
+  return {
+    of: `a shard whose packets come to TypeScript in shard "${who}"`,
+    why: calls(seenBy(who)),
+  };
+}
+
+const seenBy = (who: string): string =>
+  `its packets come to shard "${who}", whose TypeScript program sees the buffers that it began with`;
 
 const kindOf = ({ plan }: Written, name: string): ShardPlan['programKind'] | undefined =>
   plan.shards.find((shard) => shard.name === name)?.programKind;
@@ -111,17 +149,19 @@ function bound(
   if (part === 'shard') {
     if (shard && apart(shard)) return `${apart(shard)} ${begins} with the system`;
     const who = stranger(has, name, other);
-    return (
-      who &&
-      `its packets come to shard "${who}", whose TypeScript program sees the buffers that it began with`
-    );
+    return who && seenBy(who);
   }
-  const channel = plan.channels.find((one) => one.name === name);
-  const end = [channel?.from, channel?.to]
-    .map((index) => plan.shards[index ?? -1])
-    .find((one) => one && apart(one));
+  const end = endApart(plan, name);
   if (end === undefined) return undefined;
   return `shard "${end.name}" is ${apart(end)}, whose channels are those it began with`;
+}
+
+/** The shard at an end of a channel that is more than a thread. */
+function endApart({ channels, shards }: Plan, name: string): ShardPlan | undefined {
+  const channel = channels.find((one) => one.name === name);
+  return [channel?.from, channel?.to]
+    .map((index) => shards[index ?? -1])
+    .find((one) => one && apart(one));
 }
 
 /** What it is, when it is more than a thread. */

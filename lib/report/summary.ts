@@ -37,15 +37,16 @@ const UNPINNED = 0xffffffff;
 
 /**
  * Packets that there was no room for, each counted where it was lost: by the shard whose output was
- * full, by the queue of the port that could not take it in or send it, by the pool its buffer never
+ * full, there or gone, by the queue of the port that could not take it in or send it, by the pool its buffer never
  * came back to. Not what a filter discards or a mirror multiplies.
  */
-export function lostPackets({ shards, queues, pools }: Snapshot): number {
+export function lostPackets({ system, shards, queues, pools }: Snapshot): number {
   const sum = (rows: Row[], ...fields: string[]): number =>
     rows.reduce((all, row) => fields.reduce((of, field) => of + count(row, field), all), 0);
   const [receive, transmit] = [queues.filter(isReceive), queues.filter((q) => !isReceive(q))];
   return (
     sum(shards, 'dropped') +
+    Number(system.gone_dropped ?? 0) +
     sum(receive, 'dropped', 'oversize') +
     sum(transmit, 'dropped', 'oversize', 'invalid') +
     sum(pools, 'leaked')

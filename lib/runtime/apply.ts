@@ -11,13 +11,17 @@ import { type ManifestGeneration, type RunningManifest, withShard } from '../man
 import type { NativeFailure } from '../native.js';
 import { count, type Segment, text } from '../telemetry/segment.js';
 import {
+  backwards,
   consumersFirst,
   endsOf,
   type Growth,
   grown,
   growthOf,
   leavingInputs,
+  makingRoom,
   newParts,
+  type Renames,
+  renamed,
   shrunk,
 } from './growth.js';
 import { Health, type Worse } from './health.js';
@@ -47,7 +51,7 @@ export interface ApplyOptions {
 export interface ApplyStep {
   part: 'system' | 'shard' | 'channel';
   name: string;
-  action: 'add' | 'remove' | 'set' | 'reload' | 'move';
+  action: 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
   /** `back`: it is as it was before; `stuck`: it could not be brought back. */
   outcome: 'done' | 'refused' | 'back' | 'stuck';
   /** Of another program, stage or channels; the last one is that of the way back. */
@@ -76,6 +80,11 @@ export interface ApplyReport {
 /** What is to be applied: a manifest, not yet of any generation. */
 export type NextManifest = Omit<ManifestGeneration, 'generation'>;
 
+/** What is there as soon as anything has changed, and what comes or goes at all. */
+const BORN: ReadonlySet<string> = new Set(['add', 'restart']);
+const COMES: ReadonlySet<string> = new Set(['add', 'remove', 'restart']);
+const NOBODY: Renames = { shards: new Map(), channels: new Map() };
+const NOTHING: Growth = { shards: [], channels: [], goneShards: [], goneChannels: [] };
 const CONFIRM_S = 5;
 const LOOK_MS = 20;
 const NOT_PINNED = 0xffffffff;
@@ -119,6 +128,8 @@ class Apply {
   readonly #options: ApplyOptions;
   readonly #before: RunningManifest;
   readonly #health: Health;
+  /** Of what is made anew. */
+  readonly #room: Renames;
   /** Where each shard was, whatever its manifest said. */
   readonly #cores: ReadonlyMap<string, number>;
   /** What is in force. */
@@ -149,6 +160,7 @@ class Apply {
       steps: [],
       confirm: { seconds: options.confirm ?? CONFIRM_S, waited_ms: 0, worse: [] },
     };
+    this.#room = makingRoom(this.#report.changes);
   }
 
   async run(): Promise<ApplyReport> {
@@ -213,18 +225,21 @@ class Apply {
   async #change(): Promise<NativeFailure | undefined> {
     this.#now = { ...this.#now, settled: false };
     const { plan } = this.#next;
-    const growth = growthOf(this.#before.plan, plan);
+    const before = renamed(this.#before.plan, this.#room);
+    const growth = growthOf(before, plan);
     for (const { part, name } of this.#report.changes) {
       if (part !== 'system') continue;
       await this.#setSystem(plan);
       this.#step('system', name, 'set', 'done');
     }
-    const refused = await this.#grow(plan, growth);
+    const refused = await this.#grow(plan, growth, this.#room);
     if (refused) return refused;
     for (const { part, name, action, because } of this.#inOrder(growth)) {
       if (this.#options.signal?.aborted) return interrupted();
-      if (part === 'shard' && because.length > 0) {
-        const error = await this.#changeChannels(name, plan, this.#before.plan);
+      if (BORN.has(action)) {
+        // It is there already.
+      } else if (part === 'shard' && because.length > 0) {
+        const error = await this.#changeChannels(name, plan, before);
         if (error) return error;
       } else if (part === 'shard' && action === 'set' && !this.#otherStage(name, plan)) {
         await this.#setShard(name, plan);
@@ -262,30 +277,45 @@ class Apply {
   }
 
   /** New shards run afterwards, and nobody sends to them yet. */
-  async #grow(plan: Plan, growth: Growth): Promise<NativeFailure | undefined> {
+  async #grow(
+    plan: Plan,
+    growth: Growth,
+    room: Renames = NOBODY,
+  ): Promise<NativeFailure | undefined> {
     const { shards, channels } = growth;
-    if (shards.length + channels.length === 0) return undefined;
-    const manifest = { ...this.#now, plan: grown(this.#now.plan, plan, growth) };
-    const grow = newParts(plan, growth, this.#coresFor(shards));
+    if (shards.length + channels.length + room.shards.size + room.channels.size === 0)
+      return undefined;
+    const manifest = { ...this.#now, plan: grown(renamed(this.#now.plan, room), plan, growth) };
+    const grow = newParts(plan, growth, this.#coresFor(shards, room), room);
     const error = await changeParts(this.#segment, this.#path, { grow }, manifest);
-    for (const { name } of shards) this.#step('shard', name, 'add', error ? 'refused' : 'done');
-    for (const { channel } of channels) {
-      this.#step('channel', channel.name, 'add', error ? 'refused' : 'done');
-    }
+    const outcome = error ? 'refused' : 'done';
+    for (const { name } of shards)
+      this.#step('shard', name, room.shards.has(name) ? 'restart' : 'add', outcome);
+    for (const { name } of channels.map(({ channel }) => channel))
+      this.#step('channel', name, room.channels.has(name) ? 'restart' : 'add', outcome);
     if (error === undefined) this.#now = manifest;
     return error;
   }
 
-  /** A core for each that has none of its own: one that no shard has, while there are such. */
-  #coresFor(shards: readonly ShardPlan[]): Map<string, number> {
-    const now = this.#segment.rows('shards').filter((row) => text(row, 'name') !== '');
+  /** A core for each that has none of its own: one that no shard has, while there are such, or that of the one before it. */
+  #coresFor(all: readonly ShardPlan[], room: Renames): Map<string, number> {
+    const now = this.#segment.rows('shards').filter((row) => {
+      const name = text(row, 'name');
+      return name !== '' && !room.shards.has(name);
+    });
+    const shards = all.map((shard) => {
+      const before = room.shards.has(shard.name) ? this.#cores.get(shard.name) : undefined;
+      return shard.core === 'auto' && before !== undefined ? { ...shard, core: before } : shard;
+    });
     const taken = now.map((row) => ({
       ...(shards[0] as ShardPlan),
       name: `${text(row, 'name')}`,
       core: count(row, 'core') === NOT_PINNED ? -1 : count(row, 'core'),
     }));
-    const all: Plan = { ...this.#next.plan, shards: [...taken, ...shards] };
-    const { plan } = resolveCores(all, usableCpus());
+    const { plan } = resolveCores(
+      { ...this.#next.plan, shards: [...taken, ...shards] },
+      usableCpus(),
+    );
     return new Map(plan.shards.slice(taken.length).map(({ name, core }) => [name, core]));
   }
 
@@ -329,10 +359,13 @@ class Apply {
     }
     const manifest = { ...this.#now, plan: shrunk(this.#now.plan, growth) };
     const error = await ask({ free }, manifest);
-    for (const name of goneShards) this.#step('shard', name, 'remove', error ? 'stuck' : 'done');
-    for (const name of goneChannels) {
-      this.#step('channel', name, 'remove', error ? 'stuck' : 'done');
-    }
+    const outcome = error ? 'stuck' : 'done';
+    const { shards, channels } = backwards(this.#room);
+    // What has made room was made anew, and that is a step already.
+    for (const name of goneShards)
+      if (!shards.has(name)) this.#step('shard', name, 'remove', outcome);
+    for (const name of goneChannels)
+      if (!channels.has(name)) this.#step('channel', name, 'remove', outcome);
     if (error === undefined) this.#now = manifest;
     return error ?? this.#look();
   }
@@ -375,10 +408,16 @@ class Apply {
   async #undo(): Promise<void> {
     const report = this.#report;
     const steps = report.steps.filter(({ outcome }) => outcome === 'done').reverse();
-    const { plan } = this.#before;
-    const there = this.#now.plan;
+    // What was made anew goes, and what made room for it is still there; or that is made anew as well.
+    const names = [...this.#room.shards.values(), ...this.#room.channels.values()];
+    const waits = [...this.#now.plan.shards, ...this.#now.plan.channels].some(({ name }) =>
+      names.includes(name),
+    );
+    const room = !waits && steps.some(({ action }) => action === 'restart') ? this.#room : NOBODY;
+    const plan = waits ? renamed(this.#before.plan, this.#room) : this.#before.plan;
+    const there = renamed(this.#now.plan, room);
     const growth = growthOf(there, plan);
-    const problem = await this.#grow(plan, growth);
+    const problem = await this.#grow(plan, growth, room);
     const channels = new Set(
       report.changes.flatMap(({ part, name, because }) =>
         part === 'shard' && because.length > 0 ? [name] : [],
@@ -387,11 +426,11 @@ class Apply {
     const order = consumersFirst(plan, [...channels]);
     for (const name of problem ? [] : order) {
       const step = steps.find((one) => one.part === 'shard' && one.name === name);
-      if (step === undefined || step.action === 'add' || step.action === 'remove') continue;
+      if (step === undefined || COMES.has(step.action)) continue;
       step.outcome = (await this.#channelsBack(name, plan, there)) ? 'back' : 'stuck';
     }
     for (const step of steps) {
-      if (step.action === 'add' || step.action === 'remove') continue;
+      if (COMES.has(step.action)) continue;
       if (step.part === 'shard' && channels.has(step.name)) continue;
       if (step.part === 'system') {
         await this.#setSystem(this.#before.plan);
@@ -407,10 +446,11 @@ class Apply {
         step.outcome = (await this.#reloadBack(step)) ? 'back' : 'stuck';
       }
     }
-    const left = problem ?? (await this.#shrink(plan, growth));
-    for (const step of steps) {
-      if (step.action === 'add' || step.action === 'remove') step.outcome = left ? 'stuck' : 'back';
-    }
+    const left =
+      problem ??
+      (await this.#shrink(plan, growth)) ??
+      (waits ? await this.#grow(plan, NOTHING, backwards(this.#room)) : undefined);
+    for (const step of steps) if (COMES.has(step.action)) step.outcome = left ? 'stuck' : 'back';
     // What was asked for on the way back is no step of its own.
     report.steps.splice(
       0,

@@ -1,6 +1,8 @@
 // What comes and goes between two plans, who has which channels in between, and the plan as it is meanwhile. Parts are
 // known by their names: places in a running system are other ones than those in a manifest.
 
+import type { PartChange } from '../manifest/difference.js';
+import { limits } from '../manifest/limits.js';
 import type { ChannelPlan, Plan, ShardPlan } from '../manifest/plan.js';
 import type { NativeReload } from '../native.js';
 
@@ -137,14 +139,55 @@ export function shrunk(plan: Plan, { goneShards, goneChannels }: Growth): Plan {
   );
 }
 
+/** Under which name what is made anew is there until it goes: none that a manifest can give. */
+const leaving = (name: string): string => `${name.slice(0, limits.nameBytes - 1)}~`;
+
+/** Other names for shards and channels, each by the one that it has. */
+export interface Renames {
+  readonly shards: ReadonlyMap<string, string>;
+  readonly channels: ReadonlyMap<string, string>;
+}
+
+/** What is made anew makes room for its successor by its name. */
+export function makingRoom(changes: readonly PartChange[]): Renames {
+  const of = (which: PartChange['part']): Map<string, string> =>
+    new Map(
+      changes.flatMap(({ part, name, action }) =>
+        part === which && action === 'restart' ? [[name, leaving(name)] as const] : [],
+      ),
+    );
+  return { shards: of('shard'), channels: of('channel') };
+}
+
+export function backwards({ shards, channels }: Renames): Renames {
+  const turned = (names: ReadonlyMap<string, string>) =>
+    new Map([...names].map(([from, to]) => [to, from]));
+  return { shards: turned(shards), channels: turned(channels) };
+}
+
+export function renamed(plan: Plan, { shards, channels }: Renames): Plan {
+  const other = <P extends { readonly name: string }>(all: readonly P[], names: typeof shards) =>
+    all.map((one) => ({ ...one, name: names.get(one.name) ?? one.name }));
+  return {
+    ...plan,
+    shards: other(plan.shards, shards),
+    channels: other(plan.channels, channels),
+  };
+}
+
 /** As the kernel is asked for it. */
 export function newParts(
   after: Plan,
   { shards, channels }: Growth,
   cores: ReadonlyMap<string, number>,
+  renames: Renames,
 ): NonNullable<NativeReload['grow']> {
   const primaries = primariesOf(after);
+  const pairs = (names: ReadonlyMap<string, string>) =>
+    [...names].map(([from, to]) => ({ from, to }));
   return {
+    shardNames: pairs(renames.shards),
+    channelNames: pairs(renames.channels),
     shards: shards.map((shard) => ({
       ...shard,
       core: cores.get(shard.name) ?? -1,

@@ -76,6 +76,9 @@ export class SegmentRegistry {
     this.#add('vanity_system_uptime_seconds', 'gauge', 'Time since the shards were let go', () => [
       { labels: this.#system(), value: Number(this.#snapshot.system.uptimeNs) / 1e9 },
     ]);
+    this.#add('vanity_system_gone_dropped_total', 'counter', 'Lost by shards that are gone', () => [
+      { labels: this.#system(), value: Number(this.#snapshot.system.gone_dropped ?? 0) },
+    ]);
     this.#add(
       'vanity_system_start_time_seconds',
       'gauge',

@@ -216,6 +216,14 @@ Parts parts_from_js(const Napi::Object& o) {
     const auto one = value.As<Napi::Object>();
     parts.channels.push_back({channel_from(one), text(one, "fromName"), text(one, "toName")});
   });
+  const auto renames = [&o](const char* key, std::vector<Rename>& into) {
+    each_of(o, key, [&into](const Napi::Value& value) {
+      const auto one = value.As<Napi::Object>();
+      into.push_back({text(one, "from"), text(one, "to")});
+    });
+  };
+  renames("shardNames", parts.shard_renames);
+  renames("channelNames", parts.channel_renames);
   return parts;
 }
 

@@ -146,6 +146,7 @@ void Growth::bury() noexcept {
     }
     const uint32_t core = system.plan_.shards[s].core;
     system.shards_[s]->vacate();
+    system.segment_.header().gone_dropped.add(system.segment_.shard(s).dropped.get());
     Segment::clear(system.segment_.shard(s));
     system.plan_.shards[s] = ShardPlan{};
     bool taken = core == system.plan_.kernel_core;

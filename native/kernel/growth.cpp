@@ -248,6 +248,7 @@ void Growth::conclude() noexcept {
 
 void Growth::grow() {
   if (next_.threads != 0) refuse("the shards of this system share threads, and take no others in");
+  plan_names();
   plan_shards();
   plan_channels();
   plan_pools();
@@ -260,6 +261,26 @@ void Growth::grow() {
   make_ways();
   start_shards();
   hand_ways();
+}
+
+void Growth::plan_names() {
+  const auto plan = [](auto& parts, const std::vector<Rename>& renames, std::vector<uint32_t>& of) {
+    for (const auto& [from, to] : renames) {
+      const uint32_t at = named(parts, from);
+      if (at == kNone) refuse("there is no \"" + from + "\" to be called \"" + to + "\"");
+      if (to.empty() || to.size() > limits::kNameBytes || named(parts, to) != kNone) {
+        refuse("\"" + from + "\" cannot be called \"" + to + "\"");
+      }
+      parts[at].name = to;
+      of.push_back(at);
+    }
+  };
+  plan(next_.shards, request_.parts.shard_renames, renamed_);
+  plan(next_.channels, request_.parts.channel_renames, renamed_channels_);
+}
+
+bool Growth::is_renamed(uint32_t shard) const noexcept {
+  return std::find(renamed_.begin(), renamed_.end(), shard) != renamed_.end();
 }
 
 void Growth::plan_shards() {
@@ -339,6 +360,10 @@ void Growth::plan_channels() {
 
 void Growth::plan_pools() {
   pool_plans_ = system_.pool_plans_;
+  for (System::PoolPlan& pool : pool_plans_) {
+    if (pool.name.empty() || !is_renamed(pool.owner)) continue;
+    pool.name = next_.shards[pool.owner].name;
+  }
   for (NewcomerShard& fresh : shards_) {
     const ShardPlan& plan = next_.shards[fresh.index];
     fresh.program = plan.kind == ProgramKind::builtin ? make_stage(plan)
@@ -421,15 +446,17 @@ void Growth::lock_cores() {
                   "use another one");
     }
     bool taken = plan.core == next_.kernel_core;
+    bool locked = taken;
     for (uint32_t s = 0; s < next_.shards.size(); ++s) {
       if (s == fresh.index || next_.shards[s].name.empty()) continue;
       // Of those that come along, the first one takes it.
-      if (newcomer_after(s, fresh.index)) continue;
-      taken |= next_.shards[s].core == plan.core;
+      if (newcomer_after(s, fresh.index) || next_.shards[s].core != plan.core) continue;
+      locked = true;
+      // Who makes room for another one leaves.
+      taken |= !is_renamed(s);
     }
-    if (!taken) {
-      locks_.emplace_back(plan.core);
-    } else if (!next_.oversubscribe) {
+    if (!locked) locks_.emplace_back(plan.core);
+    if (taken && !next_.oversubscribe) {
       throw Error("VANITY_E_CORE_TWICE",
                   "shard " + plan.name + ": core " + std::to_string(plan.core) +
                       " has another shard already",
@@ -674,12 +701,28 @@ Rewiring& Growth::rewiring_for(uint32_t shard) {
   return *rewirings_.back().second;
 }
 
+// Readers see the old name or the new one: they differ in one byte, or where one ends.
+void Growth::name_records() noexcept {
+  Segment& segment = system_.segment_;
+  for (const uint32_t s : renamed_) {
+    copy_text(segment.shard(s).name, limits::kNameBytes + 1, next_.shards[s].name);
+  }
+  for (uint32_t pool = 0; pool < pool_plans_.size(); ++pool) {
+    if (pool_plans_[pool].name.empty() || !is_renamed(pool_plans_[pool].owner)) continue;
+    copy_text(segment.pool(pool).name, limits::kNameBytes + 1, pool_plans_[pool].name);
+  }
+  for (const uint32_t c : renamed_channels_) {
+    copy_text(segment.channel(c).name, limits::kNameBytes + 1, next_.channels[c].name);
+  }
+}
+
 // The kernel's thread: it is part of the system from here on.
 void Growth::adopt() noexcept {
   System& system = system_;
   system.plan_.shards = next_.shards;
   system.plan_.channels = next_.channels;
   system.pool_plans_ = pool_plans_;
+  name_records();
   for (CoreLock& lock : locks_) system.locks_.push_back(std::move(lock));
   for (auto& [index, pool] : pools_) put(system.pools_, index, std::move(pool));
   for (NewcomerShard& fresh : shards_) put(system.shards_, fresh.index, std::move(fresh.shard));

@@ -4,7 +4,8 @@
 //
 //   grow   cores, arenas, pools, rings, records; init on the new shard's own thread (one that runs
 //          JavaScript is started by the owner of the system); ways home; the kernel lets it go.
-//          Nobody sends to it yet.
+//          Nobody sends to it yet. What is made anew comes so, beside what has its name until then
+//          and makes room for it by that and by its core.
 //   end    nobody sends to it any more: what is in its inputs is processed, then its thread ends.
 //   free   its buffers come home, nobody uses its channels, and all that it had is free.
 #pragma once
@@ -56,6 +57,8 @@ class Growth : public Task {
 
   void run() noexcept;
   void grow();
+  void plan_names();
+  bool is_renamed(uint32_t shard) const noexcept;
   void plan_shards();
   void plan_channels();
   void plan_pools();
@@ -75,6 +78,7 @@ class Growth : public Task {
   void wait_for_workers();
   void wait_for_buffers();
 
+  void name_records() noexcept;
   void adopt() noexcept;
   void abandon() noexcept;
   void bury() noexcept;
@@ -103,6 +107,8 @@ class Growth : public Task {
   std::vector<CoreLock> locks_;
   std::shared_ptr<Arena> annex_;  // of rings to and from shards that are there already
   size_t annex_bytes_ = 0;
+  std::vector<uint32_t> renamed_;
+  std::vector<uint32_t> renamed_channels_;
   std::vector<NewcomerShard> shards_;
   std::vector<NewcomerChannel> channels_;
   std::vector<std::pair<uint32_t, std::unique_ptr<Pool>>> pools_;

@@ -136,6 +136,12 @@ std::map<std::string, std::string> unpack_options(const std::string& packed) {
 
 std::string pack_parts(const Parts& parts) {
   std::vector<std::string> texts;
+  for (const Rename& rename : parts.shard_renames) {
+    texts.insert(texts.end(), {"shard name", rename.from, rename.to});
+  }
+  for (const Rename& rename : parts.channel_renames) {
+    texts.insert(texts.end(), {"channel name", rename.from, rename.to});
+  }
   for (const NewShard& shard : parts.shards) {
     texts.insert(texts.end(), {"shard", written(shard), pack_options(shard.plan.options)});
   }
@@ -155,7 +161,11 @@ Parts unpack_parts(const std::string& packed) {
   const std::vector<std::string> texts = unpack_texts(packed);
   Parts parts;
   for (size_t i = 0; i + 2 < texts.size(); i += 3) {
-    if (texts[i] == "shard") {
+    if (texts[i] == "shard name") {
+      parts.shard_renames.push_back({texts[i + 1], texts[i + 2]});
+    } else if (texts[i] == "channel name") {
+      parts.channel_renames.push_back({texts[i + 1], texts[i + 2]});
+    } else if (texts[i] == "shard") {
       parts.shards.push_back(read<NewShard>(texts[i + 1]));
       parts.shards.back().plan.options = unpack_options(texts[i + 2]);
     } else if (texts[i] == "channel") {

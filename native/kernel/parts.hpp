@@ -21,7 +21,16 @@ struct NewChannel {
   std::string to;
 };
 
+// Of one that is there.
+struct Rename {
+  std::string from;
+  std::string to;
+};
+
 struct Parts {
+  // What makes room by its name for what comes, or has it again.
+  std::vector<Rename> shard_renames;
+  std::vector<Rename> channel_renames;
   // What comes.
   std::vector<NewShard> shards;
   std::vector<NewChannel> channels;

@@ -60,6 +60,8 @@ const std::vector<Field> kSystemFields = {
                "Monotonic time of the kernel's last turn"),
     make_field("uptime_ns", FieldType::gauge, offsetof(SegmentHeader, uptime_ns), 1, "ns",
                "Time since the shards were let go"),
+    make_field("gone_dropped", FieldType::counter, offsetof(SegmentHeader, gone_dropped), 1, "",
+               "Packets lost by shards that are gone: what their `dropped` was"),
 };
 
 const std::vector<Field> kShardFields = {

@@ -293,27 +293,44 @@ test.serial(
   },
 );
 
-test.serial(
-  'what a TypeScript program that stays cannot have is refused at its line',
-  async (t) => {
-    const { at, end } = await running(t, manifest(tap()));
-    const next = at.file(
-      'next.toml',
-      manifest(`${tap()}
+test.serial('one that gets other channels or settings is made anew', async (t) => {
+  const { at, system, end } = await running(t, manifest(tap()));
+  const more = at.file(
+    'more.toml',
+    manifest(`${tap()}
 [shards.more]
 program = "sink"
 [channels.more]
 from = "tap"
 to = "more"
 `),
-    );
-    const { code, stdout } = await at.run('apply', NAME, next, '--json');
-    t.is(code, 1);
-    const { errors } = JSON.parse(stdout);
-    t.is(errors.length, 1);
-    t.regex(errors[0].message, /shard "tap": .* channel more is new/);
-    t.true(errors[0].line > 0);
-    t.regex(errors[0].hint, /other names/);
-    await end();
-  },
-);
+  );
+  let threads;
+  for (let round = 0; round < 2; round++) {
+    const there = await apply(at, [more], '--confirm', '0');
+    t.is(there.code, 0, there.stderr + JSON.stringify(there.report.error));
+    t.deepEqual(outcomes(there.report).sort(), [
+      'add channel more: done',
+      'add shard more: done',
+      'restart channel copies: done',
+      'restart shard tap: done',
+      'set shard copy: done',
+    ]);
+    await until(at, 'came by', ({ shards }) => shards.more.received > 1000);
+    t.deepEqual(Object.keys((await stats(at)).shards).sort(), [
+      'copy',
+      'end',
+      'more',
+      'source',
+      'tap',
+    ]);
+    threads ??= tasks(system.pid);
+    const slow = at.file('slow.toml', manifest(tap('tap.js', 'burst = 8')));
+    const back = await apply(at, [slow], '--confirm', '0');
+    t.is(back.code, 0, back.stderr + JSON.stringify(back.report.error));
+    await until(at, 'came by', ({ shards }) => shards.tap.user.seen > 1000);
+    await sleep(100);
+    t.true(tasks(system.pid) <= threads, 'no worker is left');
+  }
+  untouched(t, await end());
+});

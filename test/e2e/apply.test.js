@@ -159,21 +159,15 @@ test.serial('what a running system cannot do is refused before anything is touch
   await flowing(at);
   const more = `${manifest({
     left: ['program = "passer_1b.so"'],
-    right: ['program = "passer_1.so"', 'burst = 64'],
+    right: ['program = "passer_1.so"', 'isolation = "process"', 'burst = 64'],
     end: ['program = "checker.so"', 'watchdog = { progress_ms = 9000 }'],
     kernel: ['core = 1'],
-  }).replace('overflow = "block"', 'overflow = "drop"')}
-[shards.script]
-program = "script.ts"
-[channels.more]
-from = "end"
-to = "script"
+  })}
 [ports.more]
 driver = "capture"
 write = "more.pcap"
 tx = "end"
 `;
-  at.file('script.ts', 'export default {};');
   const file = at.file('more.toml', more);
   const { code, stdout } = await at.run('apply', 'apply', file, '--json');
   t.is(code, 1);
@@ -195,17 +189,17 @@ tx = "end"
     ],
     [
       'VANITY_E_APPLY',
-      'shard "right": a running system cannot change burst from 32 to 64',
+      'shard "right": a running system cannot change burst from 32 to 64 of a process of its own',
       file,
       line('burst = 64'),
       9,
     ],
     [
       'VANITY_E_APPLY',
-      'channel "first": a running system cannot change overflow from block to drop',
+      'shard "right": a running system cannot change isolation from thread to process',
       file,
-      line('overflow = "drop"'),
-      12,
+      line('isolation = "process"'),
+      13,
     ],
     [
       'VANITY_E_APPLY',
@@ -558,15 +552,7 @@ overflow = "block"
   t.deepEqual([back.code, back.report.generation], [0, 4], back.stderr);
   t.true(Math.abs((await share()) - 3 / 4) < 0.05);
 
-  // Who makes packets has a pool of its own, and no module takes the place of a stage.
-  const source = at.file('source.toml', line({ middle: other }).replace('20000', '10000'));
-  const { stdout } = await at.run('apply', 'apply', source, '--json');
-  t.regex(
-    JSON.parse(stdout).errors[0].message,
-    /shard "source": a running system cannot change options.rate from 20000 to 10000/,
-  );
-  const module = at.file('module.toml', line({ middle: other, rest: 'program = "passer_1.so"' }));
-  t.regex((await at.run('apply', 'apply', module)).stderr, /shard "rest".*program from sink to/);
+  // No module takes the place of a stage.
   const asked = await at.run('reload', 'apply', 'rest', join(at.path, 'passer_1.so'));
   t.regex(asked.stderr, /no module takes its place/);
 
@@ -577,6 +563,257 @@ overflow = "block"
   t.deepEqual([lost, pools.source.leaked], [0, 0]);
   t.is(shards.source.sent, shards.passed.received + shards.rest.received);
 });
+
+/** numberer > in > left > out > checker, with mirrors around the module in the middle. */
+const line = ({ left = [], second = [], more = '' } = {}) => `
+[system]
+name = "apply"
+oversubscribe = true
+[kernel]
+stall_ms = 5000
+[shards.source]
+program = "numberer.so"
+options = { buffers = 4096, rate = 50000 }
+[shards.in]
+program = "mirror"
+[shards.left]
+program = "passer_1.so"
+${left.join('\n')}
+[shards.out]
+program = "mirror"
+[shards.end]
+program = "checker.so"
+[channels.first]
+from = "source"
+to = "in"
+overflow = "block"
+[channels.second]
+from = "in"
+to = "left"
+overflow = "block"
+${second.join('\n')}
+[channels.third]
+from = "left"
+to = "out"
+overflow = "block"
+[channels.fourth]
+from = "out"
+to = "end"
+overflow = "block"
+${more}
+`;
+const NAMES = [
+  ['source', 'in', 'left', 'out', 'end'],
+  ['first', 'second', 'third', 'fourth'],
+  ['source'],
+];
+/** Every part is there once, under its own name. */
+const complete = (t, { shards, channels, pools }) =>
+  t.deepEqual(
+    [shards, channels, pools].map((parts) => Object.keys(parts).sort()),
+    NAMES.map((names) => [...names].sort()),
+  );
+/** All that was made arrives, though some of it late: there were two ways for a while. */
+async function endsComplete(t, system, dropped = 0) {
+  system.kill('SIGINT');
+  const { code, stdout, stderr } = await system.ended;
+  t.is(code, 0, stderr);
+  const { lost, shards, pools } = JSON.parse(stdout);
+  t.is(lost, dropped);
+  t.is(shards.source.sent, shards.end.user.seq_checked + dropped);
+  t.is(shards.end.user.seq_missing - shards.end.user.seq_reordered, dropped);
+  t.is(pools.source.leaked, 0);
+}
+
+test.serial('what nothing else brings about is made anew under load, in its place', async (t) => {
+  const at = workspace(t);
+  modules(at, 'numberer', 'checker', 'passer_1');
+  const first = at.file('first.toml', line());
+  const other = ['strategy = "rotate"', 'arena = "8KiB"'];
+  const next = at.file('next.toml', line({ left: other, second: ['capacity = 64'] }));
+  const plan = await at.run('plan', first, next);
+  t.is(plan.code, 4);
+  t.regex(plan.stdout, /^restart {2}channel {2}third {3}shard left is made anew$/m);
+  t.regex(plan.stdout, /^set {6}shard {4}out {5}channel third is another one$/m);
+  const system = at.start('run', first, '--json', '--quiet');
+  await flowing(at);
+  const threads = tasks(system.pid);
+  const { left } = (await stats(at)).shards;
+  for (let round = 0; round < 4; round++) {
+    const file = round % 2 === 0 ? [next] : ['--back'];
+    const { code, report, stderr } = await apply(at, file, '--confirm', '0');
+    t.is(code, 0, stderr + JSON.stringify(report.error));
+    t.like(report, { outcome: 'applied', generation: round + 2 });
+    t.deepEqual(outcomes(report), [
+      'restart shard left: done',
+      'restart channel second: done',
+      'restart channel third: done',
+      'set shard out: done',
+      'set shard in: done',
+    ]);
+    const now = await stats(at);
+    complete(t, now);
+    t.is(now.channels.second.capacity, round % 2 === 0 ? 64 : 1024);
+    t.is(now.shards.left.strategy, round % 2 === 0 ? 'rotate' : 'doorbell');
+    t.like(now.shards.left, { core: left.core, generation: 1, state: 'running', faults: 0 });
+    t.not(now.shards.left.tid, left.tid);
+    t.is(tasks(system.pid), threads);
+    for (const name of ['source', 'in', 'out', 'end'])
+      t.like(now.shards[name], { restarts: 0, stalls: 0, dropped: 0, reloads: 0 }, name);
+    await flowing(at);
+  }
+  t.like((await apply(at, [first])).report, { outcome: 'nothing' });
+  await endsComplete(t, system);
+});
+
+test.serial(
+  'what was made anew goes back, before it runs and while it is not confirmed',
+  async (t) => {
+    const at = workspace(t);
+    modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+    const first = at.file('first.toml', line());
+    const system = at.start('run', first, '--json', '--quiet');
+    await flowing(at);
+    const threads = tasks(system.pid);
+    const left = (how) =>
+      at.file(
+        `${how}.toml`,
+        line({ left: ['strategy = "rotate"', `options = { how = "${how}", after = 500 }`] }),
+      );
+    const { tid } = (await stats(at)).shards.left;
+
+    const refused = await apply(at, [left('init-number')]);
+    t.is(refused.code, 3, refused.stderr);
+    t.like(refused.report, { outcome: 'undone', generation: 1 });
+    t.deepEqual(outcomes(refused.report), [
+      'restart shard left: refused',
+      'restart channel second: refused',
+      'restart channel third: refused',
+    ]);
+    let now = await stats(at);
+    complete(t, now);
+    t.like(now.shards.left, { tid, strategy: 'doorbell' });
+
+    // As soon as it has a packet: the one before it is still there.
+    const late = await apply(at, [left('rehearsal-fault')], '--confirm', '30');
+    t.is(late.code, 3, late.stderr + JSON.stringify(late.report));
+    t.like(late.report, { outcome: 'undone', generation: 1 });
+    t.is(late.report.error.code, 'VANITY_E_APPLY_UNWELL');
+    t.true(
+      late.report.steps.every(({ outcome }) => outcome === 'back'),
+      outcomes(late.report).join('\n'),
+    );
+    now = await stats(at);
+    complete(t, now);
+    t.like(now.shards.left, { strategy: 'doorbell', state: 'running' });
+    t.is(tasks(system.pid), threads);
+    t.like((await apply(at, [first])).report, { outcome: 'nothing', generation: 1 });
+    await flowing(at);
+
+    // While it is not confirmed: the one before it is gone, and is made anew.
+    const other = at.file('other.toml', line({ left: ['strategy = "rotate"'] }));
+    const waiting = at.start('apply', 'apply', other, '--confirm', '60', '--json');
+    for (;;) {
+      now = await stats(at);
+      if (now.shards.left.strategy === 'rotate' && Object.keys(now.shards).length === 5) break;
+      await sleep(20);
+    }
+    waiting.kill('SIGINT');
+    const interrupted = await waiting.ended;
+    t.is(interrupted.code, 3, interrupted.stderr);
+    const { steps, error } = JSON.parse(interrupted.stdout);
+    t.is(error.code, 'VANITY_E_APPLY_INTERRUPTED');
+    t.deepEqual(outcomes({ steps }).sort(), [
+      'restart channel second: back',
+      'restart channel third: back',
+      'restart shard left: back',
+      'set shard in: back',
+      'set shard out: back',
+    ]);
+    now = await stats(at);
+    complete(t, now);
+    t.like(now.shards.left, { strategy: 'doorbell', state: 'running', faults: 0 });
+    t.is(tasks(system.pid), threads);
+    t.like((await apply(at, [first])).report, { outcome: 'nothing', generation: 1 });
+    await flowing(at);
+    system.kill('SIGINT');
+    const end = await system.ended;
+    t.is(end.code, 0, end.stderr);
+    const done = JSON.parse(end.stdout);
+    t.is(done.pools.source.leaked, 0);
+    // Those that the one which faulted held.
+    t.is(done.shards.source.sent, done.shards.end.user.seq_checked + done.lost);
+  },
+);
+
+test.serial(
+  'whoever makes packets is made anew, and a module takes the place of a stage',
+  async (t) => {
+    const at = workspace(t);
+    modules(at, 'passer_1');
+    const made = ({ rate = 20000, rest = 'count' }) => `
+[system]
+name = "apply"
+oversubscribe = true
+[shards.source]
+program = "generate"
+options = { rate = ${rate}, flows = 4 }
+[shards.middle]
+program = "${rest}"
+[shards.end]
+program = "sink"
+[channels.first]
+from = "source"
+to = "middle"
+overflow = "block"
+[channels.second]
+from = "middle"
+to = "end"
+overflow = "block"
+`;
+    const system = at.start('run', at.file('first.toml', made({})), '--json', '--quiet');
+    const sent = async () => (await stats(at)).shards?.end?.received ?? 0;
+    while ((await sent()) < 1000) await sleep(50);
+    for (const [change, steps] of [
+      [
+        { rate: 10000 },
+        ['restart shard source: done', 'restart channel first: done', 'set shard middle: done'],
+      ],
+      [
+        { rate: 10000, rest: './passer_1.so' },
+        [
+          'restart shard middle: done',
+          'restart channel first: done',
+          'restart channel second: done',
+          'set shard source: done',
+          'set shard end: done',
+        ],
+      ],
+    ]) {
+      const { code, report, stderr } = await apply(
+        at,
+        [at.file('next.toml', made(change))],
+        '--confirm',
+        '0',
+      );
+      t.is(code, 0, stderr + JSON.stringify(report.error));
+      t.deepEqual(outcomes(report).sort(), [...steps].sort());
+      const { shards, pools } = await stats(at);
+      t.deepEqual(Object.keys(shards).sort(), ['end', 'middle', 'source']);
+      t.deepEqual(Object.keys(pools), ['source']);
+      const before = await sent();
+      while ((await sent()) < before + 1000) await sleep(50);
+    }
+    const { shards } = await stats(at);
+    t.is(shards.middle.program, 'passer_1.so');
+    system.kill('SIGINT');
+    const { code, stdout, stderr } = await system.ended;
+    t.is(code, 0, stderr);
+    const end = JSON.parse(stdout);
+    t.is(end.pools.source.leaked, 0);
+    t.is(end.lost, 0);
+  },
+);
 
 test.serial('apply() of the API', async (t) => {
   const at = workspace(t);

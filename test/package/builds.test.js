@@ -67,19 +67,25 @@ for (const [build, path] of Object.entries(addons)) {
 }
 
 test('both builds read every line of the source lists', (t) => {
-  const lists = {
-    vanity: 'native/sources.txt',
-    'vanity-shard': 'native/process/sources.txt',
-    'vanity-sim': 'native/sim/system/sources.txt',
-  };
-  const all = new Set();
-  for (const [target, list] of Object.entries(lists)) {
-    const make = readFileSync(`build/${target}.target.mk`, 'utf8');
-    for (const path of lines('grep', '^native/', list)) {
-      t.true(make.includes(path.replace(/\.cpp$/, '.o')), `${path} of ${target}`);
-      all.add(path);
+  const makes = (target, paths) => {
+    const words = new Set(readFileSync(`build/${target}.target.mk`, 'utf8').split(/\s+/));
+    for (const path of paths) {
+      const object = `$(obj).target/$(TARGET)/${path.replace(/\.cpp$/, '.o')}`;
+      t.true(words.has(object), `${path} of ${target}`);
     }
-  }
+  };
+  const ships = lines('grep', '^native/', 'native/sources.txt');
+  const simulated = lines('grep', '^native/', 'native/sim/system/sources.txt');
+  const main = 'native/process/main.cpp';
+  const isAddon = (path) => path.startsWith('native/addon/');
+  makes('vanity', ships.filter(isAddon));
+  makes(
+    'vanity_core',
+    ships.filter((path) => !isAddon(path)),
+  );
+  makes('vanity-sim', simulated);
+  makes('vanity-shard', [main]);
+  const all = new Set([...ships, ...simulated, main]);
   const own = lines('git', 'ls-files', '-co', '--exclude-standard', 'native/**/*.cpp');
   t.deepEqual([...all].sort(), own.sort(), 'the lists of sources and the folder native/ differ');
 });

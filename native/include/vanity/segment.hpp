@@ -122,6 +122,7 @@ struct SegmentHeader {
   Counter heartbeat_ns;         // CLOCK_MONOTONIC of the kernel's last turn
   Counter uptime_ns;
   Table tables[16];
+  Counter gone_dropped;  // by shards that the running system has let go
 };
 static_assert(sizeof(SegmentHeader) <= kSegmentHeaderBytes);
 
