@@ -264,14 +264,17 @@ void Growth::grow() {
 }
 
 void Growth::plan_names() {
-  const auto plan = [](auto& parts, const std::vector<Rename>& renames, std::vector<uint32_t>& of) {
-    for (const auto& [from, to] : renames) {
-      const uint32_t at = named(parts, from);
-      if (at == kNone) refuse("there is no \"" + from + "\" to be called \"" + to + "\"");
-      if (to.empty() || to.size() > limits::kNameBytes || named(parts, to) != kNone) {
-        refuse("\"" + from + "\" cannot be called \"" + to + "\"");
-      }
-      parts[at].name = to;
+  const auto cannot = [](const Rename& rename, const char* why) {
+    refuse("\"" + rename.from + "\" cannot be called \"" + rename.to + "\": " + why);
+  };
+  const auto plan = [&](auto& parts, const std::vector<Rename>& renames,
+                        std::vector<uint32_t>& of) {
+    for (const Rename& rename : renames) {
+      const uint32_t at = named(parts, rename.from);
+      if (at == kNone) cannot(rename, "it is not there");
+      if (rename.to.empty() || rename.to.size() > limits::kNameBytes) cannot(rename, "no name");
+      if (named(parts, rename.to) != kNone) cannot(rename, "another one is");
+      parts[at].name = rename.to;
       of.push_back(at);
     }
   };
