@@ -1,5 +1,6 @@
 # The run of jobs/nic-forward.sh in every other way: through the IOMMU by either backend, packed and split rings, e1000e,
 # four queues with a shard each. A million packets each under --full, else a tenth.
+# full: the forwarder in every other way: backends, packed rings, e1000e, four queues
 # host: node scripts/build.js
 # kernel: own
 # captures: none

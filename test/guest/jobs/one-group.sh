@@ -1,5 +1,6 @@
 # Two NICs that the IOMMU cannot tell apart, being functions of one slot, in one system: the forwarder with a host on either
 # side (by both backends under --full); and apart, which is refused.
+# full: two NICs of one group
 # host: node scripts/build.js
 # limit: 600
 # kernel: own
