@@ -33,7 +33,13 @@ for (const arch of positionals.length > 0 ? positionals : Object.keys(machines))
     for (const name of ['native', 'binding.gyp', 'package.json'])
       cpSync(join(root, name), join(copy, name), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-    const tool = (name) => `${machines[arch]}-linux-gnu-${name}`;
+    // By path: prebuildify puts Node's own folder first, and with it the system's compilers before ccache. The plain
+    // names for this processor, so that what `npm ci` has compiled is found.
+    const tool = (name) => {
+      const file = arch === process.arch ? name : `${machines[arch]}-linux-gnu-${name}`;
+      const { stdout } = spawnSync('which', [file], { encoding: 'utf8' });
+      return stdout.trim() || file;
+    };
     const options = ['--napi', '--strip', '--strip-bin', tool('strip'), '--arch', arch];
     const { status, signal } = spawnSync(
       join(root, 'node_modules', '.bin', 'prebuildify'),
