@@ -1,6 +1,6 @@
 // The only file that knows the addon's shape, and how it is found.
 import { loadAddon } from './loader.js';
-import type { ChannelPlan, Plan, ShardPlan, WatchPlan } from './manifest/plan.js';
+import type { ChannelPlan, Plan, PortPlan, ShardPlan, WatchPlan } from './manifest/plan.js';
 
 export interface BackendReport {
   name: string;
@@ -371,11 +371,13 @@ export interface NativeReload {
   grow?: {
     shards: readonly (Omit<ShardPlan, 'core'> & { core: number; primaryName: string })[];
     channels: readonly (ChannelPlan & { fromName: string; toName: string })[];
+    /** With all of their queues at those shards. */
+    ports: readonly (PortPlan & { rxNames: readonly string[]; txNames: readonly string[] })[];
     /** What makes room by its name for one of those, or has it again. */
     shardNames: readonly { from: string; to: string }[];
     channelNames: readonly { from: string; to: string }[];
   };
-  /** Or shards that drain and end, in this order. */
+  /** Or shards that drain and end, in this order, and their ports with them. */
   end?: { shards: readonly string[]; channels: readonly [] };
   /** Or what those had, and channels that nobody uses any more. */
   free?: { shards: readonly string[]; channels: readonly string[] };

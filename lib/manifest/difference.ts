@@ -4,8 +4,8 @@ import type { ChannelPlan, DevicePlan, Plan, PortPlan, ShardPlan } from './plan.
 
 /**
  * `set`: figures of the kernel, or another built-in stage, its options or channels, in place. `reload`: another module of the same kind, or the
- * same with other settings or channels, in its place, while packets flow. `move`: another core. `restart`: made anew, and what there was goes when
- * nothing is left in it. In this order what several reasons call for.
+ * same with other settings or channels, in its place, while packets flow. `move`: another core, and nothing else but figures. `restart`: made anew, and
+ * what there was goes when nothing is left in it.
  */
 export type Action = 'keep' | 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
 
@@ -89,16 +89,18 @@ function shardAction(
   channels: 'set' | 'reload' | false | undefined,
 ): Action {
   if (changed.length === 0 && because.length === 0) return 'keep';
-  const rest = changed.filter(({ key }) => key !== 'core');
-  const ways: (Action | undefined)[] = rest.map((one) => inPlace(one, before, after, device));
+  const ways: (Action | undefined)[] = changed.map((one) => inPlace(one, before, after, device));
   // A program finds its channels when it begins.
   if (because.length > 0) ways.push(channels || undefined);
   if (ways.includes(undefined)) return 'restart';
-  if (rest.length < changed.length) {
-    return rest.some(isProgram) || because.length > 0 ? 'restart' : 'move';
-  }
-  return ways.includes('reload') ? 'reload' : 'set';
+  if (ways.includes('reload')) return 'reload';
+  // Figures go along with either.
+  const stage = changed.some(isProgram) || because.length > 0;
+  return changed.some(isCore) && !stage ? 'move' : 'set';
 }
+
+/** What is reloaded or set may move as well, afterwards. */
+export const isCore = ({ key }: Changed): boolean => key === 'core';
 
 const isProgram = ({ key }: Changed): boolean => key === 'program' || key.startsWith('options.');
 
@@ -218,7 +220,7 @@ const namesOf = (plan: Plan, shards: readonly number[]): string =>
   shards.map((index) => nameOf(plan.shards, index)).join(', ');
 
 /** Shards that have an end of the part. */
-function ends(plan: Plan, part: PartChange['part'], name: string): string[] {
+export function ends(plan: Plan, part: PartChange['part'], name: string): string[] {
   const indices = (): readonly number[] => {
     const named = <T extends { readonly name: string }>(all: readonly T[]): T | undefined =>
       all.find((one) => one.name === name);

@@ -8,6 +8,8 @@ export const limits = {
   channelsOutOfShard: 512,
   spareShards: 4,
   spareChannels: 16,
+  sparePorts: 4,
+  spareQueues: 16,
   partsBytes: 16384,
   protectionKeys: 15,
   ports: 64,

@@ -3,6 +3,7 @@ import { type Location, VanityError } from '../errors.js';
 import {
   type Action,
   type Changed,
+  ends,
   holds,
   holdsDevice,
   inPlace,
@@ -11,7 +12,7 @@ import {
   systemInPlace,
 } from './difference.js';
 import { type ManifestSource, type Path, parseManifest } from './parse.js';
-import type { Plan, ShardPlan } from './plan.js';
+import type { Plan, PortPlan, ShardPlan } from './plan.js';
 import type { ManifestGeneration } from './running.js';
 
 type Written = Omit<ManifestGeneration, 'generation'>;
@@ -24,8 +25,8 @@ const SECTIONS = {
 } as const;
 
 const POSSIBLE: ReadonlySet<Action> = new Set(['keep', 'set', 'reload', 'move']);
-/** What may come and go. */
-const GROWS: ReadonlySet<PartChange['part']> = new Set(['shard', 'channel']);
+/** What may be made anew. */
+const ANEW: ReadonlySet<PartChange['part']> = new Set(['shard', 'channel']);
 
 /** One error a line, in the order of the changes; none: it can. */
 export function refusals(
@@ -48,6 +49,7 @@ export function refusals(
       const comes = action === 'add';
       const why = bound(
         change,
+        changes,
         ...(comes ? ([after, before] as const) : ([before, after] as const)),
       );
       if (why === undefined) return [];
@@ -80,7 +82,7 @@ function fixture(
   before: Written,
   after: Written,
 ): { of: string; why: string } | undefined {
-  if (!GROWS.has(part)) return { of: '', why: '' };
+  if (!ANEW.has(part)) return { of: '', why: '' };
   const plans = [before, after];
   if (part === 'channel') {
     const [end] = plans.flatMap(({ plan }) => endApart(plan, name) ?? []);
@@ -126,7 +128,8 @@ const kindOf = ({ plan }: Written, name: string): ShardPlan['programKind'] | und
 function stranger({ plan }: Written, name: string, other: Written): string | undefined {
   const owner = plan.shards.findIndex((shard) => shard.name === name);
   const { program, options } = plan.shards[owner] as ShardPlan;
-  if (program !== 'generate' && Number(options.buffers ?? 0) === 0) return undefined;
+  const buffers = program === 'generate' || Number(options.buffers ?? 0) > 0;
+  if (!buffers && !plan.ports.some(({ rx }) => rx.includes(owner))) return undefined;
   const seen = new Set([owner]);
   for (const at of seen) {
     for (const { from, to, packets } of plan.channels) if (packets && from === at) seen.add(to);
@@ -139,12 +142,14 @@ function stranger({ plan }: Written, name: string, other: Written): string | und
 /** Why it is there for as long as the system runs, by the plan that has it and the other one; undefined: it may come and go. */
 function bound(
   { part, name, action }: PartChange,
+  changes: readonly PartChange[],
   has: Written,
   other: Written,
 ): string | undefined {
   const { plan } = has;
   const [takes, begins] = action === 'add' ? ['takes no # in', 'begins'] : ['lets no # go', 'ends'];
-  if (!GROWS.has(part)) return `a running system ${takes.replace('#', part)}`;
+  if (part === 'port') return portBound(name, action, changes, has, other);
+  if (!ANEW.has(part)) return `a running system ${takes.replace('#', part)}`;
   const shard = plan.shards.find((one) => one.name === name);
   if (part === 'shard') {
     if (shard && apart(shard)) return `${apart(shard)} ${begins} with the system`;
@@ -154,6 +159,36 @@ function bound(
   const end = endApart(plan, name);
   if (end === undefined) return undefined;
   return `shard "${end.name}" is ${apart(end)}, whose channels are those it began with`;
+}
+
+/** The same of a port: it comes and goes with all of its shards. */
+function portBound(
+  name: string,
+  action: Action,
+  changes: readonly PartChange[],
+  { plan }: Written,
+  other: Written,
+): string | undefined {
+  const comes = action === 'add';
+  const port = plan.ports.find((one) => one.name === name) as PortPlan;
+  const kind = port.device >= 0 ? 'device' : port.socket !== '' ? 'socket' : undefined;
+  if (kind !== undefined) return `a port of a ${kind} ${comes ? 'begins' : 'ends'} with the system`;
+  const along = (shard: string): boolean =>
+    changes.some((one) => one.part === 'shard' && one.name === shard && one.action === action);
+  const stays = ends(plan, 'port', name).find((shard) => !along(shard));
+  if (stays !== undefined) return `the ports of shard "${stays}" are those it began with`;
+  // What goes is there until what comes runs.
+  const written = (one: PortPlan, by: PortPlan): boolean =>
+    by.write !== '' && [one.file, one.write].includes(by.write);
+  const clash = other.plan.ports.find(
+    (one) =>
+      (port.interface !== '' && one.interface === port.interface) ||
+      written(one, port) ||
+      written(port, one),
+  );
+  if (clash === undefined || !comes) return undefined;
+  const what = port.interface === '' ? 'file' : 'interface';
+  return `port "${clash.name}", which goes, has its ${what}: apply a manifest without either before`;
 }
 
 /** The shard at an end of a channel that is more than a thread. */
@@ -179,14 +214,12 @@ const told = (value: string): string => (value === '' ? 'none' : value);
 
 function possible(
   one: Changed,
-  { part, name, action }: PartChange,
+  { part, name }: PartChange,
   before: Written,
   after: Written,
 ): boolean {
   if (part === 'system') return systemInPlace(one) !== undefined;
   if (part !== 'shard') return false;
-  // Not along with a program.
-  if (one.key === 'core' && action === 'restart') return false;
   const [old, fresh] = [before, after].map(({ plan }) =>
     plan.shards.find((shard) => shard.name === name),
   ) as [ShardPlan, ShardPlan];

@@ -1,7 +1,7 @@
 // The tables of what stands outside: queues of ports, devices, interrupt vectors.
 import { isReceive, QUEUE_LOSSES } from '../telemetry/rates.js';
 import type { Snapshot } from '../telemetry/segment.js';
-import { count, histogram, shardName, text } from '../telemetry/segment.js';
+import { count, histogram, NO_PORT, shardName, text } from '../telemetry/segment.js';
 import { time, whole } from '../text/format.js';
 import { table } from '../text/table.js';
 
@@ -9,7 +9,8 @@ const right = (title: string) => ({ title, right: true });
 
 /** One row a queue, where some port has several of one direction: the sums of the ports hide them. */
 export function queueLines(snapshot: Snapshot): string[] {
-  const { queues, ports } = snapshot;
+  const { ports } = snapshot;
+  const queues = snapshot.queues.filter((queue) => queue.port !== NO_PORT);
   if (queues.every((queue) => count(queue, 'queue') === 0)) return [];
   const columns = [
     { title: 'queue' },

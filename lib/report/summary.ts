@@ -77,11 +77,11 @@ export function summarize(
       from: nameOf(count(channel, 'from')),
       to: nameOf(count(channel, 'to')),
     })),
-    ports: byName(snapshot.ports, (port, index) => ({
+    ports: byName(there(snapshot.ports), (port) => ({
       ...plain(port, nsPerTick),
-      ...portTotals(snapshot, index),
-      rx_queues: queuesOf(snapshot, index, true, nsPerTick),
-      tx_queues: queuesOf(snapshot, index, false, nsPerTick),
+      ...portTotals(snapshot, snapshot.ports.indexOf(port)),
+      rx_queues: queuesOf(snapshot, snapshot.ports.indexOf(port), true, nsPerTick),
+      tx_queues: queuesOf(snapshot, snapshot.ports.indexOf(port), false, nsPerTick),
     })),
     pools: byName(there(snapshot.pools), (pool) => ({
       ...plain(pool, nsPerTick),
@@ -184,7 +184,8 @@ export function summaryLines(
   snapshot: Snapshot,
   notes: { failures?: readonly NativeFailure[] } = {},
 ): string[] {
-  const { system, shards, channels, ports, pools } = snapshot;
+  const { system, shards, channels, pools } = snapshot;
+  const ports = there(snapshot.ports);
   const seconds = Number(system.uptimeNs) / 1e9;
   const nsPerTick = 1e9 / system.ticksPerSecond;
   const per = (n: number): string => si(seconds > 0 ? n / seconds : 0);
@@ -290,8 +291,8 @@ export function summaryLines(
           right('tx bytes'),
           right('tx lost'),
         ],
-        ports.map((port, index) => {
-          const totals = portTotals(snapshot, index);
+        ports.map((port) => {
+          const totals = portTotals(snapshot, snapshot.ports.indexOf(port));
           const sum = (...names: string[]): string =>
             whole(names.reduce((all, name) => all + Number(totals[name] ?? 0), 0));
           return [

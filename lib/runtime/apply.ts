@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { VanityError } from '../errors.js';
 import { usableCpus } from '../host/cpus.js';
 import { resolveCores } from '../manifest/cores.js';
-import { otherStage, type PartChange, planChanges } from '../manifest/difference.js';
+import { isCore, otherStage, type PartChange, planChanges } from '../manifest/difference.js';
 import { loadManifest, ManifestErrors, type Plan, type ShardPlan } from '../manifest/plan.js';
 import { refusals } from '../manifest/refusals.js';
 import { type ManifestGeneration, type RunningManifest, withShard } from '../manifest/running.js';
@@ -49,7 +49,7 @@ export interface ApplyOptions {
 
 /** One change, and what came of it. */
 export interface ApplyStep {
-  part: 'system' | 'shard' | 'channel';
+  part: 'system' | 'shard' | 'channel' | 'port';
   name: string;
   action: 'add' | 'remove' | 'set' | 'reload' | 'move' | 'restart';
   /** `back`: it is as it was before; `stuck`: it could not be brought back. */
@@ -84,7 +84,14 @@ export type NextManifest = Omit<ManifestGeneration, 'generation'>;
 const BORN: ReadonlySet<string> = new Set(['add', 'restart']);
 const COMES: ReadonlySet<string> = new Set(['add', 'remove', 'restart']);
 const NOBODY: Renames = { shards: new Map(), channels: new Map() };
-const NOTHING: Growth = { shards: [], channels: [], goneShards: [], goneChannels: [] };
+const NOTHING: Growth = {
+  shards: [],
+  channels: [],
+  ports: [],
+  goneShards: [],
+  goneChannels: [],
+  gonePorts: [],
+};
 const CONFIRM_S = 5;
 const LOOK_MS = 20;
 const NOT_PINNED = 0xffffffff;
@@ -182,7 +189,7 @@ class Apply {
       report.outcome = 'rehearsed';
       return report;
     }
-    const error = (await this.#change()) ?? (await this.#confirm());
+    const error = await this.#tried();
     if (error === undefined) {
       await this.#settle();
       report.outcome = 'applied';
@@ -192,6 +199,17 @@ class Apply {
       report.error ??= error;
     }
     return report;
+  }
+
+  /** What goes wrong on the way, whoever says so, is why it goes back. */
+  async #tried(): Promise<NativeFailure | undefined> {
+    try {
+      return (await this.#change()) ?? (await this.#confirm());
+    } catch (error) {
+      // Where nothing runs any more there is nothing to bring back.
+      if (!(error instanceof VanityError) || this.#segment.state() !== 'running') throw error;
+      return plain(error);
+    }
   }
 
   /** Each new program, before the first is switched: false when one would be refused. */
@@ -234,7 +252,7 @@ class Apply {
     }
     const refused = await this.#grow(plan, growth, this.#room);
     if (refused) return refused;
-    for (const { part, name, action, because } of this.#inOrder(growth)) {
+    for (const { part, name, action, changed, because } of this.#inOrder(growth)) {
       if (this.#options.signal?.aborted) return interrupted();
       if (BORN.has(action)) {
         // It is there already.
@@ -245,10 +263,7 @@ class Apply {
         await this.#setShard(name, plan);
         this.#step('shard', name, 'set', 'done');
       } else if (part === 'shard' && action === 'move') {
-        // It is on one already, and any will do.
-        const { core } = shardOf(this.#next.plan, name);
-        const to = core === 'auto' ? undefined : core;
-        const error = await this.#setShard(name, this.#next.plan, to);
+        const error = await this.#move(name);
         this.#step('shard', name, 'move', error ? 'refused' : 'done');
         if (error) return error;
       } else if (part === 'shard' && (action === 'reload' || action === 'set')) {
@@ -258,7 +273,8 @@ class Apply {
         step.certificates.push(certificate);
         if (!kept) return certificate.error as NativeFailure;
       }
-      const error = this.#look();
+      const moves = action === 'reload' || action === 'set' ? changed.some(isCore) : false;
+      const error = (moves ? await this.#move(name) : undefined) ?? this.#look();
       if (error) return error;
     }
     return this.#shrink(plan, growth);
@@ -282,7 +298,7 @@ class Apply {
     growth: Growth,
     room: Renames = NOBODY,
   ): Promise<NativeFailure | undefined> {
-    const { shards, channels } = growth;
+    const { shards, channels, ports } = growth;
     if (shards.length + channels.length + room.shards.size + room.channels.size === 0)
       return undefined;
     const manifest = { ...this.#now, plan: grown(renamed(this.#now.plan, room), plan, growth) };
@@ -293,6 +309,7 @@ class Apply {
       this.#step('shard', name, room.shards.has(name) ? 'restart' : 'add', outcome);
     for (const { name } of channels.map(({ channel }) => channel))
       this.#step('channel', name, room.channels.has(name) ? 'restart' : 'add', outcome);
+    for (const { port } of ports) this.#step('port', port.name, 'add', outcome);
     if (error === undefined) this.#now = manifest;
     return error;
   }
@@ -341,7 +358,7 @@ class Apply {
 
   /** What nobody sends to any more is processed, then it ends, and all that it had is free. */
   async #shrink(plan: Plan, growth: Growth): Promise<NativeFailure | undefined> {
-    const { goneShards, goneChannels } = growth;
+    const { goneShards, goneChannels, gonePorts } = growth;
     if (goneShards.length + goneChannels.length === 0) return undefined;
     const old = this.#now.plan;
     const end = { shards: goneShards, channels: [] as const };
@@ -366,6 +383,7 @@ class Apply {
       if (!shards.has(name)) this.#step('shard', name, 'remove', outcome);
     for (const name of goneChannels)
       if (!channels.has(name)) this.#step('channel', name, 'remove', outcome);
+    for (const name of gonePorts) this.#step('port', name, 'remove', outcome);
     if (error === undefined) this.#now = manifest;
     return error ?? this.#look();
   }
@@ -427,7 +445,8 @@ class Apply {
     for (const name of problem ? [] : order) {
       const step = steps.find((one) => one.part === 'shard' && one.name === name);
       if (step === undefined || COMES.has(step.action)) continue;
-      step.outcome = (await this.#channelsBack(name, plan, there)) ? 'back' : 'stuck';
+      const back = (await this.#channelsBack(name, plan, there)) && (await this.#alsoBack(name));
+      step.outcome = back ? 'back' : 'stuck';
     }
     for (const step of steps) {
       if (COMES.has(step.action)) continue;
@@ -439,11 +458,10 @@ class Apply {
         await this.#setShard(step.name, this.#before.plan);
         step.outcome = 'back';
       } else if (step.action === 'move') {
-        const core = this.#cores.get(step.name);
-        const error = await this.#setShard(step.name, this.#before.plan, core);
-        step.outcome = error ? 'stuck' : 'back';
+        step.outcome = (await this.#moveBack(step.name)) ? 'back' : 'stuck';
       } else {
-        step.outcome = (await this.#reloadBack(step)) ? 'back' : 'stuck';
+        const back = (await this.#reloadBack(step)) && (await this.#alsoBack(step.name));
+        step.outcome = back ? 'back' : 'stuck';
       }
     }
     const left =
@@ -530,6 +548,24 @@ class Apply {
     );
     if (certificate.outcome === 'kept') this.#now = manifest;
     return certificate;
+  }
+
+  async #move(name: string): Promise<NativeFailure | undefined> {
+    const { core } = shardOf(this.#next.plan, name);
+    // It is on one already, and any will do.
+    return this.#setShard(name, this.#next.plan, core === 'auto' ? undefined : core);
+  }
+
+  /** To the core where it was, whether it has left it or not. */
+  async #moveBack(name: string): Promise<boolean> {
+    const core = this.#cores.get(name);
+    return (await this.#setShard(name, this.#before.plan, core)) === undefined;
+  }
+
+  /** Of what was reloaded or set: by its program or channels it is what it was. */
+  async #alsoBack(name: string): Promise<boolean> {
+    const change = this.#report.changes.find((one) => one.part === 'shard' && one.name === name);
+    return change?.changed.some(isCore) ? this.#moveBack(name) : true;
   }
 
   async #setShard(name: string, plan: Plan, to?: number): Promise<NativeFailure | undefined> {

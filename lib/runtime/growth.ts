@@ -3,7 +3,7 @@
 
 import type { PartChange } from '../manifest/difference.js';
 import { limits } from '../manifest/limits.js';
-import type { ChannelPlan, Plan, ShardPlan } from '../manifest/plan.js';
+import type { ChannelPlan, Plan, PortPlan, ShardPlan } from '../manifest/plan.js';
 import type { NativeReload } from '../native.js';
 
 interface NamedChannel {
@@ -12,12 +12,20 @@ interface NamedChannel {
   readonly to: string;
 }
 
+interface NamedPort {
+  readonly port: PortPlan;
+  readonly rx: readonly string[];
+  readonly tx: readonly string[];
+}
+
 export interface Growth {
   readonly shards: readonly ShardPlan[];
   readonly channels: readonly NamedChannel[];
+  readonly ports: readonly NamedPort[];
   /** Producers before consumers. */
   readonly goneShards: readonly string[];
   readonly goneChannels: readonly string[];
+  readonly gonePorts: readonly string[];
 }
 
 const nameOf = (plan: Plan, shard: number): string => plan.shards[shard]?.name ?? '';
@@ -30,6 +38,11 @@ function channelsOf(plan: Plan): NamedChannel[] {
   }));
 }
 
+function portsOf(plan: Plan): NamedPort[] {
+  const names = (shards: readonly number[]): string[] => shards.map((one) => nameOf(plan, one));
+  return plan.ports.map((port) => ({ port, rx: names(port.rx), tx: names(port.tx) }));
+}
+
 export function growthOf(before: Plan, after: Plan): Growth {
   const lacks = (all: readonly { readonly name: string }[], name: string): boolean =>
     !all.some((one) => one.name === name);
@@ -37,10 +50,12 @@ export function growthOf(before: Plan, after: Plan): Growth {
   return {
     shards: after.shards.filter(({ name }) => lacks(before.shards, name)),
     channels: channelsOf(after).filter(({ channel }) => lacks(before.channels, channel.name)),
+    ports: portsOf(after).filter(({ port }) => lacks(before.ports, port.name)),
     goneShards: consumersFirst(before, gone).reverse(),
     goneChannels: before.channels
       .map(({ name }) => name)
       .filter((name) => lacks(after.channels, name)),
+    gonePorts: before.ports.map(({ name }) => name).filter((name) => lacks(after.ports, name)),
   };
 }
 
@@ -74,11 +89,12 @@ export function consumersFirst(plan: Plan, names: readonly string[]): string[] {
   return order.filter((name) => names.includes(name));
 }
 
-/** The same with other shards and channels. */
+/** The same with other shards, channels and ports. */
 function replaced(
   plan: Plan,
   shards: readonly ShardPlan[],
   channels: readonly NamedChannel[],
+  ports: readonly NamedPort[],
   primaries: ReadonlyMap<string, string>,
 ): Plan {
   const index = (name: string): number => shards.findIndex((shard) => shard.name === name);
@@ -96,11 +112,7 @@ function replaced(
       from: index(from),
       to: index(to),
     })),
-    ports: plan.ports.map((port) => ({
-      ...port,
-      rx: port.rx.map(moved),
-      tx: port.tx.map(moved),
-    })),
+    ports: ports.map(({ port, rx, tx }) => ({ ...port, rx: rx.map(index), tx: tx.map(index) })),
     devices: plan.devices.map((device) => ({
       ...device,
       mmio: granted(device.mmio),
@@ -120,21 +132,23 @@ function primariesOf(plan: Plan): Map<string, string> {
 }
 
 /** `plan` with what comes from `after`. */
-export function grown(plan: Plan, after: Plan, { shards, channels }: Growth): Plan {
+export function grown(plan: Plan, after: Plan, { shards, channels, ports }: Growth): Plan {
   return replaced(
     plan,
     [...plan.shards, ...shards],
     [...channelsOf(plan), ...channels],
+    [...portsOf(plan), ...ports],
     new Map([...primariesOf(after), ...primariesOf(plan)]),
   );
 }
 
 /** `plan` without what goes. */
-export function shrunk(plan: Plan, { goneShards, goneChannels }: Growth): Plan {
+export function shrunk(plan: Plan, { goneShards, goneChannels, gonePorts }: Growth): Plan {
   return replaced(
     plan,
     plan.shards.filter(({ name }) => !goneShards.includes(name)),
     channelsOf(plan).filter(({ channel }) => !goneChannels.includes(channel.name)),
+    portsOf(plan).filter(({ port }) => !gonePorts.includes(port.name)),
     primariesOf(plan),
   );
 }
@@ -178,7 +192,7 @@ export function renamed(plan: Plan, { shards, channels }: Renames): Plan {
 /** As the kernel is asked for it. */
 export function newParts(
   after: Plan,
-  { shards, channels }: Growth,
+  { shards, channels, ports }: Growth,
   cores: ReadonlyMap<string, number>,
   renames: Renames,
 ): NonNullable<NativeReload['grow']> {
@@ -200,6 +214,14 @@ export function newParts(
       to: -1,
       fromName: from,
       toName: to,
+    })),
+    ports: ports.map(({ port, rx, tx }) => ({
+      ...port,
+      rx: [],
+      tx: [],
+      device: -1,
+      rxNames: rx,
+      txNames: tx,
     })),
   };
 }

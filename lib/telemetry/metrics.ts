@@ -5,7 +5,7 @@ import { type Metric, Registry } from 'prom-client';
 import { VanityError } from '../errors.js';
 import { bucketHigh, bucketOf, Histogram } from './histogram.js';
 import type { Row, Segment, SegmentField, Snapshot, TableName } from './segment.js';
-import { count, shardName, text } from './segment.js';
+import { count, NO_PORT, shardName, text } from './segment.js';
 
 type Labels = Record<string, string>;
 interface Value {
@@ -76,9 +76,12 @@ export class SegmentRegistry {
     this.#add('vanity_system_uptime_seconds', 'gauge', 'Time since the shards were let go', () => [
       { labels: this.#system(), value: Number(this.#snapshot.system.uptimeNs) / 1e9 },
     ]);
-    this.#add('vanity_system_gone_dropped_total', 'counter', 'Lost by shards that are gone', () => [
-      { labels: this.#system(), value: Number(this.#snapshot.system.gone_dropped ?? 0) },
-    ]);
+    this.#add(
+      'vanity_system_gone_dropped_total',
+      'counter',
+      'Lost by shards and ports that are gone',
+      () => [{ labels: this.#system(), value: Number(this.#snapshot.system.gone_dropped ?? 0) }],
+    );
     this.#add(
       'vanity_system_start_time_seconds',
       'gauge',
@@ -112,8 +115,8 @@ export class SegmentRegistry {
           group.table as Exclude<TableName, 'system' | 'events' | 'looks' | 'manifests'>
         ] as Row[]
       ).flatMap((row, i) =>
-        // A part that has gone has no name, and those of queues are numbers.
-        row.name === ''
+        // A part that has gone has no name, nor has the port of a queue that went with it.
+        row.name === '' || row.port === NO_PORT
           ? []
           : values(row, { ...this.#system(), ...group.labels(this.#snapshot, row, i) }),
       );

@@ -129,7 +129,8 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
     ];
   });
 
-  const ports = current.ports.map((now, index): PortRate => {
+  const ports = current.ports.flatMap((now, index): PortRate[] => {
+    if (text(now, 'name') === '') return [];
     let [rx, rxBytes, tx, txBytes, dropped] = [0, 0, 0, 0, 0];
     current.queues.forEach((queue, i) => {
       if (count(queue, 'port') !== index) return;
@@ -145,16 +146,18 @@ export function rates(previous: Snapshot | undefined, current: Snapshot): Rates 
       }
       for (const loss of QUEUE_LOSSES) dropped += grown(queue, before, loss);
     });
-    return {
-      name: text(now, 'name'),
-      driver: text(now, 'driver'),
-      state: text(now, 'state'),
-      rxPerSecond: per(rx),
-      rxBitsPerSecond: per(rxBytes * 8),
-      txPerSecond: per(tx),
-      txBitsPerSecond: per(txBytes * 8),
-      droppedPerSecond: per(dropped),
-    };
+    return [
+      {
+        name: text(now, 'name'),
+        driver: text(now, 'driver'),
+        state: text(now, 'state'),
+        rxPerSecond: per(rx),
+        rxBitsPerSecond: per(rxBytes * 8),
+        txPerSecond: per(tx),
+        txBitsPerSecond: per(txBytes * 8),
+        droppedPerSecond: per(dropped),
+      },
+    ];
   });
   const devices = current.devices.map(
     (now): DeviceRate => ({

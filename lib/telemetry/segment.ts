@@ -138,6 +138,8 @@ const EVENT_BYTES = 32;
 const TEXT_UNIT = 1024;
 const MANIFEST_TRIES = 100;
 const NO_SHARD = 0xffffffff;
+/** The port of a queue that has gone with it. */
+export const NO_PORT = 0xffffffff;
 const SYSTEM_STATES = ['booting', 'running', 'stopping', 'stopped', 'failed'];
 
 function invalid(problem: string): VanityError {

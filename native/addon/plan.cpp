@@ -216,6 +216,11 @@ Parts parts_from_js(const Napi::Object& o) {
     const auto one = value.As<Napi::Object>();
     parts.channels.push_back({channel_from(one), text(one, "fromName"), text(one, "toName")});
   });
+  each_of(o, "ports", [&](const Napi::Value& value) {
+    const auto one = value.As<Napi::Object>();
+    parts.ports.push_back(
+        {port_from(one), names_from_js(one.Get("rxNames")), names_from_js(one.Get("txNames"))});
+  });
   const auto renames = [&o](const char* key, std::vector<Rename>& into) {
     each_of(o, key, [&into](const Napi::Value& value) {
       const auto one = value.As<Napi::Object>();

@@ -34,16 +34,17 @@ bool on_desk(const Plan& plan, const ChannelPlan& channel) {
 
 }  // namespace
 
+System::PoolPlan System::pool_of(const Plan& plan, uint32_t port, uint32_t queue) {
+  const PortPlan& of = plan.ports[port];
+  const std::string name = of.rx.size() == 1 ? of.name : of.name + "." + std::to_string(queue);
+  return {name, of.rx[queue], of.buffers, of.buffer_bytes, port, queue};
+}
+
 std::vector<System::PoolPlan> System::plan_pools(
     const Plan& plan, const std::vector<std::unique_ptr<Program>>& programs) {
   std::vector<PoolPlan> pools;
   for (uint32_t p = 0; p < plan.ports.size(); ++p) {
-    const PortPlan& port = plan.ports[p];
-    for (uint32_t q = 0; q < port.rx.size(); ++q) {
-      const std::string name =
-          port.rx.size() == 1 ? port.name : port.name + "." + std::to_string(q);
-      pools.push_back({name, port.rx[q], port.buffers, port.buffer_bytes, p, q});
-    }
+    for (uint32_t q = 0; q < plan.ports[p].rx.size(); ++q) pools.push_back(pool_of(plan, p, q));
   }
   for (uint32_t s = 0; s < plan.shards.size(); ++s) {
     const uint32_t buffers = programs[s]->pool_buffers();
@@ -65,16 +66,19 @@ SegmentShape System::shape() const {
   const auto shards = static_cast<uint32_t>(plan_.shards.size());
   const auto channels = static_cast<uint32_t>(plan_.channels.size());
   const auto pools = static_cast<uint32_t>(pool_plans_.size());
+  const auto ports = static_cast<uint32_t>(plan_.ports.size());
   return {shards,
           channels,
-          static_cast<uint32_t>(plan_.ports.size()),
+          ports,
           queues,
           pools,
           static_cast<uint32_t>(plan_.devices.size()),
           Devices::vectors_of(plan_),
           std::min(limits::kSpareShards, limits::kShards - shards),
           std::min(limits::kSpareChannels, limits::kChannels - channels),
-          std::min(limits::kSpareShards, kPoolsMax - pools),
+          std::min(limits::kSpareShards + limits::kSpareQueues, kPoolsMax - pools),
+          std::min(limits::kSparePorts, limits::kPorts - ports),
+          limits::kSpareQueues,
           manifest_room(plan_.manifest.size())};
 }
 
@@ -451,69 +455,16 @@ void System::make_returns() {
 }
 
 void System::make_ports() {
-  uint32_t queue_index = 0;
+  uint32_t row = 0;
   for (uint32_t p = 0; p < plan_.ports.size(); ++p) {
     const PortPlan& plan = plan_.ports[p];
-    PortRecord& record = segment_.port(p);
-    copy_text(record.name, sizeof(record.name), plan.name);
-    const DevicePlan* const device = plan.device == kNone ? nullptr : &plan_.devices[plan.device];
-    copy_text(record.driver, sizeof(record.driver),
-              device == nullptr ? plan.driver : device->driver);
-    copy_text(record.target, sizeof(record.target),
-              device != nullptr         ? device->address
-              : !plan.socket.empty()    ? plan.socket
-              : !plan.interface.empty() ? plan.interface
-              : !plan.file.empty()    ? plan.file
-                                      : plan.write);
-    record.queues = static_cast<uint32_t>(plan.rx.size() + plan.tx.size());
-    PortRecords records{&record, {}, {}};
-    const auto add_queues = [&](const std::vector<uint32_t>& shards, uint32_t direction,
-                                std::vector<QueueRecord*>& into) {
-      for (uint32_t q = 0; q < shards.size(); ++q) {
-        QueueRecord& queue = segment_.queue(queue_index++);
-        queue.port = p;
-        queue.queue = q;
-        queue.direction = direction;
-        queue.shard = shards[q];
-        into.push_back(&queue);
-      }
-    };
-    add_queues(plan.rx, 0, records.rx);
-    add_queues(plan.tx, 1, records.tx);
-
-    PortOptions options;
-    options.name = plan.name;
-    options.driver = plan.driver;
-    options.index = static_cast<uint16_t>(p);
-    options.rx_queues = static_cast<uint32_t>(plan.rx.size());
-    options.tx_queues = static_cast<uint32_t>(plan.tx.size());
-    options.file = plan.file;
-    options.write = plan.write;
-    options.replay = plan.replay;
-    options.interface = plan.interface;
-    options.fanout = plan.fanout;
-    options.promiscuous = plan.promiscuous;
-    options.buffer_bytes = plan.buffer_bytes;
     user_hosts_.push_back(plan.on_socket() ? std::make_unique<UserHost>() : nullptr);
-    if (plan.on_socket()) {
-      options.user = user_hosts_[p].get();
-      options.socket = plan.socket;
-      options.server = plan.server;
-      options.peer_uid = plan.peer_uid;
-    }
+    std::vector<uint32_t> rows(plan.rx.size() + plan.tx.size());
+    for (uint32_t& each : rows) each = row++;
+    ports_.push_back(make_port(p, plan, rows));
     if (plan.device != kNone) {
-      options.driver = plan_.devices[plan.device].driver;
-      options.nic = devices_->nic(plan.device);
+      devices_->serve(plan.device, *ports_[p], segment_.port(p), shards_);
     }
-    if (plan.interrupted()) {
-      options.ring = plan.ring;
-      options.poll_ns_max = plan.poll_ns_max;
-      options.interrupts = plan.interrupts;
-      options.packed = plan.packed;
-      options.mac = plan.mac;
-    }
-    ports_.push_back(create_port(options, records));
-    if (plan.device != kNone) devices_->serve(plan.device, *ports_[p], record, shards_);
     if (plan.on_socket()) devices_->serve_socket(p, *ports_[p], plan, shards_);
     for (uint32_t q = 0; q < plan.tx.size(); ++q)
       shards_[plan.tx[q]]->add_tx(&ports_[p]->tx(q), plan.overflow);
@@ -523,6 +474,68 @@ void System::make_ports() {
     if (plan.port == kNone) continue;
     shards_[plan.owner]->add_rx(&ports_[plan.port]->rx(plan.queue), pool.get());
   }
+}
+
+std::unique_ptr<Port> System::make_port(uint32_t p, const PortPlan& plan,
+                                        const std::vector<uint32_t>& rows) {
+  PortRecord& record = segment_.port(p);
+  copy_text(record.name, sizeof(record.name), plan.name);
+  const DevicePlan* const device = plan.device == kNone ? nullptr : &plan_.devices[plan.device];
+  copy_text(record.driver, sizeof(record.driver), device == nullptr ? plan.driver : device->driver);
+  copy_text(record.target, sizeof(record.target),
+            device != nullptr         ? device->address
+            : !plan.socket.empty()    ? plan.socket
+            : !plan.interface.empty() ? plan.interface
+            : !plan.file.empty()      ? plan.file
+                                      : plan.write);
+  record.queues = static_cast<uint32_t>(rows.size());
+  PortRecords records{&record, {}, {}};
+  auto row = rows.begin();
+  const auto add_queues = [&](const std::vector<uint32_t>& shards, uint32_t direction,
+                              std::vector<QueueRecord*>& into) {
+    for (uint32_t q = 0; q < shards.size(); ++q) {
+      QueueRecord& queue = segment_.queue(*row++);
+      queue.port = p;
+      queue.queue = q;
+      queue.direction = direction;
+      queue.shard = shards[q];
+      into.push_back(&queue);
+    }
+  };
+  add_queues(plan.rx, 0, records.rx);
+  add_queues(plan.tx, 1, records.tx);
+
+  PortOptions options;
+  options.name = plan.name;
+  options.driver = plan.driver;
+  options.index = static_cast<uint16_t>(p);
+  options.rx_queues = static_cast<uint32_t>(plan.rx.size());
+  options.tx_queues = static_cast<uint32_t>(plan.tx.size());
+  options.file = plan.file;
+  options.write = plan.write;
+  options.replay = plan.replay;
+  options.interface = plan.interface;
+  options.fanout = plan.fanout;
+  options.promiscuous = plan.promiscuous;
+  options.buffer_bytes = plan.buffer_bytes;
+  if (plan.on_socket()) {
+    options.user = user_hosts_[p].get();
+    options.socket = plan.socket;
+    options.server = plan.server;
+    options.peer_uid = plan.peer_uid;
+  }
+  if (plan.device != kNone) {
+    options.driver = plan_.devices[plan.device].driver;
+    options.nic = devices_->nic(plan.device);
+  }
+  if (plan.interrupted()) {
+    options.ring = plan.ring;
+    options.poll_ns_max = plan.poll_ns_max;
+    options.interrupts = plan.interrupts;
+    options.packed = plan.packed;
+    options.mac = plan.mac;
+  }
+  return create_port(options, records);
 }
 
 // Kahn's order over the channels; shards on a cycle, and behind one, come last in manifest order.

@@ -17,7 +17,6 @@ constexpr uint64_t kLeaveNs = 1'000'000'000;
 // A worker that is terminated has its last output written, and its heap torn down.
 constexpr uint64_t kWorkerNs = 5'000'000'000;
 constexpr size_t kSlack = 4096;
-constexpr const char* kNewStart = "start the system with it: vanity run";
 
 // What a slot holds that has no input: a ring that nobody ever writes to.
 Consumer nothing() {
@@ -72,6 +71,8 @@ void System::make_room() {
   channels_.reserve(plan_.channels.size() + limits::kSpareChannels);
   pools_.reserve(kPoolsMax);
   annexes_.resize(plan_.channels.size());
+  plan_.ports.reserve(limits::kPorts);
+  ports_.reserve(limits::kPorts);
 }
 
 uint32_t System::shard_named(const std::string& name) const {
@@ -91,6 +92,7 @@ bool System::uses(uint32_t shard, uint32_t channel) const {
 bool System::in_use(TableKind table, uint32_t row) const noexcept {
   if (table == TableKind::shard) return !shards_[row]->vacant();
   if (table == TableKind::channel) return plan_.channels[row].from != kNone;
+  if (table == TableKind::port) return ports_[row] != nullptr;
   return table != TableKind::pool || pools_[row] != nullptr;
 }
 
@@ -157,6 +159,7 @@ Growth::Growth(System& system, const ReloadRequest& request)
     gone_.push_back(s);
   }
   check_views();
+  plan_gone_ports();
   for (const std::string& name : request_.parts.channel_names) {
     const uint32_t c = system_.channel_named(name);
     if (c == kNone) refuse("there is no channel \"" + name + "\"");
@@ -237,8 +240,12 @@ void Growth::conclude() noexcept {
     } else {
       abandon();
     }
-  } else if (request_.job == Job::free && kept) {
-    bury();
+  } else if (request_.job == Job::free) {
+    if (kept) {
+      bury();
+    } else {
+      give_back_ports();
+    }
   } else if (request_.job == Job::end && !kept && system_.state() == SystemState::running) {
     for (const uint32_t s : gone_) system_.shards_[s]->control(Control::run);
   }
@@ -251,15 +258,18 @@ void Growth::grow() {
   plan_names();
   plan_shards();
   plan_channels();
+  plan_ports();
   plan_pools();
   plan_ways();
   check_devices();
   lock_cores();
   make_shards();
   make_pools();
+  make_ports();
   make_channels();
   make_ways();
   start_shards();
+  start_ports();
   hand_ways();
 }
 
@@ -361,10 +371,58 @@ void Growth::plan_channels() {
   }
 }
 
+void Growth::plan_ports() {
+  Segment& segment = system_.segment_;
+  const uint32_t room = system_.shape_.ports + system_.shape_.spare_ports;
+  const uint32_t row_room = system_.shape_.queues + system_.shape_.spare_queues;
+  uint32_t row = 0;
+  for (const NewPort& fresh : request_.parts.ports) {
+    PortPlan plan = fresh.plan;
+    const std::string who = "port " + plan.name;
+    if (named(next_.ports, plan.name) != kNone) refuse("there is a " + who + " already");
+    if (plan.interrupted())
+      refuse(who + ": one of a " + (plan.device == kNone ? "socket" : "device") +
+                 " begins with the system",
+             kNewStart);
+    const auto join = [&](const std::vector<std::string>& names, std::vector<uint32_t>& into) {
+      into.clear();
+      for (const std::string& name : names) {
+        into.push_back(named(next_.shards, name));
+        if (newcomer(into.back()) != nullptr) continue;
+        std::string why = who;
+        why.append(": shard ")
+            .append(name)
+            .append(" does not come along, and its ports are those it began with");
+        refuse(why);
+      }
+    };
+    join(fresh.rx, plan.rx);
+    join(fresh.tx, plan.tx);
+    const uint32_t at = free_place(next_.ports);
+    NewcomerPort port{at, {}, nullptr};
+    for (size_t q = plan.rx.size() + plan.tx.size(); q > 0 && row < row_room; ++row) {
+      if (row < segment.queues() && segment.queue(row).port != kNoPort) continue;
+      port.rows.push_back(row);
+      --q;
+    }
+    if (at == room || port.rows.size() < plan.rx.size() + plan.tx.size()) {
+      throw Error("VANITY_E_LIMIT",
+                  who + ": a running system has room for " + std::to_string(limits::kSparePorts) +
+                      " ports and " + std::to_string(limits::kSpareQueues) +
+                      " queues more than it began with, and " + std::to_string(limits::kPorts) +
+                      " ports in all",
+                  kNewStart);
+    }
+    put(next_.ports, at, plan);
+    validate_port(next_, at);
+    ports_.push_back(std::move(port));
+  }
+}
+
 void Growth::plan_pools() {
   pool_plans_ = system_.pool_plans_;
   for (System::PoolPlan& pool : pool_plans_) {
-    if (pool.name.empty() || !is_renamed(pool.owner)) continue;
+    if (pool.name.empty() || pool.port != kNone || !is_renamed(pool.owner)) continue;
     pool.name = next_.shards[pool.owner].name;
   }
   for (NewcomerShard& fresh : shards_) {
@@ -376,17 +434,28 @@ void Growth::plan_pools() {
     fresh.bytes = padded(sizeof(ArenaMark)) + padded(sizeof(ShardLine)) + kSlack + plan.arena_bytes;
     const uint32_t buffers = fresh.program->pool_buffers();
     if (buffers == 0) continue;
-    fresh.pool = free_place(pool_plans_);
-    if (fresh.pool == system_.shape_.pools + system_.shape_.spare_pools) {
-      throw Error("VANITY_E_LIMIT",
-                  "shard " + plan.name + ": there is no room for one more buffer pool", kNewStart);
-    }
-    const System::PoolPlan pool{plan.name, fresh.index, buffers,
-                                fresh.program->pool_buffer_bytes()};
-    put(pool_plans_, fresh.pool, pool);
-    fresh.bytes += padded(Pool::book_bytes(buffers, pool.buffer_bytes)) +
-                   padded(Pool::memory_bytes(buffers, pool.buffer_bytes));
+    plan_pool(fresh, {plan.name, fresh.index, buffers, fresh.program->pool_buffer_bytes()});
   }
+  for (const NewcomerPort& fresh : ports_) {
+    const std::vector<uint32_t>& rx = next_.ports[fresh.index].rx;
+    for (uint32_t q = 0; q < rx.size(); ++q) {
+      plan_pool(*newcomer(rx[q]), System::pool_of(next_, fresh.index, q));
+    }
+  }
+}
+
+void Growth::plan_pool(NewcomerShard& owner, const System::PoolPlan& pool) {
+  const uint32_t at = free_place(pool_plans_);
+  if (at == system_.shape_.pools + system_.shape_.spare_pools) {
+    throw Error(
+        "VANITY_E_LIMIT",
+        "shard " + next_.shards[owner.index].name + ": there is no room for one more buffer pool",
+        kNewStart);
+  }
+  put(pool_plans_, at, pool);
+  owner.pools.push_back(at);
+  owner.bytes += padded(Pool::book_bytes(pool.buffers, pool.buffer_bytes)) +
+                 padded(Pool::memory_bytes(pool.buffers, pool.buffer_bytes));
 }
 
 // Who may come to hold which buffers now, and did not before; and where those rings lie: in the
@@ -495,30 +564,56 @@ void Growth::make_shards() {
 
 void Growth::make_pools() {
   for (NewcomerShard& fresh : shards_) {
-    if (fresh.pool == kNone) continue;
-    const System::PoolPlan& plan = pool_plans_[fresh.pool];
-    Shard& owner = *fresh.shard;
-    PoolRecord& record = system_.segment_.pool(fresh.pool);
-    Segment::clear(record);
-    copy_text(record.name, sizeof(record.name), plan.name);
-    record.shard = plan.owner;
-    record.buffers = plan.buffers;
-    record.buffer_bytes = plan.buffer_bytes;
-    record.stride = Pool::stride_of(plan.buffer_bytes);
-    void* const memory =
-        owner.arena_allocate(padded(Pool::memory_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
-    record.arena_offset.set(owner.arena().offset_of(memory));
-    void* const book =
-        owner.arena_allocate(padded(Pool::book_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
-    pools_.emplace_back(fresh.pool,
-                        std::make_unique<Pool>(fresh.pool, plan.buffers, plan.buffer_bytes, memory,
-                                               &record, 0, book));
-    Pool* const pool = pools_.back().second.get();
-    // Nobody has a descriptor of it yet, and whoever gets one gets it by a channel.
-    system_.pool_table_->add(*pool);
-    owner.owns_pool(pool);
-    owner.set_own_pool(pool);
+    for (const uint32_t pool : fresh.pools) make_pool(*fresh.shard, pool);
   }
+}
+
+void Growth::make_pool(Shard& owner, uint32_t index) {
+  const System::PoolPlan& plan = pool_plans_[index];
+  PoolRecord& record = system_.segment_.pool(index);
+  Segment::clear(record);
+  copy_text(record.name, sizeof(record.name), plan.name);
+  record.shard = plan.owner;
+  record.buffers = plan.buffers;
+  record.buffer_bytes = plan.buffer_bytes;
+  record.stride = Pool::stride_of(plan.buffer_bytes);
+  void* const memory =
+      owner.arena_allocate(padded(Pool::memory_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
+  record.arena_offset.set(owner.arena().offset_of(memory));
+  void* const book =
+      owner.arena_allocate(padded(Pool::book_bytes(plan.buffers, plan.buffer_bytes)), kAlign);
+  pools_.emplace_back(index, std::make_unique<Pool>(index, plan.buffers, plan.buffer_bytes, memory,
+                                                    &record, 0, book));
+  Pool* const pool = pools_.back().second.get();
+  // Nobody has a descriptor of it yet, and whoever gets one gets it by a channel.
+  system_.pool_table_->add(*pool);
+  owner.owns_pool(pool);
+  if (plan.port == kNone) owner.set_own_pool(pool);
+}
+
+// Files and interfaces are opened here, so what is not there is refused.
+void Growth::make_ports() {
+  Segment& segment = system_.segment_;
+  for (NewcomerPort& fresh : ports_) {
+    const PortPlan& plan = next_.ports[fresh.index];
+    Segment::clear(segment.port(fresh.index));
+    for (const uint32_t row : fresh.rows) Segment::clear(segment.queue(row));
+    fresh.port = system_.make_port(fresh.index, plan, fresh.rows);
+    for (uint32_t q = 0; q < plan.tx.size(); ++q)
+      shard(plan.tx[q]).add_tx(&fresh.port->tx(q), plan.overflow);
+  }
+  for (const auto& [index, pool] : pools_) {
+    const System::PoolPlan& plan = pool_plans_[index];
+    for (NewcomerPort& fresh : ports_) {
+      if (fresh.index == plan.port)
+        shard(plan.owner).add_rx(&fresh.port->rx(plan.queue), pool.get());
+    }
+  }
+}
+
+// Packets may come from here on, and wait for the shards to be let go.
+void Growth::start_ports() {
+  for (NewcomerPort& fresh : ports_) fresh.port->start();
 }
 
 void Growth::make_channels() {
@@ -735,6 +830,14 @@ void Growth::adopt() noexcept {
     put(system.annexes_, channel.index, apart ? annex_ : nullptr);
   }
   for (System::Way& way : ways_) system.ways_.push_back(std::move(way));
+  for (NewcomerPort& fresh : ports_) {
+    put(system.plan_.ports, fresh.index, next_.ports[fresh.index]);
+    put(system.ports_, fresh.index, std::move(fresh.port));
+    for (const uint32_t row : fresh.rows) {
+      if (row >= system.segment_.queues()) system.segment_.raise_queues(row + 1);
+    }
+  }
+  system.segment_.raise_ports(static_cast<uint32_t>(system.ports_.size()));
   follow();
   system.segment_.raise_pools(static_cast<uint32_t>(system.pool_plans_.size()));
   system.segment_.raise_shards(static_cast<uint32_t>(system.shards_.size()));
@@ -767,12 +870,14 @@ void Growth::abandon() noexcept {
       // Its thread still uses its memory, which goes with the process.
       static_cast<void>(fresh.shard.release());
       for (auto& [index, pool] : pools_) static_cast<void>(pool.release());
+      for (NewcomerPort& port : ports_) static_cast<void>(port.port.release());
     } else {
       shard.join();
     }
     Segment::clear(system_.segment_.shard(fresh.index));
   }
   for (const auto& [index, pool] : pools_) Segment::clear(system_.segment_.pool(index));
+  for (const NewcomerPort& fresh : ports_) clear_port(fresh.index, fresh.rows);
   for (const NewcomerChannel& channel : channels_) {
     Segment::clear(system_.segment_.channel(channel.index));
     for (const auto& each : system_.shards_) each->forget_end(channel.index);

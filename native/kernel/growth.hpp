@@ -1,6 +1,6 @@
-// Shards and channels that come into a running system, or go from it, on a thread of its own. What
-// is there already notices nothing: rings home are handed to it between two turns, and the ends of
-// channels come and go with the reloads of whoever uses them.
+// Shards, channels and ports that come into a running system, or go from it, on a thread of its
+// own. What is there already notices nothing: rings home are handed to it between two turns, and
+// the ends of channels come and go with the reloads of whoever uses them.
 //
 //   grow   cores, arenas, pools, rings, records; init on the new shard's own thread (one that runs
 //          JavaScript is started by the owner of the system); ways home; the kernel lets it go.
@@ -30,6 +30,7 @@ class Growth : public Task {
 
   // ---- the kernel's thread
   void start() override {
+    take_ports();
     thread_ = std::thread([this] { run(); });
   }
   bool done() const noexcept override;
@@ -41,12 +42,14 @@ class Growth : public Task {
   void forsake() override { thread_.detach(); }
 
  private:
+  static constexpr const char* kNewStart = "start the system with it: vanity run";
+
   // Of a shard that comes, until the system takes it.
   struct NewcomerShard {
     uint32_t index;
     std::unique_ptr<Shard> shard;
     std::unique_ptr<Program> program;
-    uint32_t pool = kNone;
+    std::vector<uint32_t> pools = {};
     size_t bytes = 0;  // of its arena
     uint32_t placed = 0;
   };
@@ -55,18 +58,30 @@ class Growth : public Task {
     Channel ring;
   };
 
+  // Has all of its queues at shards that come along.
+  struct NewcomerPort {
+    uint32_t index;
+    std::vector<uint32_t> rows;  // of its queues, those that it receives from first
+    std::unique_ptr<Port> port;
+  };
+
   void run() noexcept;
   void grow();
   void plan_names();
   bool is_renamed(uint32_t shard) const noexcept;
   void plan_shards();
   void plan_channels();
+  void plan_ports();
   void plan_pools();
+  void plan_pool(NewcomerShard& owner, const System::PoolPlan& pool);
   void plan_ways();
   void check_devices() const;
   void lock_cores();
   void make_shards();
   void make_pools();
+  void make_pool(Shard& owner, uint32_t index);
+  void make_ports();
+  void start_ports();
   void make_channels();
   void make_ways();
   void start_shards();
@@ -77,6 +92,11 @@ class Growth : public Task {
   void free_parts();
   void wait_for_workers();
   void wait_for_buffers();
+  void plan_gone_ports();
+  void take_ports() noexcept;
+  void give_back_ports() noexcept;
+  void bury_ports() noexcept;
+  void clear_port(uint32_t port, const std::vector<uint32_t>& rows) noexcept;
 
   void name_records() noexcept;
   void adopt() noexcept;
@@ -112,12 +132,15 @@ class Growth : public Task {
   std::vector<NewcomerShard> shards_;
   std::vector<NewcomerChannel> channels_;
   std::vector<std::pair<uint32_t, std::unique_ptr<Pool>>> pools_;
+  std::vector<NewcomerPort> ports_;
   std::vector<System::Way> ways_;
   std::vector<std::pair<uint32_t, std::unique_ptr<Rewiring>>> rewirings_;
   bool handing_ = false;
   // ---- what goes
   std::vector<uint32_t> gone_;
   std::vector<uint32_t> gone_channels_;
+  std::vector<uint32_t> gone_ports_;
+  std::vector<std::unique_ptr<Port>> taken_ports_;  // of those, while they are freed
   std::thread thread_;
 };
 

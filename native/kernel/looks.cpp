@@ -71,6 +71,8 @@ void Looks::take(uint64_t now_ns) noexcept {
   look.shards.store(header.tables[1].count, std::memory_order_release);
   look.channels.store(header.tables[2].count, std::memory_order_release);
   look.pools.store(header.tables[5].count, std::memory_order_release);
+  look.ports.store(header.tables[3].count, std::memory_order_release);
+  look.queues.store(header.tables[4].count, std::memory_order_release);
   auto* word = reinterpret_cast<Counter*>(&look + 1);
   for (uint32_t i = 1; i <= kLookedAt; ++i) {
     const Table& table = header.tables[i];

@@ -83,6 +83,28 @@ void each_field(Fields& field, NewChannel& channel) {
   field("low_watermark", plan.low_watermark, UINT32_MAX);
 }
 
+void each_field(Fields& field, NewPort& port) {
+  PortPlan& plan = port.plan;
+  const auto names = [&field](const char* key, std::vector<std::string>& value) {
+    std::string packed = pack_texts(value);
+    field(key, packed);
+    value = unpack_texts(packed);
+  };
+  field("name", plan.name);
+  field("driver", plan.driver);
+  names("rx", port.rx);
+  names("tx", port.tx);
+  field("file", plan.file);
+  field("write", plan.write);
+  field("replay", plan.replay, static_cast<uint64_t>(ReplayMode::timed));
+  field("interface", plan.interface);
+  field("fanout", plan.fanout);
+  field("promiscuous", plan.promiscuous, 1);
+  field("buffers", plan.buffers, UINT32_MAX);
+  field("buffer_bytes", plan.buffer_bytes, UINT32_MAX);
+  field("overflow", plan.overflow, static_cast<uint64_t>(Overflow::block));
+}
+
 template <class Part>
 std::string written(Part part) {
   Fields fields;
@@ -148,6 +170,9 @@ std::string pack_parts(const Parts& parts) {
   for (const NewChannel& channel : parts.channels) {
     texts.insert(texts.end(), {"channel", written(channel), ""});
   }
+  for (const NewPort& port : parts.ports) {
+    texts.insert(texts.end(), {"port", written(port), ""});
+  }
   for (const std::string& name : parts.shard_names) {
     texts.insert(texts.end(), {"no shard", name, ""});
   }
@@ -170,6 +195,8 @@ Parts unpack_parts(const std::string& packed) {
       parts.shards.back().plan.options = unpack_options(texts[i + 2]);
     } else if (texts[i] == "channel") {
       parts.channels.push_back(read<NewChannel>(texts[i + 1]));
+    } else if (texts[i] == "port") {
+      parts.ports.push_back(read<NewPort>(texts[i + 1]));
     } else if (texts[i] == "no shard") {
       parts.shard_names.push_back(texts[i + 1]);
     } else if (texts[i] == "no channel") {

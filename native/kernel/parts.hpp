@@ -1,5 +1,5 @@
-// Shards and channels that are to come into a running system, or to go, as texts of the mailbox:
-// each behind its length, so that a path or an option may hold any byte.
+// Shards, channels and ports that are to come into a running system, or to go, as texts of the
+// mailbox: each behind its length, so that a path or an option may hold any byte.
 #pragma once
 
 #include <map>
@@ -21,6 +21,12 @@ struct NewChannel {
   std::string to;
 };
 
+struct NewPort {
+  PortPlan plan;
+  std::vector<std::string> rx;  // shard of each queue
+  std::vector<std::string> tx;
+};
+
 // Of one that is there.
 struct Rename {
   std::string from;
@@ -34,7 +40,8 @@ struct Parts {
   // What comes.
   std::vector<NewShard> shards;
   std::vector<NewChannel> channels;
-  // What goes.
+  std::vector<NewPort> ports;
+  // What goes; a port with its shards.
   std::vector<std::string> shard_names;
   std::vector<std::string> channel_names;
 };

@@ -61,7 +61,7 @@ const std::vector<Field> kSystemFields = {
     make_field("uptime_ns", FieldType::gauge, offsetof(SegmentHeader, uptime_ns), 1, "ns",
                "Time since the shards were let go"),
     make_field("gone_dropped", FieldType::counter, offsetof(SegmentHeader, gone_dropped), 1, "",
-               "Packets lost by shards that are gone: what their `dropped` was"),
+               "Packets lost by shards that are gone, and by their ports"),
 };
 
 const std::vector<Field> kShardFields = {
@@ -175,7 +175,7 @@ const std::vector<Field> kPortFields = {
 };
 
 const std::vector<Field> kQueueFields = {
-    VANITY_FIELD(QueueRecord, port, number, "", "Index of the port"),
+    VANITY_FIELD(QueueRecord, port, number, "", "Index of the port; 4294967295 when it has gone"),
     VANITY_FIELD(QueueRecord, queue, number, "", "Number of the queue in its direction"),
     VANITY_FIELD(QueueRecord, direction, state, "", "rx|tx"),
     VANITY_FIELD(QueueRecord, shard, number, "", "Index of the shard that drives it"),
@@ -334,6 +334,8 @@ const std::vector<Field> kLookFields = {
     VANITY_FIELD(LookRecord, shards, number, "", "Records of shards that were looked at"),
     VANITY_FIELD(LookRecord, channels, number, "", "The same of channels"),
     VANITY_FIELD(LookRecord, pools, number, "", "The same of pools"),
+    VANITY_FIELD(LookRecord, ports, number, "", "The same of ports"),
+    VANITY_FIELD(LookRecord, queues, number, "", "The same of queues"),
 };
 
 #undef VANITY_FIELD
@@ -364,8 +366,8 @@ Placed place(const SegmentShape& shape) {
   const uint32_t counts[kTables] = {1,
                                     shape.shards + shape.spare_shards,
                                     shape.channels + shape.spare_channels,
-                                    shape.ports,
-                                    shape.queues,
+                                    shape.ports + shape.spare_ports,
+                                    shape.queues + shape.spare_queues,
                                     shape.pools + shape.spare_pools,
                                     shape.devices,
                                     shape.vectors,
@@ -596,8 +598,12 @@ Segment::Segment(const std::string& system_name, const SegmentShape& shape) {
     std::memcpy(base_ + placed.tables[i].fields_offset, tables[i].fields->data(),
                 tables[i].fields->size() * sizeof(Field));
   }
-  for (const auto& [table, used] :
-       {std::pair{1u, shape.shards}, {2u, shape.channels}, {5u, shape.pools}, {9u, shape.shards}}) {
+  for (const auto& [table, used] : {std::pair{1u, shape.shards},
+                                    {2u, shape.channels},
+                                    {3u, shape.ports},
+                                    {4u, shape.queues},
+                                    {5u, shape.pools},
+                                    {9u, shape.shards}}) {
     h.tables[table].count = used;
   }
   auto* described = reinterpret_cast<Field*>(base_ + placed.tables[kManifestTable].fields_offset);

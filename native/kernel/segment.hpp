@@ -38,6 +38,8 @@ struct SegmentShape {
   uint32_t spare_shards = 0;
   uint32_t spare_channels = 0;
   uint32_t spare_pools = 0;
+  uint32_t spare_ports = 0;
+  uint32_t spare_queues = 0;
   uint64_t manifest_bytes = 0;  // that a manifest may have
 };
 
@@ -83,6 +85,9 @@ class Segment {
   }
   void raise_channels(uint32_t count) { raise(2, count); }
   void raise_pools(uint32_t count) { raise(5, count); }
+  void raise_ports(uint32_t count) { raise(3, count); }
+  void raise_queues(uint32_t count) { raise(4, count); }
+  uint32_t queues() { return header().tables[4].count; }
   // A record is as it was at the beginning, and its readers find no name in it.
   template <class Record>
   static void clear(Record& record) noexcept {

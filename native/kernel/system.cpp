@@ -347,7 +347,7 @@ void System::turn_running() noexcept {
 
 void System::service_ports() noexcept {
   for (uint32_t p = 0; p < ports_.size(); ++p) {
-    if (devices_->serves(p)) ports_[p]->service();
+    if (ports_[p] != nullptr && devices_->serves(p)) ports_[p]->service();
   }
 }
 
@@ -356,7 +356,7 @@ void System::service_ports() noexcept {
 bool System::all_sources_finished() noexcept {
   bool any = false;
   for (uint32_t p = 0; p < ports_.size(); ++p) {
-    if (plan_.ports[p].rx.empty()) continue;
+    if (plan_.ports[p].rx.empty() || ports_[p] == nullptr) continue;
     any = true;
     const PortState state = ports_[p]->state();
     if (state != PortState::finished && state != PortState::failed) return false;
@@ -525,6 +525,7 @@ void System::finish_stop() noexcept {
   for (const auto& shard : shards_) shard->take_all_returns();
   for (uint32_t p = 0; p < ports_.size(); ++p) {
     const auto& port = ports_[p];
+    if (port == nullptr) continue;
     const std::string error = port->error();
     if (port->state() == PortState::failed && !error.empty()) {
       fail("VANITY_E_PORT", error, "");
@@ -570,6 +571,7 @@ void System::take_back_buffers() noexcept {
     }
   };
   for (uint32_t p = 0; p < ports_.size(); ++p) {
+    if (ports_[p] == nullptr) continue;
     for (uint32_t q = 0; q < plan_.ports[p].rx.size(); ++q) all_of(ports_[p]->rx(q));
     // What was not sent by then never will be.
     for (uint32_t q = 0; q < plan_.ports[p].tx.size(); ++q) {

@@ -99,6 +99,9 @@ class System {
   void make_channels();
   void make_returns();
   void make_ports();
+  // By the records of its queues, those that it receives from first.
+  std::unique_ptr<Port> make_port(uint32_t p, const PortPlan& plan,
+                                  const std::vector<uint32_t>& rows);
   void open_devices();
   void map_pools();
   // May the device of a port reach packets of this pool, and how?
@@ -173,6 +176,7 @@ class System {
     uint64_t committed_since_ns = 0;
     bool loop_quiet = false;
   };
+  static PoolPlan pool_of(const Plan& plan, uint32_t port, uint32_t queue);
   static std::vector<PoolPlan> plan_pools(const Plan& plan,
                                           const std::vector<std::unique_ptr<Program>>& programs);
   SegmentShape shape() const;

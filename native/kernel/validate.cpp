@@ -230,6 +230,10 @@ void validate_channel(const Plan& plan, uint32_t channel) {
   check_channel(plan, plan.channels[channel]);
 }
 
+void validate_port(const Plan& plan, uint32_t port) {
+  check_port(plan, plan.ports[port]);
+}
+
 void validate(const Plan& plan) {
   check_name("system", plan.name);
   check_core("the kernel", plan.kernel_core);

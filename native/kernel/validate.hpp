@@ -11,5 +11,6 @@ void validate(const Plan& plan);
 // Of a plan that is in force, what comes to it.
 void validate_shard(const Plan& plan, uint32_t shard);
 void validate_channel(const Plan& plan, uint32_t channel);
+void validate_port(const Plan& plan, uint32_t port);
 
 }  // namespace vanity

@@ -180,6 +180,8 @@ void Shard::vacate() {
   returns_.clear();
   owned_pools_.clear();
   own_pool_ = nullptr;
+  rx_.clear();
+  tx_.clear();
   held_ = HeldBook();
   line_left_ = std::make_unique<ShardLine>();
   line_->~ShardLine();

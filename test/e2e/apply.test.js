@@ -449,31 +449,44 @@ to = "last"
   },
 );
 
-test.serial('a move goes back when another shard gets worse', async (t) => {
-  const at = workspace(t);
-  modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
-  const first = at.file('first.toml', manifest());
-  const system = at.start('run', first, '--json', '--quiet');
-  await flowing(at);
-  const { core, tid } = (await stats(at)).shards.left;
-  const other = core === 0 ? 1 : 0;
-  const next = at.file(
-    'next.toml',
-    manifest({
-      left: ['program = "passer_1.so"', `core = ${other}`],
-      right: ['program = "passer_1b.so"', 'options = { how = "late-fault", after = 500 }'],
-    }),
-  );
-  const { code, report, stderr } = await apply(at, [next], '--confirm', '20');
-  t.is(code, 3, stderr);
-  t.deepEqual(outcomes(report), ['move shard left: back', 'reload shard right: back']);
-  t.is((await stats(at)).shards.left.core, core);
-  const allowed = readFileSync(`/proc/${system.pid}/task/${tid}/status`, 'utf8');
-  t.regex(allowed, new RegExp(`^Cpus_allowed_list:\\s${core}$`, 'm'));
-  const { right } = (await stats(at)).shards;
-  await flowing(at);
-  await endsWhole(t, system, right.dropped_fault);
-});
+test.serial(
+  'a move goes back when another shard gets worse, alone or after a program',
+  async (t) => {
+    const at = workspace(t);
+    modules(at, 'numberer', 'checker', 'passer_1', 'passer_1b');
+    const first = at.file('first.toml', manifest());
+    const system = at.start('run', first, '--json', '--quiet');
+    await flowing(at);
+    const { core, tid } = (await stats(at)).shards.left;
+    const other = core === 0 ? 1 : 0;
+    const right = ['program = "passer_1b.so"', 'options = { how = "late-fault", after = 500 }'];
+    const on = async (which) => {
+      t.is((await stats(at)).shards.left.core, which);
+      const allowed = readFileSync(`/proc/${system.pid}/task/${tid}/status`, 'utf8');
+      t.regex(allowed, new RegExp(`^Cpus_allowed_list:\\s${which}$`, 'm'));
+    };
+    for (const [program, action] of [
+      ['passer_1', 'move'],
+      ['passer_1b', 'reload'],
+    ]) {
+      const left = [`program = "${program}.so"`, `core = ${other}`];
+      const next = at.file('next.toml', manifest({ left, right }));
+      const { code, report, stderr } = await apply(at, [next], '--confirm', '20');
+      t.is(code, 3, stderr);
+      t.deepEqual(outcomes(report), [`${action} shard left: back`, 'reload shard right: back']);
+      await on(core);
+      t.is((await stats(at)).shards.left.program, 'passer_1.so');
+    }
+    const { dropped_fault } = (await stats(at)).shards.right;
+    await flowing(at);
+    const both = manifest({ left: ['program = "passer_1b.so"', `core = ${other}`] });
+    const there = await apply(at, [at.file('both.toml', both)], '--confirm', '0');
+    t.deepEqual(outcomes(there.report), ['reload shard left: done']);
+    await on(other);
+    t.is((await stats(at)).shards.left.program, 'passer_1b.so');
+    await endsWhole(t, system, dropped_fault);
+  },
+);
 
 test.serial('a built-in stage gets other options, and another takes its place', async (t) => {
   const at = workspace(t);

@@ -1,5 +1,6 @@
 // A system with two AF_PACKET ports between two namespaces, under real traffic.
 
+import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { leftOut } from './helpers/left-out.js';
@@ -9,6 +10,7 @@ import {
   parse,
   scratch,
   startSystem,
+  startVanity,
   stats,
   until,
   writeManifest,
@@ -158,3 +160,85 @@ networked(
     t.is(end.lost, end.ports.b.tx_dropped + end.ports.a.tx_dropped);
   },
 );
+
+/** Beside what flows anyway. */
+const apart = ({ id }) => `
+[system]
+name = "${id}"
+oversubscribe = true
+[shards.source]
+program = "generate"
+options = { rate = 1000 }
+[shards.end]
+program = "sink"
+[channels.through]
+from = "source"
+to = "end"
+`;
+
+networked('ports come to a running system by apply, and go again', async (t, net, folder) => {
+  const without = apart(net);
+  const before = writeManifest(folder, without, 'before.toml');
+  const shards = forwarding(net).replace(/\[system\][^[]*\[shards\]/, '[shards]');
+  const next = writeManifest(
+    folder,
+    without.replace('[shards.source]', `${shards}[shards.source]`),
+    'next.toml',
+  );
+  const system = await startSystem(t, folder, [before, '--json']);
+  const apply = (file, ...flags) =>
+    startVanity(t, folder, ['apply', net.id, file, '--json', ...flags]);
+  const applied = async (file) => {
+    const ended = await apply(file, '--confirm', '0').ended;
+    t.is(ended.code, 0, ended.stdout + ended.stderr);
+    return parse(ended).steps.map(({ action, part, name }) => `${action} ${part} ${name}`);
+  };
+  const ports = async () => Object.keys((await stats(t, folder, net.id)).ports);
+  const sockets = () => readFileSync('/proc/net/packet', 'utf8').trim().split('\n').length;
+  const none = sockets();
+  for (let round = 0; round < 2; round++) {
+    t.deepEqual(await applied(next), ['add shard ab0', 'add shard ba', 'add port a', 'add port b']);
+    await net.ping('a', net.address4(2), 2, 0.2); // neighbours are looked up
+    const { sent, received } = await net.ping('a', net.address4(2));
+    t.is(received, sent);
+    const now = await stats(t, folder, net.id);
+    t.deepEqual(Object.keys(now.ports), ['a', 'b']);
+    t.is(now.ports.a.target, net.a);
+    t.true(now.ports.a.rx_packets >= sent);
+    t.true(sockets() > none);
+    // Each shard that has one of them goes, or none.
+    const half = next.replace('next', 'half');
+    writeFileSync(
+      half,
+      readFileSync(next, 'utf8')
+        .replace('ba.program = "forward"\n', '')
+        .replaceAll('"ba"', '"ab0"'),
+    );
+    const refused = await apply(half).ended;
+    t.is(refused.code, 1);
+    t.is(
+      parse(refused).error.message,
+      'port "a": a running system cannot change tx from ba to ab0',
+    );
+    t.deepEqual(await applied(before), [
+      'remove shard ba',
+      'remove shard ab0',
+      'remove port a',
+      'remove port b',
+    ]);
+    t.deepEqual(await ports(), []);
+    t.is(sockets(), none);
+  }
+
+  // What is not confirmed goes as it has come.
+  const waiting = apply(next, '--confirm', '60');
+  t.true(await until(async () => (await ports()).length === 2));
+  waiting.kill('SIGINT');
+  const interrupted = await waiting.ended;
+  t.is(interrupted.code, 3, interrupted.stdout + interrupted.stderr);
+  t.deepEqual(await ports(), []);
+  t.is(sockets(), none);
+  const { lost, shards: end } = await stop(t, system);
+  t.is(lost, 0);
+  t.is(end.source.sent, end.end.consumed);
+});

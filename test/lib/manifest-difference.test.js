@@ -76,10 +76,12 @@ test('the same is kept, whatever its order', (t) => {
   t.deepEqual(differs([parts[0], ...parts.slice(1).reverse()].join('\n')), []);
 });
 
-test('another module is a reload, another core a move, all else a restart', (t) => {
+test('another module is a reload, another core a move along with it or alone, all else a restart', (t) => {
   t.deepEqual(differs(edit(['./a.so', './b.so'])), ['shard left: reload']);
   t.deepEqual(differs(edit(['core = 0', 'core = 1'])), ['shard left: move']);
-  t.deepEqual(differs(edit(['./a.so', './b.so'], ['core = 0', 'core = 1'])), anew('left'));
+  t.deepEqual(differs(edit(['./a.so', './b.so'], ['core = 0', 'core = 1'])), [
+    'shard left: reload',
+  ]);
   t.deepEqual(differs(edit(['core = 0', 'core = 0\nburst = 64'])), anew('left'));
   t.deepEqual(differs(edit(['core = 0', 'core = 0\noptions = { a = 1 }'])), ['shard left: reload']);
   t.deepEqual(differs(edit(['core = 0', 'core = 0\noptions = { buffers = 64 }'])), anew('left'));
@@ -96,7 +98,7 @@ test('a built-in stage is another one in its place, but for who makes packets', 
   t.deepEqual(differs(edit(['"count"', '"forward"'])), ['shard right: set']);
   const core = ['"count"', '"count"\ncore = 1'];
   t.deepEqual(differs(edit(core)), ['shard right: move']);
-  t.deepEqual(differs(edit(['"count"', '"forward"\ncore = 1'])), anew('right'));
+  t.deepEqual(differs(edit(['"count"', '"forward"\ncore = 1'])), ['shard right: set']);
   const filter = (expression) =>
     edit(['"count"', `"filter"\noptions = { expression = "${expression}" }`]);
   t.deepEqual(differs(filter('tcp'), filter('udp')), ['shard right: set']);
@@ -273,6 +275,68 @@ to = "b"
   ]);
 });
 
+test('a port comes and goes with all of its shards', (t) => {
+  const said = (...texts) => {
+    const [before, after] = texts.map((text) => ({ plan: plan(text), file: 'm.toml', text }));
+    return refusals(planChanges(before.plan, after.plan), before, after).map(
+      ({ message }) => message,
+    );
+  };
+  const shard = '\n[shards.more]\nprogram = "forward"\n';
+  const port = (lines) => `[ports.out]\n${lines.join('\n')}\n`;
+  const file = ['driver = "capture"', 'write = "out.pcap"'];
+  const more = `${BASE}${shard}${port([...file, 'tx = "more"'])}[channels.more]
+from = "first"
+to = "more"
+`;
+  t.true(differs(more, BASE).includes('port out: add'));
+  t.true(differs(BASE, more).includes('port out: remove'));
+  t.deepEqual(said(BASE, more), []);
+  t.deepEqual(said(more, BASE), []);
+  // One that is there begins and ends with its ports.
+  const at = (name) => `${BASE}${port([...file, `tx = "${name}"`])}`;
+  t.deepEqual(said(BASE, at('first')), [
+    'port "out": it is new, and the ports of shard "first" are those it began with',
+  ]);
+  t.deepEqual(said(at('first'), BASE), [
+    'port "out": it is not there any more, and the ports of shard "first" are those it began with',
+  ]);
+  // What comes is there before what goes has gone.
+  const other = more.replace('[ports.out]', '[ports.other]').replaceAll('more', 'less');
+  t.deepEqual(said(more, other), [
+    'port "other": it is new, and port "out", which goes, has its file: apply a manifest without either before',
+  ]);
+  t.deepEqual(said(more, other.replace('"out.pcap"', '"less.pcap"')), []);
+  const wire = (text, name) =>
+    text.replace(
+      'driver = "capture"\nwrite = "out.pcap"',
+      `driver = "af_packet"\ninterface = "${name}"`,
+    );
+  t.deepEqual(said(wire(more, 'lo'), wire(other, 'lo')), [
+    'port "other": it is new, and port "out", which goes, has its interface: apply a manifest without either before',
+  ]);
+  const socket = more.replace(
+    'driver = "capture"\nwrite = "out.pcap"\ntx = "more"',
+    'driver = "vhost-user"\nsocket = "s"\nrx = "more"\ntx = "more"',
+  );
+  t.deepEqual(said(BASE, socket), [
+    'port "out": it is new, and a port of a socket begins with the system',
+  ]);
+  t.deepEqual(said(socket, BASE), [
+    'port "out": it is not there any more, and a port of a socket ends with the system',
+  ]);
+  // Its packets come to a TypeScript program that stays, and knows its buffers.
+  const script = BASE.replace('"count"', '"./a.ts"');
+  const source = `${script}${shard}[channels.more]
+from = "more"
+to = "right"
+${port(['driver = "capture"', 'file = "in.pcap"', 'rx = "more"'])}`;
+  t.regex(
+    said(script, source).join('; '),
+    /shard "more": it is new, and its packets come to shard "right", whose TypeScript program sees the buffers that it began with/,
+  );
+});
+
 test('what is new or gone', (t) => {
   const more = `${BASE}
 [shards.more]
@@ -291,7 +355,7 @@ to = "more"
   const behind = more.replace('from = "first"\nto = "more"', 'from = "left"\nto = "more"');
   t.deepEqual(differs(behind)[0], 'shard left: reload');
   const moved = behind.replace('core = 0', 'core = 1');
-  t.true(differs(moved).includes('shard left: restart'));
+  t.true(differs(moved).includes('shard left: reload'));
   const crashing = (text) => text.replace('core = 0', 'watchdog = { on_fault = "crash" }');
   t.true(differs(crashing(behind), crashing(BASE)).includes('shard left: restart'));
   // One that begins with the system keeps its channels.

@@ -4,11 +4,13 @@
 
 #include <array>
 #include <atomic>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "capture_bytes.hpp"
 #include "check.hpp"
 #include "kernel/mailbox.hpp"
 #include "kernel/system.hpp"
@@ -103,9 +105,10 @@ void kept(const ReloadRecord& record) {
 }
 
 const ReloadRecord& grow(System& system, std::vector<NewShard> shards,
-                         std::vector<NewChannel> channels) {
+                         std::vector<NewChannel> channels, std::vector<NewPort> ports = {}) {
   ReloadRequest request;
   request.job = Job::grow;
+  request.parts.ports = std::move(ports);
   request.parts.shards = std::move(shards);
   request.parts.channels = std::move(channels);
   return ask(system, request);
@@ -518,6 +521,165 @@ TEST(what_cannot_come_is_refused_and_nothing_is_touched) {
   untouched(system, {0, 1, 2});
   stop(system);
   CHECK_EQ(user(system, 2, "seq_missing") + user(system, 2, "seq_reordered"), 0u);
+}
+
+// A port that reads a file again and again, and one that writes another.
+TEST(ports_come_and_go_with_their_shards) {
+  System system(
+      plan_of("ports", {module("source", "numberer", kNumbers), module("end", "checker")}), {});
+  start(system);
+  const TemporaryFile read(".pcap", Bytes().pcap_header().pcap_record(1, 0, frame_of(60)).bytes);
+  const TemporaryFile written(".pcap");
+  const auto port = [&](const std::string& name, const std::string& file,
+                        const std::string& write) {
+    NewPort fresh;
+    fresh.plan.name = name;
+    fresh.plan.driver = "capture";
+    fresh.plan.file = file;
+    fresh.plan.write = write;
+    fresh.plan.replay = ReplayMode::loop;
+    fresh.plan.buffers = 256;
+    fresh.plan.overflow = Overflow::block;
+    (file.empty() ? fresh.tx : fresh.rx) = {file.empty() ? "out" : "in"};
+    return fresh;
+  };
+  const NewPort in = port("from", read.path, "");
+  const std::vector<NewShard> shards{{stage("in", "forward"), ""}, {stage("out", "forward"), ""}};
+  NewChannel through{channel("through"), "in", "out"};
+  Used first;
+  for (uint32_t round = 0; round < 3; ++round) {
+    kept(grow(system, shards, {through}, {in, port("to", "", written.path)}));
+    CHECK_EQ(system.segment().header().tables[3].count, 2u);
+    CHECK_EQ(system.segment().header().tables[4].count, 2u);
+    CHECK_EQ(std::string(system.segment().port(0).name), "from");
+    CHECK_EQ(std::string(system.segment().port(1).target), written.path);
+    CHECK_EQ(system.segment().queue(1).shard, 3u);
+    flows(system, 3);
+    expect(goes(system, Job::end, {"in"}), ReloadOutcome::kept);
+    expect(goes(system, Job::end, {"out"}), ReloadOutcome::kept);
+    const uint64_t packets = system.segment().queue(0).packets.get();
+    CHECK_EQ(system.segment().queue(1).packets.get(), packets);
+    kept(goes(system, Job::free, {"in", "out"}, {"through"}));
+    // All of them are in the file, which is whole.
+    CHECK_EQ(std::filesystem::file_size(written.path), 24 + packets * (16 + 60));
+    CHECK_EQ(std::string(system.segment().port(0).name), "");
+    for (uint32_t row = 0; row < 2; ++row) {
+      CHECK_EQ(system.segment().queue(row).port, kNoPort);
+      CHECK_EQ(system.segment().queue(row).packets.get(), 0u);
+    }
+    if (round == 0) first = Used();
+  }
+  // The thread of the ports' kind may be one that begins anew.
+  const Used last;
+  CHECK_EQ(last.files, first.files);
+  CHECK_EQ(last.mapped, first.mapped);
+
+  const auto refused = [&](const ReloadRecord& record, const std::string& why) {
+    expect(record, ReloadOutcome::refused, why);
+    CHECK_EQ(std::string(system.segment().port(0).name), "");
+    CHECK_EQ(system.segment().queue(0).port, kNoPort);
+  };
+  refused(grow(system, shards, {through}, {port("from", "/tmp/vanity-none.pcap", "")}),
+          "none.pcap");
+  refused(grow(system, {}, {}, {in}), "shard in does not come along");
+  refused(grow(system, shards, {through}, {in, in}), "there is a port from already");
+  const ShardPlan failing = module("in", "passer_1", {{"how", "init-number"}});
+  refused(grow(system, {{failing, ""}}, {}, {in}), "init");
+  NewPort socket = in;
+  socket.plan.driver = "vhost-user";
+  socket.plan.socket = "/tmp/vanity-none.socket";
+  refused(grow(system, shards, {through}, {socket}), "begins with the system");
+  NewPort wide = in;
+  wide.plan.driver = "af_packet";
+  wide.plan.interface = "lo";
+  wide.rx.assign(limits::kSpareQueues + 1, "in");
+  refused(grow(system, shards, {through}, {wide}), "16 queues more");
+  std::vector<NewPort> many;
+  for (uint32_t i = 0; i <= limits::kSparePorts; ++i) {
+    many.push_back(port("from-" + std::to_string(i), read.path, ""));
+  }
+  refused(grow(system, shards, {through}, many), "4 ports and 16 queues more");
+  many.pop_back();
+  kept(grow(system, shards, {through}, many));
+  flows(system, 3);
+  untouched(system, {0, 1});
+  stop(system);
+  CHECK_EQ(user(system, 1, "seq_missing") + user(system, 1, "seq_reordered"), 0u);
+}
+
+// One port of two shards goes with both, and what it lost is still counted.
+TEST(a_port_loses_no_queue_alone) {
+  System system(
+      plan_of("halves", {module("source", "numberer", kNumbers), module("end", "checker")}), {});
+  start(system);
+  const TemporaryFile read(
+      ".pcap",
+      Bytes().pcap_header().pcap_record(1, 0, frame_of(600)).pcap_record(1, 1, frame_of(60)).bytes);
+  const TemporaryFile written(".pcap");
+  NewPort both;
+  both.plan.name = "both";
+  both.plan.driver = "capture";
+  both.plan.file = read.path;
+  both.plan.write = written.path;
+  both.plan.buffer_bytes = limits::kBufferBytesMin;  // of two, one does not fit
+  both.plan.replay = ReplayMode::loop;
+  both.rx = {"in"};
+  both.tx = {"out"};
+  kept(grow(system, {{stage("in", "forward"), ""}, {stage("out", "forward"), ""}},
+            {{channel("through"), "in", "out"}}, {both}));
+  CHECK(soon([&] { return system.segment().queue(0).oversize.get() > 0; }));
+  expect(goes(system, Job::end, {"in"}), ReloadOutcome::refused, "shard out has others of it");
+  kept(goes(system, Job::end, {"in", "out"}));
+  const uint64_t lost = system.segment().queue(0).oversize.get();
+  expect(goes(system, Job::free, {"in"}), ReloadOutcome::refused, "shard out has others of it");
+  expect(goes(system, Job::free, {"in", "out"}), ReloadOutcome::refused, "would lose an end");
+  std::this_thread::sleep_for(std::chrono::milliseconds(250));  // it is served again
+  kept(goes(system, Job::free, {"in", "out"}, {"through"}));
+  CHECK_EQ(system.segment().header().gone_dropped.get(), lost);
+  stop(system);
+}
+
+// What is made anew: the old one makes room by its name and its core, and may have them again.
+TEST(a_shard_makes_room_by_its_name) {
+  System system(plan_of("names", {module("source", "numberer", kNumbers), stage("copy", "mirror"),
+                                  module("end", "checker")}),
+                {});
+  start(system);
+  const auto name = [&](uint32_t shard) { return std::string(system.segment().shard(shard).name); };
+  ReloadRequest request;
+  request.job = Job::grow;
+  request.parts.shard_renames = {{"copy", "copy~"}};
+  request.parts.channel_renames = {{"to-end", "to-end~"}};
+  request.parts.shards = {{stage("copy", "forward"), ""}};
+  request.parts.channels = {{channel("to-end"), "copy", "end"}};
+  kept(ask(system, request));
+  CHECK_EQ(name(1), "copy~");
+  CHECK_EQ(name(3), "copy");
+  CHECK_EQ(std::string(system.segment().channel(1).name), "to-end~");
+  CHECK_EQ(std::string(system.segment().channel(2).name), "to-end");
+  const auto refused = [&](Rename rename, const std::string& why) {
+    ReloadRequest wrong;
+    wrong.job = Job::grow;
+    wrong.parts.shard_renames = {std::move(rename)};
+    expect(ask(system, wrong), ReloadOutcome::refused, why);
+    CHECK_EQ(name(1), "copy~");
+  };
+  refused({"nobody", "somebody"}, "it is not there");
+  refused({"copy~", "copy"}, "another one is");
+  refused({"copy~", ""}, "no name");
+  refused({"copy~", std::string(limits::kNameBytes + 1, 'n')}, "no name");
+  kept(goes(system, Job::end, {"copy"}));
+  kept(goes(system, Job::free, {"copy"}, {"to-end"}));
+  ReloadRequest back;
+  back.job = Job::grow;
+  back.parts.shard_renames = {{"copy~", "copy"}};
+  back.parts.channel_renames = {{"to-end~", "to-end"}};
+  kept(ask(system, back));
+  CHECK_EQ(name(1), "copy");
+  flows(system, 2);
+  untouched(system, {0, 1, 2});
+  stop(system);
+  CHECK_EQ(system.segment().shard(0).sent.get(), user(system, 2, "seq_checked"));
 }
 
 // On trial with another channel: the old program comes back, and so do its channels.

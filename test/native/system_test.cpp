@@ -312,7 +312,9 @@ TEST(the_segment_is_as_large_as_the_plan_implies) {
                            .pools = 1,
                            .spare_shards = limits::kSpareShards,
                            .spare_channels = limits::kSpareChannels,
-                           .spare_pools = limits::kSpareShards,
+                           .spare_pools = limits::kSpareShards + limits::kSpareQueues,
+                           .spare_ports = limits::kSparePorts,
+                           .spare_queues = limits::kSpareQueues,
                            .manifest_bytes = manifest_room(0)};
   CHECK_EQ(system.segment().bytes(), segment_bytes(shape));
   CHECK_EQ(system.segment().header().segment_bytes, system.segment().bytes());

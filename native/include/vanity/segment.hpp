@@ -122,7 +122,7 @@ struct SegmentHeader {
   Counter heartbeat_ns;         // CLOCK_MONOTONIC of the kernel's last turn
   Counter uptime_ns;
   Table tables[16];
-  Counter gone_dropped;  // by shards that the running system has let go
+  Counter gone_dropped;  // by shards and ports that the running system has let go
 };
 static_assert(sizeof(SegmentHeader) <= kSegmentHeaderBytes);
 
@@ -283,8 +283,10 @@ struct alignas(128) PortRecord {
   Counter errors;  // reads or writes that failed
 };
 
+inline constexpr uint32_t kNoPort = 0xffffffffu;
+
 struct alignas(128) QueueRecord {
-  uint32_t port;
+  uint32_t port;  // kNoPort: it has gone
   uint32_t queue;
   uint32_t direction;  // 0 rx, 1 tx
   uint32_t shard;
@@ -489,6 +491,8 @@ struct alignas(128) LookRecord {
   std::atomic<uint32_t> shards;  // records of the tables that may grow
   std::atomic<uint32_t> channels;
   std::atomic<uint32_t> pools;
+  std::atomic<uint32_t> ports;
+  std::atomic<uint32_t> queues;
 };
 
 }  // namespace vanity
