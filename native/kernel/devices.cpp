@@ -264,6 +264,7 @@ void Devices::grant(const Shards& shards) {
     grant_registers(*entry, shards);
     grant_memory(*entry, shards);
     grant_vectors(*entry, shards);
+    if (entry->grants.size() == 1) entry->grants.front()->take_alone();
   }
 }
 

@@ -94,7 +94,7 @@ class Devices {
     std::vector<Shard*> shards;          // that it is granted to, or whose queues it has
     std::vector<vanity_device*> grants;  // of `shards`, without a port
     bool masters = false;                // bus mastering is ours to switch on
-    bool halted = false;                 // its process has ended, and the next has not begun
+    bool halted = false;                 // its program has ended, and the next has not begun
     bool going = false;
     uint64_t going_since_ns = 0;
     bool closed = false;

@@ -71,14 +71,16 @@ void Shard::script_left(FaultKind kind, const std::string& what) noexcept {
   if (attendant_.current() != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
   take_up_rings();
   put_right();
+  leave_devices();
 }
 
 Shard::Next Shard::script_next() noexcept {
   const Verdict verdict = verdicts_.verdict();
   gave_up_ |= verdict == Verdict::give_up;
   if (control() != Control::run) return Next::end;
-  if (Verdicts::may_start(verdict, asked_to_leave())) {
+  if (Verdicts::may_start(verdict, asked_to_leave()) && devices_answered()) {
     gave_up_ = false;
+    clear_devices();
     record_->command.store(static_cast<uint32_t>(Command::run), std::memory_order_relaxed);
     return Next::restart;
   }
@@ -90,6 +92,7 @@ Shard::Next Shard::script_next() noexcept {
 }
 
 void Shard::script_restarted() noexcept {
+  begin_devices();
   note_restart();
 }
 

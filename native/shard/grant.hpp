@@ -66,6 +66,8 @@ struct vanity_device {
   void add(Registers registers) { registers_.push_back(registers); }
   void add(Memory memory) { memory_.push_back(std::move(memory)); }
   void add(Vector vector) { vectors_.push_back(vector); }
+  // No other shard has any of the device.
+  void take_alone() noexcept { alone_ = true; }
   // Of a process of its own: what it has mapped itself, and lets go of by itself.
   void keep(std::unique_ptr<vanity::GuardedMapping> mapping) {
     mappings_.push_back(std::move(mapping));
@@ -125,7 +127,8 @@ struct vanity_device {
     words_->asked.store(VANITY_DEVICE_RETURNED, std::memory_order_release);  // pairs with news()
   }
 
-  // ---- of a process of its own: who works it next
+  // ---- when its program has ended: who works it next
+  bool alone() const noexcept { return alone_; }
   vanity::Relay relay() const noexcept { return vanity::Relay(&words_->relay); }
   vanity::GrantWords* words() const noexcept { return words_; }
   vanity::DeviceRecord* record() const noexcept { return record_; }
@@ -139,6 +142,7 @@ struct vanity_device {
   std::vector<Memory> memory_;
   std::vector<Vector> vectors_;
   vanity_device_state state_ = VANITY_DEVICE_GRANTED;
+  bool alone_ = false;
   std::vector<std::unique_ptr<vanity::GuardedMapping>> mappings_;
   vanity::GrantWords own_;
   vanity::GrantWords* const words_;

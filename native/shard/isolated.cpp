@@ -138,23 +138,6 @@ void Shard::withdraw(int fd, bool end) noexcept {
   if (end) process_->child.kill();
 }
 
-// Whatever it had them do is stopped before the next process begins, by the kernel's thread.
-void Shard::leave_devices() noexcept {
-  for (const auto& device : devices_) device->relay().leave();
-}
-
-bool Shard::devices_answered() const noexcept {
-  return std::all_of(devices_.begin(), devices_.end(),
-                     [](const auto& device) { return device->relay().answered(); });
-}
-
-void Shard::clear_devices() noexcept {
-  for (const auto& device : devices_) {
-    for (const auto& memory : device->memory())
-      std::memset(memory.where.data, 0, memory.where.bytes);
-  }
-}
-
 void Shard::note_end(int status) noexcept {
   const ProcessReport& report = *process_->report;
   Evidence& evidence = guard_.evidence();
@@ -272,16 +255,6 @@ bool Shard::serve_guarded(ProcessReport& report) {
   program_->fini(*this);
   publish_wait_counters();
   return true;
-}
-
-// Its program has made of them what they are to be; of the first process the kernel's start does
-// this.
-void Shard::begin_devices() noexcept {
-  for (const auto& device : devices_) device->relay().begin();
-  while (!devices_answered()) {
-    record_->progress.add(1);
-    nap(kLookNs);
-  }
 }
 
 // ---- packets change hands, noted down

@@ -62,6 +62,7 @@ bool Shard::recover() noexcept {
   }
   if (handover != nullptr) conclude(Step::refused, Unkept::old_fault, 0);
   put_right();
+  if (process_ == nullptr) leave_devices();
   while (control() == Control::run) {
     const Verdict verdict = verdicts_.verdict();
     gave_up_ |= verdict == Verdict::give_up;
@@ -104,6 +105,36 @@ void Shard::put_right() noexcept {
   verdicts_.leave();
 }
 
+// Whatever the program had its devices do is stopped by the kernel's thread before the next one
+// begins. What others work as well goes on.
+void Shard::leave_devices() noexcept {
+  for (const auto& device : devices_) {
+    if (device->alone()) device->relay().leave();
+  }
+}
+
+bool Shard::devices_answered() const noexcept {
+  return std::all_of(devices_.begin(), devices_.end(),
+                     [](const auto& device) { return device->relay().answered(); });
+}
+
+void Shard::clear_devices() noexcept {
+  for (const auto& device : devices_) {
+    if (!device->alone()) continue;
+    for (const auto& memory : device->memory())
+      std::memset(memory.where.data, 0, memory.where.bytes);
+  }
+}
+
+// The program has made of them what they are to be; of the first one the kernel's start does this.
+void Shard::begin_devices() noexcept {
+  for (const auto& device : devices_) device->relay().begin();
+  while (!devices_answered()) {
+    record_->progress.add(1);
+    nap(kLookNs);
+  }
+}
+
 void Shard::note_restart() noexcept {
   down_ = false;
   record_->restarts.add(1);
@@ -120,6 +151,7 @@ bool Shard::start_again() noexcept {
   const bool other = step_in();
   const bool started = start_program();
   if (other) settle_understudy(started);
+  if (started && process_ == nullptr) begin_devices();
   if (started) note_restart();
   return started;
 }
@@ -132,8 +164,8 @@ bool Shard::start_program() noexcept {
   }
   char what[sizeof(Evidence::what)] = {};
   try {
+    clear_devices();
     if (process_ != nullptr) {
-      clear_devices();
       down_ = false;
       return start_process();
     }

@@ -1,8 +1,9 @@
-// A device between two processes that work it one after the other: the first has ended, the kernel
-// stops the device, the second begins, and the kernel lets the device go on. Two words, each with
-// one writer at a time: what is wished for is the shard's, and the same number from the kernel says
-// that it is done. An even number wishes for a device that stands still, the next one for one that
-// runs; no number comes twice, so an answer to a wish that was overtaken is taken for none.
+// A device between two programs that work it one after the other: the first has ended, with its
+// process or without, the kernel stops the device, the second begins, and the kernel lets the
+// device go on. Two words, each with one writer at a time: what is wished for is the shard's, and
+// the same number from the kernel says that it is done. An even number wishes for a device that
+// stands still, the next one for one that runs; no number comes twice, so an answer to a wish that
+// was overtaken is taken for none.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,12 @@ class BasicRelay {
  public:
   explicit BasicRelay(BasicRelayWords<Policy>* words) noexcept : words_(words) {}
 
-  // ---- the system's side of the shard, when its process has ended
+  // ---- the shard in the system's process, when its program has ended
   void leave() const noexcept {
     const uint32_t last = words_->wish.load(std::memory_order_relaxed);
     words_->wish.store((last | 1) + 1, std::memory_order_release);  // pairs with wish()
   }
-  // ---- the process, when its program is through with init
+  // ---- where the program runs, when it is through with init
   void begin() const noexcept {
     const uint32_t last = words_->wish.load(std::memory_order_relaxed);
     words_->wish.store(last | 1, std::memory_order_release);  // pairs with wish()

@@ -1,11 +1,13 @@
 // A device in the hands of a shard that is a process of its own: QEMU's edu, worked by a native
 // module (test/native/modules/worker.c), on real VFIO. The process is killed at its work, and Linux
-// wants the device back. Runs inside the guest only (test/guest/jobs/process-device.sh).
+// wants the device back. And of one that is a thread, whose program is left at its work. Runs
+// inside the guest only (test/guest/jobs/process-device.sh).
 #include <linux/pci_regs.h>
 
 #include <filesystem>
 
 #include "../native/check.hpp"
+#include "kernel/command.hpp"
 #include "kernel/system.hpp"
 #include "platform/error.hpp"
 #include "system_fixture.hpp"
@@ -156,6 +158,44 @@ TEST(a_device_stands_still_while_nobody_works_it) {
   CHECK(works(system, 1));
   CHECK(masters_bus());
   ends_well(system);
+}
+
+TEST(a_device_of_a_thread_stands_still_between_two_of_its_programs) {
+  for (const IrqTrigger trigger : {IrqTrigger::level, IrqTrigger::msi}) {
+    Plan plan = plan_of("thread", trigger);
+    plan.shards[0].isolated = false;
+    System system(plan, {});
+    const ShardRecord& record = system.segment().shard(0);
+    run(system);
+    for (uint32_t i = 0; i < 4; ++i) {
+      CHECK(works(system, 1));
+      CHECK(masters_bus());
+      const uint64_t writes = counted(system, "writes");
+      CHECK(eventually([&] { return counted(system, "writes") > writes; }));
+      command_shard(system.segment().path(), 0, Command::restart, 0);
+      CHECK(eventually([] { return !masters_bus(); }));
+      CHECK_EQ(record.restarts.get(), i);
+      CHECK(eventually([&] { return record.restarts.get() > i; }));
+    }
+    CHECK(works(system));
+    std::printf("  the next one found a copy under way %llu times of 4\n",
+                static_cast<unsigned long long>(counted(system, "under_way")));
+    ends_well(system);
+  }
+}
+
+TEST(a_device_that_others_have_goes_on) {
+  Plan plan = plan_of("shared", IrqTrigger::msi);
+  plan.shards[0].isolated = false;
+  plan.devices[0].dma.push_back({"others", 4096, 28, 2});
+  System system(plan, {});
+  const ShardRecord& record = system.segment().shard(0);
+  run(system);
+  CHECK(works(system, 1));
+  command_shard(system.segment().path(), 0, Command::restart, 0);
+  while (record.restarts.get() == 0) CHECK(masters_bus());
+  CHECK(works(system, 1));
+  stop(system);
 }
 
 TEST(linux_has_it_back_from_a_process_and_the_next_one_finds_none) {

@@ -13,6 +13,7 @@ const NET = 'port/virtio_net/net_queue.hpp';
 const NET_PORT = 'port/virtio_net/virtio_net_port.cpp';
 const INTERRUPTS = 'kernel/interrupts.cpp';
 const TENURE = 'port/tenure.hpp';
+const RELAY = 'shard/relay.hpp';
 const WISHES = 'shard/wishes.hpp';
 const VERDICT = 'shard/verdict.hpp';
 const ASKING = 'kernel/asking.hpp';
@@ -250,6 +251,31 @@ export const MUTANTS = [
     '== (wrap ? kBoth : 0)',
     '== (wrap ? uint16_t{PackedDescriptor::kAvailable} : 0)',
   ]),
+
+  // ---- a device between two programs
+  mutant('relay', 'left, said relaxed', RELAY, [
+    '(last | 1) + 1, std::memory_order_release)',
+    '(last | 1) + 1, std::memory_order_relaxed)',
+  ]),
+  mutant('relay', 'begun, said relaxed', RELAY, [
+    'store(last | 1, std::memory_order_release)',
+    'store(last | 1, std::memory_order_relaxed)',
+  ]),
+  mutant('relay', 'a wish, seen relaxed', RELAY, relaxed('*wish = words_->wish.load(', 'acquire')),
+  mutant('relay', 'answered, said relaxed', RELAY, relaxed('done.store(wish, ', 'release')),
+  mutant('relay', 'answered, seen relaxed', RELAY, relaxed('done.load(', 'acquire')),
+  mutant('relay', 'left twice, and to go on', RELAY, ['(last | 1) + 1', 'last + 1']),
+  mutant('relay', 'an answer to any such wish', RELAY, [
+    `return words_->done.load(std::memory_order_acquire) ==
+           words_->wish.load(std::memory_order_relaxed);`,
+    `return words_->done.load(std::memory_order_acquire) % 2 ==
+           words_->wish.load(std::memory_order_relaxed) % 2;`,
+  ]),
+  mutant('relay', 'a wish that is the last one', RELAY, [
+    'return *wish != words_->done.load(std::memory_order_relaxed)',
+    'return *wish % 2 != words_->done.load(std::memory_order_relaxed) % 2',
+  ]),
+  mutant('relay', 'stands still to go on', RELAY, ['return wish % 2 == 1', 'return wish % 2 == 0']),
 
   // ---- whose a queue is
   mutant('tenure', 'stopped, said relaxed', TENURE, [

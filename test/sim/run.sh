@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=.cache/sim/native
 keep=.cache/sim/failures
-cases="ring wait doorbell interrupt tenure handover"
+cases="ring wait doorbell interrupt tenure relay handover"
 passed=0
 failed=0
 work=$(mktemp -d)
@@ -54,7 +54,7 @@ seconds=${SIM_SECONDS:-180}
 echo "# fresh seeds for $seconds s of processor time: SIM_SEED=$seed bash test/sim/run.sh runs them again"
 for name in $cases; do
   while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
-  "$out/${name}_sim" --time "$((seconds / 6))" --seed "$seed" --keep "$keep" >"$work/$name" 2>&1 &
+  "$out/${name}_sim" --time "$((seconds / 7))" --seed "$seed" --keep "$keep" >"$work/$name" 2>&1 &
 done
 wait
 for name in $cases; do
