@@ -203,7 +203,7 @@ tx = "end"
     ],
     [
       'VANITY_E_APPLY',
-      'port "more": it is new, and a running system takes no port in',
+      'port "more": it is new, and the ports of shard "end" are those it began with',
       file,
       line('[ports.more]'),
       2,
