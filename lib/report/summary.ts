@@ -77,12 +77,15 @@ export function summarize(
       from: nameOf(count(channel, 'from')),
       to: nameOf(count(channel, 'to')),
     })),
-    ports: byName(there(snapshot.ports), (port) => ({
-      ...plain(port, nsPerTick),
-      ...portTotals(snapshot, snapshot.ports.indexOf(port)),
-      rx_queues: queuesOf(snapshot, snapshot.ports.indexOf(port), true, nsPerTick),
-      tx_queues: queuesOf(snapshot, snapshot.ports.indexOf(port), false, nsPerTick),
-    })),
+    ports: byName(there(snapshot.ports), (port) => {
+      const index = snapshot.ports.indexOf(port);
+      return {
+        ...plain(port, nsPerTick),
+        ...portTotals(snapshot, index),
+        rx_queues: queuesOf(snapshot, index, true, nsPerTick),
+        tx_queues: queuesOf(snapshot, index, false, nsPerTick),
+      };
+    }),
     pools: byName(there(snapshot.pools), (pool) => ({
       ...plain(pool, nsPerTick),
       shard: nameOf(count(pool, 'shard')),

@@ -273,7 +273,7 @@ class Apply {
         step.certificates.push(certificate);
         if (!kept) return certificate.error as NativeFailure;
       }
-      const moves = action === 'reload' || action === 'set' ? changed.some(isCore) : false;
+      const moves = (action === 'reload' || action === 'set') && changed.some(isCore);
       const error = (moves ? await this.#move(name) : undefined) ?? this.#look();
       if (error) return error;
     }
