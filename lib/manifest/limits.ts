@@ -28,6 +28,7 @@ export const limits = {
   poolBuffersMax: 2 ** 20,
   bufferBytesMin: 256,
   bufferBytesMax: 65536,
+  moduleCopies: 11000,
   userCounters: 8,
   stateFields: 1024,
   stateBytes: 2 ** 26,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -28,8 +29,16 @@ constexpr uint32_t kStructBytesMin = offsetof(vanity_program, device_event);
 constexpr bool kPolicyBuild = (VANITY_ABI_VERSION & VANITY_ABI_SIM) != 0;
 
 // A file of its own, so that the loader takes it for another library. It stays: so does the
-// library.
+// library. Where Linux allows a process no more mappings (vm.max_map_count, 65530), nothing in it
+// goes on, so copies end before.
 std::string copy_of(const std::string& path) {
+  static std::atomic<uint32_t> copies{0};
+  if (copies.fetch_add(1, std::memory_order_relaxed) >= limits::kModuleCopies) {
+    throw Error("VANITY_E_PROGRAM_LOAD",
+                path + ": this process has loaded " + std::to_string(limits::kModuleCopies) +
+                    " copies of modules, one for each new start, and keeps them",
+                "start the system anew; mend the program that faults so often");
+  }
   const int from = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status {};
   const size_t slash = path.rfind('/');

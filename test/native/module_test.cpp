@@ -1,8 +1,11 @@
 // Native programs through the C ABI: what is refused, messages, watermarks, decided overflow,
 // leaks.
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <thread>
@@ -12,6 +15,7 @@
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
 #include "runtime_folder.hpp"
+#include "shard/module.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 // A thread that never returns is left behind on purpose here.
@@ -124,6 +128,39 @@ TEST(an_init_that_fails_stops_the_system_with_its_number) {
   CHECK(until([&] { return over(system); }));
   CHECK_EQ(failure(system), "VANITY_E_PROGRAM_INIT");
   CHECK(system.failures().front().message.find("init returned 7") != std::string::npos);
+}
+
+// In a process of its own, which they fill.
+TEST(copies_of_modules_end_before_the_mappings_of_a_process) {
+  const bool whole = std::getenv("VANITY_FULL") != nullptr;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  if (!whole || files.rlim_max < limits::kModuleCopies + 100) {
+    std::puts("# skipped: takes VANITY_FULL=1, and as many files");
+    return;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    uint32_t loaded = 0;
+    std::string said;
+    try {
+      for (;; ++loaded) Module(module("hoarder"), {}, Module::File::copy);
+    } catch (const Error& error) {
+      said = error.what();
+    }
+    std::printf("# %u copies, then: %s\n", loaded, said.c_str());
+    std::fflush(stdout);
+    // Linux has room for what else the process does.
+    const bool room =
+        mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+    const bool told = said.find("has loaded 11000 copies of modules") != std::string::npos;
+    _exit(loaded == limits::kModuleCopies && told && room ? 0 : 1);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 TEST(messages_arrive_whole_and_in_order_in_both_layouts) {
