@@ -31,6 +31,13 @@ inline ChannelSpec return_spec(uint32_t buffers) {
   return {std::max(limits::kCapacityMin, std::bit_ceil(buffers)), kElementBytes, Layout::bulk};
 }
 
+// What a slot holds that has no input: a ring that nobody ever writes to.
+inline Consumer nothing() {
+  alignas(kAlign) static std::byte memory[1024];
+  static const Channel ring = Channel::create(memory, {limits::kCapacityMin, 8, Layout::bulk});
+  return ring ? ring.consumer() : Consumer();
+}
+
 inline void copy_text(char* to, size_t bytes, const std::string& from) {
   std::strncpy(to, from.c_str(), bytes - 1);
 }

@@ -90,45 +90,6 @@ void Growth::wait_for_workers() {
   }
 }
 
-// All queues of a port are at shards that go, or none.
-void Growth::plan_gone_ports() {
-  for (uint32_t p = 0; p < next_.ports.size(); ++p) {
-    const PortPlan& port = next_.ports[p];
-    std::vector<uint32_t> at = port.rx;
-    at.insert(at.end(), port.tx.begin(), port.tx.end());
-    const auto stays = std::partition(at.begin(), at.end(), [this](uint32_t s) {
-      return std::find(gone_.begin(), gone_.end(), s) != gone_.end();
-    });
-    if (stays == at.begin()) continue;
-    if (stays != at.end()) {
-      refuse("port " + port.name + " would lose queues, and shard " + next_.shards[*stays].name +
-                 " has others of it",
-             kNewStart);
-    }
-    if (port.interrupted()) {
-      refuse("port " + port.name + ": one of a " + (port.device == kNone ? "socket" : "device") +
-                 " ends with the system",
-             kNewStart);
-    }
-    gone_ports_.push_back(p);
-  }
-}
-
-// The kernel's thread: from here on it does not serve them.
-void Growth::take_ports() noexcept {
-  if (request_.job != Job::free) return;
-  if (std::any_of(gone_.begin(), gone_.end(),
-                  [this](uint32_t s) { return !system_.shards_[s]->ended(); })) {
-    return;
-  }
-  for (const uint32_t p : gone_ports_) taken_ports_.push_back(std::move(system_.ports_[p]));
-}
-
-void Growth::give_back_ports() noexcept {
-  for (size_t i = 0; i < taken_ports_.size(); ++i)
-    system_.ports_[gone_ports_[i]] = std::move(taken_ports_[i]);
-}
-
 // What others still hold of its packets is on its way, or is kept by one of them.
 void Growth::wait_for_buffers() {
   const uint64_t since = monotonic_ns();
@@ -200,40 +161,6 @@ void Growth::bury() noexcept {
   }
   bury_ports();
   follow();
-}
-
-void Growth::bury_ports() noexcept {
-  Segment& segment = system_.segment_;
-  for (const auto& port : taken_ports_) {
-    if (port->state() != PortState::failed || port->error().empty()) continue;
-    system_.fail("VANITY_E_PORT", port->error(), "");
-  }
-  taken_ports_.clear();
-  for (const uint32_t p : gone_ports_) {
-    std::vector<uint32_t> rows;
-    for (uint32_t row = 0; row < segment.queues(); ++row) {
-      const QueueRecord& queue = segment.queue(row);
-      if (queue.port != p) continue;
-      rows.push_back(row);
-      segment.header().gone_dropped.add(queue.dropped.get() + queue.oversize.get());
-      // See lostPackets(): what it could not read, nobody has sent.
-      if (queue.direction == 1) segment.header().gone_dropped.add(queue.invalid.get());
-    }
-    clear_port(p, rows);
-    system_.plan_.ports[p] = PortPlan{};
-  }
-}
-
-// Readers find neither a name nor queues of it.
-void Growth::clear_port(uint32_t port, const std::vector<uint32_t>& rows) noexcept {
-  Segment& segment = system_.segment_;
-  for (const uint32_t row : rows) {
-    QueueRecord& queue = segment.queue(row);
-    queue.port = kNoPort;
-    Segment::clear(queue);
-    queue.port = queue.shard = kNoPort;
-  }
-  Segment::clear(segment.port(port));
 }
 
 }  // namespace vanity

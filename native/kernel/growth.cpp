@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernel/building.hpp"
+#include "kernel/places.hpp"
 #include "kernel/validate.hpp"
 #include "platform/clock.hpp"
 #include "platform/error.hpp"
@@ -18,123 +19,11 @@ constexpr uint64_t kLeaveNs = 1'000'000'000;
 constexpr uint64_t kWorkerNs = 5'000'000'000;
 constexpr size_t kSlack = 4096;
 
-// What a slot holds that has no input: a ring that nobody ever writes to.
-Consumer nothing() {
-  alignas(kAlign) static std::byte memory[1024];
-  static const Channel ring = Channel::create(memory, {limits::kCapacityMin, 8, Layout::bulk});
-  return ring ? ring.consumer() : Consumer();
-}
-
-bool has(const std::vector<vanity_channel*>& ends, uint32_t channel) {
-  return std::any_of(ends.begin(), ends.end(),
-                     [channel](const vanity_channel* end) { return end->index == channel; });
-}
-
 bool in_javascript(const Shard& shard) {
   return shard.plan().kind == ProgramKind::typescript;
 }
 
-// The first place whose part has no name, or one behind the last.
-template <class Part>
-uint32_t free_place(const std::vector<Part>& parts) {
-  uint32_t at = 0;
-  while (at < parts.size() && !parts[at].name.empty()) ++at;
-  return at;
-}
-
-template <class Part>
-void put(std::vector<Part>& parts, uint32_t at, Part part) {
-  if (at == parts.size()) {
-    parts.push_back(std::move(part));
-  } else {
-    parts[at] = std::move(part);
-  }
-}
-
-template <class Part>
-uint32_t named(const std::vector<Part>& parts, const std::string& name) {
-  for (uint32_t i = 0; i < parts.size(); ++i) {
-    if (!name.empty() && parts[i].name == name) return i;
-  }
-  return kNone;
-}
-
 }  // namespace
-
-// ---- of the system
-
-// Nothing of these moves while others read them.
-void System::make_room() {
-  plan_.shards.reserve(limits::kShards);
-  plan_.channels.reserve(plan_.channels.size() + limits::kSpareChannels);
-  shards_.reserve(limits::kShards);
-  channels_.reserve(plan_.channels.size() + limits::kSpareChannels);
-  pools_.reserve(kPoolsMax);
-  annexes_.resize(plan_.channels.size());
-  plan_.ports.reserve(limits::kPorts);
-  ports_.reserve(limits::kPorts);
-}
-
-uint32_t System::shard_named(const std::string& name) const {
-  return named(plan_.shards, name);
-}
-
-uint32_t System::channel_named(const std::string& name) const {
-  return named(plan_.channels, name);
-}
-
-// Is it among the ends of that shard, which runs?
-bool System::uses(uint32_t shard, uint32_t channel) const {
-  if (shards_[shard]->ended()) return false;
-  return has(shards_[shard]->inputs(), channel) || has(shards_[shard]->outputs(), channel);
-}
-
-bool System::in_use(TableKind table, uint32_t row) const noexcept {
-  if (table == TableKind::shard) return !shards_[row]->vacant();
-  if (table == TableKind::channel) return plan_.channels[row].from != kNone;
-  if (table == TableKind::port) return ports_[row] != nullptr;
-  return table != TableKind::pool || pools_[row] != nullptr;
-}
-
-std::unique_ptr<Rewiring> System::rewiring_of(uint32_t s, const std::vector<std::string>& names) {
-  Shard& shard = *shards_[s];
-  const auto refuse = [&](const std::string& why) {
-    throw Error("VANITY_E_RELOAD", "shard " + shard.plan().name + ": " + why,
-                "change the shards at both ends in order");
-  };
-  auto rewiring = std::make_unique<Rewiring>();
-  rewiring->ends = true;
-  rewiring->nothing = nothing();
-  for (const std::string& name : names) {
-    const uint32_t c = channel_named(name);
-    vanity_channel* const end = c == kNone ? nullptr : shard.end_of(c);
-    if (end == nullptr) refuse("it has no channel \"" + name + "\"");
-    const bool reads = plan_.channels[c].to == s;
-    (reads ? rewiring->inputs : rewiring->outputs).push_back(end);
-    if (reads && !has(shard.inputs(), c)) {
-      rewiring->slots.push_back({end->slot, end, end->ring.consumer()});
-    }
-    // Whoever is sent to takes it already: what is sent to nobody is lost.
-    if (!reads && !has(shard.outputs(), c) && !uses(plan_.channels[c].to, c)) {
-      refuse("nobody takes yet what it would send to channel \"" + name + "\"");
-    }
-  }
-  for (const vanity_channel* end : shard.inputs()) {
-    if (has(rewiring->inputs, end->index)) continue;
-    if (uses(plan_.channels[end->index].from, end->index)) {
-      refuse("channel \"" + end->name + "\" is still sent to");
-    }
-    rewiring->slots.push_back({end->slot, nullptr, nothing()});
-  }
-  if (rewiring->slots.empty() && rewiring->inputs == shard.inputs() &&
-      rewiring->outputs == shard.outputs()) {
-    return nullptr;
-  }
-  if (shard.plan().kind == ProgramKind::typescript) {
-    refuse("it runs a TypeScript program, whose channels are those it began with");
-  }
-  return rewiring;
-}
 
 // ---- what is asked for
 
@@ -371,54 +260,6 @@ void Growth::plan_channels() {
   }
 }
 
-void Growth::plan_ports() {
-  Segment& segment = system_.segment_;
-  const uint32_t room = system_.shape_.ports + system_.shape_.spare_ports;
-  const uint32_t row_room = system_.shape_.queues + system_.shape_.spare_queues;
-  uint32_t row = 0;
-  for (const NewPort& fresh : request_.parts.ports) {
-    PortPlan plan = fresh.plan;
-    const std::string who = "port " + plan.name;
-    if (named(next_.ports, plan.name) != kNone) refuse("there is a " + who + " already");
-    if (plan.interrupted())
-      refuse(who + ": one of a " + (plan.device == kNone ? "socket" : "device") +
-                 " begins with the system",
-             kNewStart);
-    const auto join = [&](const std::vector<std::string>& names, std::vector<uint32_t>& into) {
-      into.clear();
-      for (const std::string& name : names) {
-        into.push_back(named(next_.shards, name));
-        if (newcomer(into.back()) != nullptr) continue;
-        std::string why = who;
-        why.append(": shard ")
-            .append(name)
-            .append(" does not come along, and its ports are those it began with");
-        refuse(why);
-      }
-    };
-    join(fresh.rx, plan.rx);
-    join(fresh.tx, plan.tx);
-    const uint32_t at = free_place(next_.ports);
-    NewcomerPort port{at, {}, nullptr};
-    for (size_t q = plan.rx.size() + plan.tx.size(); q > 0 && row < row_room; ++row) {
-      if (row < segment.queues() && segment.queue(row).port != kNoPort) continue;
-      port.rows.push_back(row);
-      --q;
-    }
-    if (at == room || port.rows.size() < plan.rx.size() + plan.tx.size()) {
-      throw Error("VANITY_E_LIMIT",
-                  who + ": a running system has room for " + std::to_string(limits::kSparePorts) +
-                      " ports and " + std::to_string(limits::kSpareQueues) +
-                      " queues more than it began with, and " + std::to_string(limits::kPorts) +
-                      " ports in all",
-                  kNewStart);
-    }
-    put(next_.ports, at, plan);
-    validate_port(next_, at);
-    ports_.push_back(std::move(port));
-  }
-}
-
 void Growth::plan_pools() {
   pool_plans_ = system_.pool_plans_;
   for (System::PoolPlan& pool : pool_plans_) {
@@ -589,31 +430,6 @@ void Growth::make_pool(Shard& owner, uint32_t index) {
   system_.pool_table_->add(*pool);
   owner.owns_pool(pool);
   if (plan.port == kNone) owner.set_own_pool(pool);
-}
-
-// Files and interfaces are opened here, so what is not there is refused.
-void Growth::make_ports() {
-  Segment& segment = system_.segment_;
-  for (NewcomerPort& fresh : ports_) {
-    const PortPlan& plan = next_.ports[fresh.index];
-    Segment::clear(segment.port(fresh.index));
-    for (const uint32_t row : fresh.rows) Segment::clear(segment.queue(row));
-    fresh.port = system_.make_port(fresh.index, plan, fresh.rows);
-    for (uint32_t q = 0; q < plan.tx.size(); ++q)
-      shard(plan.tx[q]).add_tx(&fresh.port->tx(q), plan.overflow);
-  }
-  for (const auto& [index, pool] : pools_) {
-    const System::PoolPlan& plan = pool_plans_[index];
-    for (NewcomerPort& fresh : ports_) {
-      if (fresh.index == plan.port)
-        shard(plan.owner).add_rx(&fresh.port->rx(plan.queue), pool.get());
-    }
-  }
-}
-
-// Packets may come from here on, and wait for the shards to be let go.
-void Growth::start_ports() {
-  for (NewcomerPort& fresh : ports_) fresh.port->start();
 }
 
 void Growth::make_channels() {

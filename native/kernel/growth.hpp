@@ -111,6 +111,7 @@ class Growth : public Task {
   void* allocate(uint32_t owner, size_t bytes);
   Rewiring& rewiring_for(uint32_t shard);
   static void refuse_isolated(const Plan& plan, uint32_t shard, const std::string& what);
+  static void refuse_settled(const PortPlan& port, const char* does);
   static void check_unkeyed(const ShardPlan& plan);
   void check_views() const;
   [[noreturn]] static void refuse(const std::string& message, const std::string& hint = "");
