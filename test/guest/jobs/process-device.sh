@@ -1,5 +1,5 @@
 # QEMU's edu in the hands of a shard that is a process of its own: it is worked, its process is killed at its work, and
-# Linux wants it back; then the same by `vanity run`.
+# Linux wants it back; then the same by `vanity run`, which also runs a TypeScript program that throws at its work.
 # host: node scripts/build.js
 # host: make -s -j2 -f test/native/Makefile .cache/native/release/guest/process_device_test .cache/native/release/vanity-shard .cache/native/release/modules/worker.so
 # captures: none
@@ -35,6 +35,21 @@ step node -e '
   const { rounds, wrong, dirty } = worker.user;
   console.log(`faults ${worker.faults}, restarts ${worker.restarts}, rounds ${rounds}; made ${source.received}, ended ${end.consumed}`);
   const well = worker.faults === 4 && worker.restarts === 4 && rounds > 4 && wrong === 0 && dirty === 0 &&
+    source.received === end.consumed && end.consumed > 1000 && source.faults + end.faults === 0;
+  console.log(well ? "1 passed, 0 failed" : "0 passed, 1 failed");
+  process.exit(well ? 0 : 1);
+'
+
+# Each of its programs throws while the device copies into memory that the next one has.
+node dist/cli/main.js run test/guest/programs/thrower.toml --duration 20s --json >/tmp/end.json 2>/tmp/said
+echo "vanity run: exit code $?"
+grep -m 1 'at its work' /tmp/said || cat /tmp/said
+step node -e '
+  const { shards } = JSON.parse(require("fs").readFileSync("/tmp/end.json", "utf8"));
+  const { thrower, source, end } = shards;
+  const { rounds, dirty } = thrower.user;
+  console.log(`faults ${thrower.faults}, restarts ${thrower.restarts}, rounds ${rounds}, dirty ${dirty}; made ${source.received}, ended ${end.consumed}`);
+  const well = thrower.restarts >= 4 && rounds === thrower.faults && dirty === 0 &&
     source.received === end.consumed && end.consumed > 1000 && source.faults + end.faults === 0;
   console.log(well ? "1 passed, 0 failed" : "0 passed, 1 failed");
   process.exit(well ? 0 : 1);
