@@ -69,8 +69,8 @@ export interface NativeShard {
   readonly burst: number;
   readonly inputs: NativeChannel[];
   readonly outputs: NativeOutput[];
-  /** Names of the ports that it transmits to; their outputs follow those of the channels. */
-  readonly portOutputs: string[];
+  /** How many ports it transmits to; their outputs follow those of the channels. */
+  readonly portOutputs: number;
   readonly receivesFromPorts: boolean;
   /** Pools whose buffers may arrive here. */
   readonly pools: NativePool[];

@@ -448,7 +448,7 @@ export class ProgramShard {
         (channel, i) =>
           new OutputChannel(native, layout, channel, i, ledger, outputs + i * OUTPUT_WORDS),
       );
-    this.outputCount = this.outputs.length + native.portOutputs.length;
+    this.outputCount = this.outputs.length + native.portOutputs;
     this.devices = beside?.devices ?? native.devices.map((device) => new Device(device));
     this.line = new Int32Array(native.line);
     this.#control = layout.control / 4;

@@ -439,16 +439,9 @@ Napi::Value attach_shard(const Napi::CallbackInfo& info) {
       outputs.Set(i, output_object(env, wrap, *shard.output(i)));
     }
     object.Set("outputs", outputs);
-    Napi::Array ports = Napi::Array::New(env);
-    bool receives = false;
-    for (const PortPlan& port : system.plan().ports) {
-      for (const uint32_t to : port.rx) receives |= to == index;
-      for (const uint32_t from : port.tx) {
-        if (from == index) ports.Set(ports.Length(), port.name);
-      }
-    }
-    object.Set("receivesFromPorts", receives);
-    object.Set("portOutputs", ports);
+    // By what it was given: of a shard that comes, the plan says nothing yet.
+    object.Set("receivesFromPorts", shard.rx_count() != 0);
+    object.Set("portOutputs", shard.tx_count());
     Napi::Array pools = Napi::Array::New(env);
     for (uint32_t pool = 0; pool < kPoolsMax; ++pool) {
       if (!shard.may_hold(pool)) continue;

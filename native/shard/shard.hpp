@@ -143,6 +143,8 @@ class Shard {
   void add_tx(TxQueue* queue, Overflow overflow = Overflow::drop) {
     tx_.push_back({queue, overflow, queue->keeps()});
   }
+  uint32_t rx_count() const noexcept { return static_cast<uint32_t>(rx_.size()); }
+  uint32_t tx_count() const noexcept { return static_cast<uint32_t>(tx_.size()); }
   void log_to(EventsRecord& record) noexcept {
     events_.write_to(record);
     trail_.write_to(record, index_);

@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
+import { readCapture } from './helpers/captures.js';
 import { modules, workspace } from './helpers.js';
 
 const NAME = 'apply-ts';
@@ -216,6 +217,29 @@ test.serial(
     untouched(t, { shards });
   },
 );
+
+test.serial('one that comes with a port writes to it, whole when it has gone', async (t) => {
+  const { at, end } = await running(t, manifest());
+  const without = at.file('without.toml', manifest());
+  const written = `[ports.file]\ndriver = "capture"\nwrite = "copies.pcap"\ntx = "tap"`;
+  const next = at.file('next.toml', manifest(tap('tap.js', written)));
+  const there = await apply(at, [next], '--confirm', '0');
+  t.is(there.code, 0, there.stderr + JSON.stringify(there.report.error));
+  await until(at, 'wrote', ({ ports }) => ports.file.tx_packets > 1000);
+  const { ports, shards } = await stats(at);
+  t.like(ports.file, { state: 'up', driver: 'capture' });
+  t.is(shards.tap.dropped, 0);
+  const back = await apply(at, [without], '--confirm', '0');
+  t.is(back.code, 0, back.stderr + JSON.stringify(back.report.error));
+  t.deepEqual(Object.keys((await stats(at)).ports), []);
+  // Each one after the other, as the source numbered them in its 64 flows.
+  const numbers = readCapture(join(at.path, 'copies.pcap')).map(
+    ({ data }) => data.readUInt32LE(42) * 64 + data.readUInt16BE(34),
+  );
+  t.true(numbers.length > 1000);
+  t.true(numbers.every((number, i) => number === numbers[0] + i));
+  untouched(t, await end());
+});
 
 const WRONG = {
   'is not there': [undefined, /nowhere\.js/],
