@@ -112,7 +112,7 @@ const suites = {
   asan: () => native('address'),
   tsan: () => native('thread'),
   lib: () => ava('lib', 600),
-  e2e: () => ava('e2e', 900),
+  e2e: () => ava('e2e', 1500),
   // Its builds say nothing for minutes, and ava takes silence for the end.
   package: () => ava('package', 1400, '--timeout=15m'),
 };
