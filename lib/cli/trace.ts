@@ -131,7 +131,7 @@ function follow(
   return untilEnded(segment, {
     duration,
     turn: () => {
-      output.more(reader.read());
+      output.more(reader.readInOrder());
       return !output.full;
     },
     end: () => {

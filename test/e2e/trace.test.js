@@ -53,9 +53,9 @@ test.serial('a system is traced while it runs, and not longer', async (t) => {
       t.true(all.every((one) => one.channel === channel));
       for (const [last, one] of pairs(all)) t.is(one.position, last.position + one.n);
     }
-    // No element comes before it was sent.
+    // No element comes before it was sent, at the latest by the send that is noted next.
     for (const one of receives) {
-      const sent = sends.filter(({ time_ns }) => time_ns <= one.time_ns).at(-1);
+      const sent = sends.find(({ time_ns }) => time_ns > one.time_ns);
       if (sent) t.true(one.position <= sent.position, JSON.stringify([one, sent]));
     }
   }
@@ -64,7 +64,7 @@ test.serial('a system is traced while it runs, and not longer', async (t) => {
   t.true(wakes.every(({ by }) => by.join() === 'second'));
   t.true(of(events, 'turn', 'middle').every(({ n, duration_ns }) => n > 0 && duration_ns > 0));
   // In the order of time, and traced no more.
-  for (const [last, one] of pairs(events)) t.true(one.time_ns >= last.time_ns - 5e6);
+  for (const [last, one] of pairs(events)) t.true(one.time_ns >= last.time_ns);
   const after = await trace(t, at, 'live');
   t.true(after.shards.every(({ tracing }) => !tracing));
 

@@ -125,6 +125,39 @@ test('what was written over unread is counted, what was over before anybody look
   t.is(follow.sources()[0].lost, 0);
 });
 
+test('who reads on gets events in the order of time, though rings are read one after the other', (t) => {
+  const send = (ticks) => [SEND, { ticks, n: ticks }];
+  const buffer = lab([10, 40, 50].map(send), [20, 30, 60].map(send), { slots: 8 });
+  const segment = new Segment(buffer);
+  const written = [0, 1].map((shard) => segment.ring('events', shard).written);
+  const seen = (...counts) => {
+    for (const [shard, n] of counts.entries()) {
+      new DataView(buffer).setBigUint64(written[shard], BigInt(n), true);
+    }
+  };
+  const follow = new EventReader(segment, [0, 1]);
+  const next = (nowMs) => follow.readInOrder(nowMs).map(({ n }) => n);
+  seen(2, 0);
+  t.deepEqual(next(100), []);
+  seen(2, 2); // older than what was there
+  t.deepEqual(next(119), []);
+  t.deepEqual(next(120), [10, 20, 30, 40]);
+  seen(3, 3);
+  t.deepEqual(next(140), []);
+  t.deepEqual(next(160), [50, 60]);
+  t.deepEqual(next(180), []);
+  // And whoever has had enough gets the rest.
+  seen(0, 0);
+  const last = new EventReader(segment, [0, 1]);
+  last.skip();
+  seen(3, 3);
+  last.readInOrder();
+  t.deepEqual(
+    last.read().map(({ n }) => n),
+    [10, 20, 30, 40, 50, 60],
+  );
+});
+
 test('a doorbell of many channels names groups', (t) => {
   const rows = labRows();
   rows.channels = Array.from({ length: 40 }, (_, i) => ({ name: `c${i}`, from: 0, to: 1 }));
