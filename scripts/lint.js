@@ -21,7 +21,7 @@ async function check(name, command, args) {
     return;
   }
   const start = Date.now();
-  const { ok, end, output } = await run(command, args);
+  const { ok, end, output } = await run(command, args, { seconds: 1100 });
   console.log(`${ok ? '✔' : '✘'} ${name} (${((Date.now() - start) / 1000).toFixed(1)} s)`);
   if (!ok) console.log(`${output.slice(-20000)}\n${command}: ${end}`);
   tally.add(ok ? 1 : 0, ok ? 0 : 1);
