@@ -12,7 +12,7 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const EXAMPLE = fileURLToPath(new URL('../../examples/accelerator/', import.meta.url));
 const PROGRAMS = fileURLToPath(new URL('./programs/', import.meta.url));
 const DEVICE = `/sys/bus/pci/devices/${process.env.VANITY_EDU}`;
-const SOON_MS = 90_000;
+const SOON_MS = 200_000;
 
 let passed = 0;
 let failed = 0;
@@ -31,7 +31,7 @@ function start(manifest, ...settings) {
   const flags = settings.flatMap((text) => ['--set', text]);
   const child = spawn(
     process.execPath,
-    [MAIN, 'run', manifest, '--json', '--quiet', '--duration', '90s', ...flags],
+    [MAIN, 'run', manifest, '--json', '--quiet', '--duration', '240s', ...flags],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const run = { child, stdout: '', stderr: '', segment: undefined };
