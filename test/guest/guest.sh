@@ -41,8 +41,10 @@ bind_vfio() {
 # Runs a command and says so; the job goes on, and `exit $failures` at its end tells.
 failures=0
 step() {
+  local code=0
   echo "## $*"
-  "$@" || { failures=$((failures + 1)) && echo "not ok: exit code $? of $*"; }
+  "$@" || code=$?
+  [ $code -eq 0 ] || { failures=$((failures + 1)) && echo "not ok: exit code $code of $*"; }
 }
 
 # Tells QEMU something, as an operator does with cables and slots: `qmp device_del '{"id": "nic-a"}'`. Prints what

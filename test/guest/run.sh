@@ -41,7 +41,7 @@ job() { # NAME
   fi
   # CI's machines stall any job that has a clock: what failed runs once more, and it is said that it did.
   if [ $code -ne 0 ] && [ $code -ne 77 ] && [ -n "${VANITY_AGAIN:-}" ]; then
-    sed -n '/^not ok\|[^0-9][1-9][0-9]* failed\|rror/p' "$logs/$1.log" | head -n 20 | sed 's/^/# before: /' >"$logs/$1.before"
+    grep -B 4 '^not ok\|[^0-9][1-9][0-9]* failed\|rror' "$logs/$1.log" | head -n 40 | sed 's/^/# before: /' >"$logs/$1.before"
     ./run "$1" >"$logs/$1.log" 2>&1
     code=$?
     [ $code -ne 0 ] || { cat "$logs/$1.before"; echo "# unsteady: $1 failed, then passed"; } >>"$logs/$1.log"
