@@ -197,8 +197,10 @@ export class EventReader {
    * late to tell what came before the events of others, so they wait for it, 20 ms to 40 ms.
    */
   readInOrder(nowMs: number = performance.now()): ShardEvent[] {
-    this.#take();
-    if (nowMs - this.#markedMs < SETTLE_MS) return [];
+    if (nowMs - this.#markedMs < SETTLE_MS) {
+      this.#take();
+      return [];
+    }
     const events = this.read();
     const settled = this.#newest;
     this.#markedMs = nowMs;
